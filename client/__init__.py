@@ -1,0 +1,1 @@
+"""Clients of a runtime over HTTP and WebSocket."""

@@ -1,0 +1,1 @@
+"""Every decision about workers; it runs as well without HTTP."""

@@ -1,0 +1,1 @@
+"""What runs outside the server process: standard library only, started with `python -I -S`."""

@@ -1,0 +1,1 @@
+"""How a process takes input and what its output means."""

@@ -1,0 +1,1 @@
+"""The HTTP and WebSocket face of the runtime, and the command line."""
