@@ -66,7 +66,9 @@ class LimitTooLarge(RuntimeFault):
     code = "limit_too_large"
 
     def __init__(self, parameter: str, asked: int, limit: int) -> None:
-        super().__init__(f"{parameter} {asked} is over this runtime's maximum of {limit}; ask for {limit} or less")
+        super().__init__(
+            f"{parameter} {asked} is over this runtime's maximum of {limit}; ask for {limit} or less"
+        )
         self.parameter = parameter
         self.asked = asked
         self.limit = limit
@@ -166,7 +168,9 @@ class ResourceLimitExceeded(RuntimeFault):
     code = "resource_limit_exceeded"
 
     def __init__(self, what: str, limit: int) -> None:
-        super().__init__(f"there are {limit} {what} already, which is this runtime's maximum; try again later")
+        super().__init__(
+            f"there are {limit} {what} already, which is this runtime's maximum; try again later"
+        )
         self.what = what
         self.limit = limit
 
@@ -189,7 +193,9 @@ class LaunchFailed(RuntimeFault):
 
     def __init__(self, step: str, subject: str, error_number: int) -> None:
         name = errno.errorcode.get(error_number, str(error_number))
-        super().__init__(f"cannot start the worker: {step} {shown(subject)}: {os.strerror(error_number)} ({name})")
+        super().__init__(
+            f"cannot start the worker: {step} {shown(subject)}: {os.strerror(error_number)} ({name})"
+        )
         self.step = step
         self.subject = subject
         self.error_number = error_number
@@ -220,7 +226,9 @@ class ForbiddenOrigin(RuntimeFault):
     code = "forbidden_origin"
 
     def __init__(self, origin: str) -> None:
-        super().__init__(f"Origin {shown(origin)} is not allowed; browsers talk to a backend, or use --allow-origin")
+        super().__init__(
+            f"Origin {shown(origin)} is not allowed; browsers talk to a backend, or use --allow-origin"
+        )
         self.origin = origin
 
 
@@ -287,7 +295,9 @@ class CursorMalformed(CursorFault):
     code = "cursor_malformed"
 
     def __init__(self, value: str) -> None:
-        super().__init__(f"cursor {shown(value)} is malformed: a cursor is 'wo_' and 16 lower-case hex digits")
+        super().__init__(
+            f"cursor {shown(value)} is malformed: a cursor is 'wo_' and 16 lower-case hex digits"
+        )
         self.value = value
 
 
@@ -297,7 +307,9 @@ class CursorUnknown(CursorFault):
     code = "cursor_unknown_or_expired"
 
     def __init__(self, reason: str, asked: str, oldest: str, newest: str) -> None:
-        super().__init__(f"cursor {asked} {reason}; the oldest kept cursor is {oldest}, the newest is {newest}")
+        super().__init__(
+            f"cursor {asked} {reason}; the oldest kept cursor is {oldest}, the newest is {newest}"
+        )
         self.reason = reason
         self.asked = asked
         self.oldest = oldest
@@ -353,7 +365,9 @@ class StatePoisoned(RuntimeFault):
     code = "state_poisoned"
 
     def __init__(self, worker_id: str) -> None:
-        super().__init__(f"the state of worker {worker_id!r} is unusable after an internal failure; see the log")
+        super().__init__(
+            f"the state of worker {worker_id!r} is unusable after an internal failure; see the log"
+        )
         self.worker_id = worker_id
 
 

@@ -1,0 +1,120 @@
+"""The observation feed's frames, version 1 (contract, "Observation feed").
+
+An envelope is encoded once, when its event is appended; `event_frame` only
+puts the same bytes between two constant pieces.
+
+    {"kind":"event","envelope":{"cursor","event_id","worker_id","ts","payload"}}
+    {"kind":"diagnostic","diagnostic":{"code","message"}}
+
+`ts` (RFC 3339, µs) is ours.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import Field
+
+from .base import Wire
+from .cursor import encode_cursor
+from .events import Event, Json
+
+
+class Payload(Wire):
+    """What was said."""
+
+    event: str
+    data: Json
+
+
+class Envelope(Wire):
+    """One event of one worker, with its place in the journal."""
+
+    cursor: str
+    event_id: str
+    worker_id: str
+    payload: Payload
+    # ours:
+    ts: str | None = None
+
+
+class FeedDiagnosticCode(StrEnum):
+    """Why a feed ends."""
+
+    CURSOR_MALFORMED = "runtime.cursor_malformed"
+    CURSOR_UNKNOWN_OR_EXPIRED = "runtime.cursor_unknown_or_expired"
+    CURSOR_EXPIRED = "runtime.cursor_expired"
+    WORKER_NOT_FOUND = "runtime.worker_not_found"
+    OBSERVATION_ONLY = "runtime.observation_only"
+    WEBSOCKET_ERROR = "runtime.websocket_error"
+    UNAVAILABLE = "runtime.unavailable"
+    UPSTREAM_CLOSED = "runtime.upstream_closed"
+    SERIALIZE_FAILED = "runtime.serialize_failed"
+
+
+class FeedDiagnostic(Wire):
+    """A reason, for programs and for people."""
+
+    code: FeedDiagnosticCode
+    message: str
+
+
+class EventFrame(Wire):
+    """One event."""
+
+    kind: Literal["event"] = "event"
+    envelope: Envelope
+
+
+class DiagnosticFrame(Wire):
+    """Why the feed ends now. Always the last frame."""
+
+    kind: Literal["diagnostic"] = "diagnostic"
+    diagnostic: FeedDiagnostic
+
+
+Frame = Annotated[EventFrame | DiagnosticFrame, Field(discriminator="kind")]
+
+
+def encode_envelope(seq: int, worker_id: str, ts: str, event: Event) -> bytes:
+    """The journal's line of an event, without a newline.
+
+    Raises:
+        TypeError: The data holds what JSON cannot say (orjson.JSONEncodeError).
+    """
+    cursor = encode_cursor(seq)
+    return orjson.dumps(
+        {
+            "cursor": cursor,
+            "event_id": cursor,
+            "worker_id": worker_id,
+            "ts": ts,
+            "payload": {"event": event.name, "data": event.data},
+        }
+    )
+
+
+def encode_snapshot(seq: int, worker_id: str, ts: str, data: Json) -> bytes:
+    """The envelope of a snapshot: no event of the journal, so its id says so."""
+    cursor = encode_cursor(seq)
+    return orjson.dumps(
+        {
+            "cursor": cursor,
+            "event_id": f"snapshot:{cursor}",
+            "worker_id": worker_id,
+            "ts": ts,
+            "payload": {"event": "snapshot", "data": data},
+        }
+    )
+
+
+def event_frame(envelope: bytes) -> bytes:
+    """The text frame of an envelope, with the very bytes of the journal."""
+    return b'{"kind":"event","envelope":%b}' % envelope
+
+
+def diagnostic_frame(code: FeedDiagnosticCode, message: str) -> bytes:
+    """The text frame that ends a feed."""
+    return orjson.dumps({"kind": "diagnostic", "diagnostic": {"code": code, "message": message}})

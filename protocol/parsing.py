@@ -1,0 +1,56 @@
+"""Bytes from outside into models, with errors that name the field.
+
+The only place where a request is validated; behind it there are types alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from .base import Wire
+from .errors import InvalidJson, InvalidRequest, shown
+
+M = TypeVar("M", bound=Wire)
+
+_NEVER_SHOWN = frozenset({"env", "script", "content"})
+_REASONS_MAX = 3
+
+
+def decode(model: type[M], body: bytes | str) -> M:
+    """The model that a JSON body says.
+
+    Raises:
+        InvalidJson: Not JSON, or not UTF-8; the message tells where.
+        InvalidRequest: JSON of another shape; the message names the field.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as fault:
+        details = fault.errors(include_url=False)
+        if details[0]["type"] == "json_invalid":
+            raise InvalidJson(f"the body is not JSON: {details[0]['ctx']['error']}") from None
+        raise InvalidRequest(_reasons(details)) from None
+
+
+def _reasons(details: list[ErrorDetails]) -> str:
+    told = [_reason(detail) for detail in details[:_REASONS_MAX]]
+    if len(details) > _REASONS_MAX:
+        told.append(f"and {len(details) - _REASONS_MAX} more")
+    return "; ".join(told)
+
+
+def _reason(detail: ErrorDetails) -> str:
+    place = [str(part) for part in detail["loc"]]
+    message = detail["msg"].removeprefix("Value error, ")
+    reason = message[:1].lower() + message[1:]
+    return f"{'.'.join(place) or 'body'}: {reason}{_got(place, detail['input'])}"
+
+
+def _got(place: list[str], value: Any) -> str:
+    secret = not _NEVER_SHOWN.isdisjoint(place)
+    if secret or not isinstance(value, str | int | float | bool | None):
+        return ""
+    return f" (got {shown(value)})"

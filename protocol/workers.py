@@ -1,0 +1,301 @@
+"""Requests about workers and the answers (worker runtime contract, "Types").
+
+Fields below a comment "ours" are additions: they may all be missing.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from .base import INPUT_CONTENT_BYTES_MAX, TEXT_CHARS_MAX, Name, SaidText, Text, Wire
+from .execution import ControlContext, ExecutionPlan, ExecutionSpec, Limits, Metadata, Policy, Sandbox, Usage
+from .identity import RuntimeId, WorkerId, WorkerRef
+from .lifecycle import Phase, WorkerStatus
+
+
+class AssistantIntent(Wire):
+    """A worker that helps; the default."""
+
+    kind: Literal["assistant"] = "assistant"
+    purpose: Text | None = None
+
+
+class TaskIntent(Wire):
+    """A worker with one thing to do."""
+
+    kind: Literal["task"] = "task"
+    objective: SaidText
+
+
+class RoleIntent(Wire):
+    """A worker that plays a part."""
+
+    kind: Literal["role"] = "role"
+    role: SaidText
+    purpose: Text | None = None
+
+
+WorkerIntent = Annotated[AssistantIntent | TaskIntent | RoleIntent, Field(discriminator="kind")]
+
+
+class DefaultProfile(Wire):
+    """What the runtime does by itself; the default."""
+
+    kind: Literal["runtime_default"] = "runtime_default"
+
+
+class BuiltinProfile(Wire):
+    """A profile that comes with the runtime."""
+
+    kind: Literal["builtin"] = "builtin"
+    value: Name
+
+
+class NamedProfile(Wire):
+    """A profile that somebody defined."""
+
+    kind: Literal["named"] = "named"
+    value: Name
+
+
+ProfileSelector = Annotated[DefaultProfile | BuiltinProfile | NamedProfile, Field(discriminator="kind")]
+
+
+class ConfigBundle(Wire):
+    """A bundle of configuration, by its id."""
+
+    id: Name
+
+
+class CapabilityRequest(Wire):
+    """A capability that the worker would like to have."""
+
+    name: Name
+    reason: Text | None = None
+
+
+class NamedReference(Wire):
+    """A workspace or a mount, by name."""
+
+    name: Name
+    reference: SaidText
+
+
+class Speech(StrEnum):
+    """How a process takes input and what its output means (design §8)."""
+
+    TEXT = "text"
+    JSONL = "jsonl"
+
+
+def _bounded_content(content: str) -> str:
+    if not content.strip():
+        raise ValueError("must not be blank")
+    size_bytes = len(content.encode())
+    if size_bytes > INPUT_CONTENT_BYTES_MAX:
+        raise ValueError(f"has {size_bytes} bytes, and {INPUT_CONTENT_BYTES_MAX} is the most")
+    return content
+
+
+class WorkerInput(Wire):
+    """Something said to a worker."""
+
+    kind: Literal["user", "system"] = "user"
+    content: Annotated[str, AfterValidator(_bounded_content)]
+    # ours:
+    worker_ref: WorkerRef | None = None
+
+
+class CreateWorkerRequest(Wire):
+    """A new worker. Without an `execution` it is passive: a journal that others write."""
+
+    intent: WorkerIntent = Field(default_factory=AssistantIntent)
+    profile: ProfileSelector = Field(default_factory=DefaultProfile)
+    config_bundle: ConfigBundle | None = None
+    requested_capabilities: list[CapabilityRequest] = Field(default_factory=list, max_length=256)
+    workspace_refs: list[NamedReference] = Field(default_factory=list, max_length=256)
+    mount_refs: list[NamedReference] = Field(default_factory=list, max_length=256)
+    # ours:
+    worker_id: WorkerId | None = None
+    execution: ExecutionSpec | None = None
+    limits: Limits = Field(default_factory=Limits)
+    sandbox: Sandbox = Field(default_factory=Sandbox)
+    policy: Policy = Field(default_factory=Policy)
+    control_context: ControlContext = Field(default_factory=ControlContext)
+    metadata: Metadata = Field(default_factory=dict)
+    speech: Annotated[Speech, Field(strict=False)] = Speech.TEXT
+    initial_input: WorkerInput | None = None
+
+
+class LifecycleRequest(Wire):
+    """The optional body of stop, cancel, interrupt and close-stdin."""
+
+    reason: Annotated[str, StringConstraints(max_length=TEXT_CHARS_MAX)] | None = None
+    # ours:
+    worker_ref: WorkerRef | None = None
+
+
+class SignalRequest(LifecycleRequest):
+    """A signal for the worker's process group, by its name, such as SIGUSR1."""
+
+    signal: Annotated[Name, BeforeValidator(lambda name: name.upper() if isinstance(name, str) else name)]
+
+
+class WorkerExit(Wire):
+    """How a worker ended: its process's code or signal, and the reason.
+
+    Reasons: `exited`, `signalled`, `stopped`, `cancelled`, `timeout`, `lost`,
+    `launch_failed`, `runtime_stopped`; a passive worker ends without a process.
+    """
+
+    code: int | None
+    signal: int | None
+    reason: str
+
+
+class WorkerSummary(Wire):
+    """A worker as a list shows it."""
+
+    worker_ref: WorkerRef
+    runtime_id: RuntimeId
+    worker_id: WorkerId
+    status: WorkerStatus
+    intent: WorkerIntent
+    profile: ProfileSelector
+    requested_capability_count: int
+    has_config_bundle: bool
+    transcript_len: int
+    last_event_id: str
+    # ours:
+    phase: Phase
+    created_at: str
+    started_at: str | None = None
+    finished_at: str | None = None
+    exit: WorkerExit | None = None
+    head: str
+    oldest: str
+    metadata: Metadata = Field(default_factory=dict)
+    program: str | None = None
+
+
+class WorkerDetail(Wire):
+    """A worker, whole. The values of its environment are never shown."""
+
+    worker_ref: WorkerRef
+    runtime_id: RuntimeId
+    worker_id: WorkerId
+    status: WorkerStatus
+    intent: WorkerIntent
+    profile: ProfileSelector
+    config_bundle: ConfigBundle | None = None
+    requested_capabilities: list[CapabilityRequest]
+    workspace_refs: list[NamedReference]
+    mount_refs: list[NamedReference]
+    transcript_len: int
+    last_event_id: str
+    # ours:
+    phase: Phase
+    created_at: str
+    started_at: str | None = None
+    finished_at: str | None = None
+    exit: WorkerExit | None = None
+    head: str
+    oldest: str
+    metadata: Metadata = Field(default_factory=dict)
+    speech: Speech = Speech.TEXT
+    execution: ExecutionSpec | None = None
+    limits: Limits
+    control_context: ControlContext
+    execution_plan: ExecutionPlan | None = None
+    usage: Usage | None = None
+    pid: int | None = None
+    input_backlog_bytes: int = 0
+
+
+class WorkerInteractionAck(Wire):
+    """The input is in the journal and on its way."""
+
+    worker_ref: WorkerRef
+    status: WorkerStatus
+    transcript_sequence: int
+    event_id: str
+
+
+class WorkerLifecycleAck(Wire):
+    """What the worker is now, and its last event."""
+
+    worker_ref: WorkerRef
+    status: WorkerStatus
+    event_id: str
+    # ours:
+    phase: Phase
+
+
+class TranscriptEntry(Wire):
+    """One thing said, by one side. `sequence` counts from 1."""
+
+    sequence: int
+    worker_ref: WorkerRef
+    role: Literal["user", "system", "assistant", "tool"]
+    content: str
+    event_id: str
+
+
+class TranscriptProjection(Wire):
+    """A window of a transcript."""
+
+    worker_ref: WorkerRef
+    start: int
+    limit: int
+    total_items: int
+    items: list[TranscriptEntry]
+    next_start: int | None
+
+
+class WorkerExplanation(Wire):
+    """Why a worker is where it is, in words and numbers."""
+
+    worker_ref: WorkerRef
+    phase: Phase
+    summary: str
+    waiting_for: dict[str, Any] | None = None
+
+
+class WorkerAnswer(Wire):
+    """`{"worker": …}`"""
+
+    worker: WorkerDetail
+
+
+class WorkersAnswer(Wire):
+    """`{"workers": […]}`; `next_after` (ours) continues a page, null at the end."""
+
+    workers: list[WorkerSummary]
+    next_after: str | None = None
+
+
+class InteractionAnswer(Wire):
+    """`{"ack": …}` of an input."""
+
+    ack: WorkerInteractionAck
+
+
+class LifecycleAnswer(Wire):
+    """`{"ack": …}` of a stop, cancel, interrupt, signal or close-stdin."""
+
+    ack: WorkerLifecycleAck
+
+
+class TranscriptAnswer(Wire):
+    """`{"transcript": …}`"""
+
+    transcript: TranscriptProjection
+
+
+class ExplanationAnswer(Wire):
+    """`{"explanation": …}`"""
+
+    explanation: WorkerExplanation
