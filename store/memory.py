@@ -1,0 +1,165 @@
+"""A store that keeps everything in memory, bounded for each worker.
+
+It promises what `base` promises except survival: its data ends with the
+process. A worker's files (raw output, workspace) stand in a scratch folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+from watchglass.protocol.cursor import Seq, encode_cursor
+from watchglass.protocol.errors import CursorExpired, StoreIo, WorkerExists
+from watchglass.protocol.events import Event
+from watchglass.protocol.identity import WorkerId
+
+from .base import READ_BYTES_MAX, READ_RECORDS_MAX, Log, OnVisible, Record, Retention, WorkerRecord
+from .numbering import ClockUs, Numbering
+from .scratch import scratch_directory
+from .tail import Tail
+
+
+def system_clock_us() -> int:
+    """Microseconds since 1970 by the system's clock."""
+    return time.time_ns() // 1000
+
+
+class MemoryLog:
+    """A log that is nothing but its tail."""
+
+    def __init__(
+        self, worker_id: WorkerId, numbering: Numbering, retention: Retention, on_visible: OnVisible
+    ) -> None:
+        self._worker_id = worker_id
+        self._numbering = numbering
+        self._on_visible = on_visible
+        self._tail = Tail(retention)
+
+    @property
+    def head(self) -> Seq:
+        """Sequence of the newest event; 0 before the first."""
+        return self._tail.head
+
+    @property
+    def oldest(self) -> Seq:
+        """Sequence of the oldest kept event; 0 when there is none."""
+        return self._tail.oldest
+
+    @property
+    def trimmed_through(self) -> Seq:
+        """Sequence of the newest event that retention dropped; 0 when it dropped none."""
+        return self._tail.trimmed_through
+
+    async def append(self, events: Sequence[Event], *, durable: bool = False) -> Sequence[Record]:  # noqa: ARG002 - memory has one level.
+        """See `Log.append`."""
+        records = self._numbering.encode(self._worker_id, events)
+        self._tail.extend(records)
+        self._on_visible(records, events)
+        return records
+
+    async def read(
+        self, *, after: Seq, max_records: int = READ_RECORDS_MAX, max_bytes: int = READ_BYTES_MAX
+    ) -> Sequence[Record]:
+        """See `Log.read`."""
+        if after < self._tail.trimmed_through:
+            raise CursorExpired(encode_cursor(after), encode_cursor(self.oldest), encode_cursor(self.head))
+        return self._tail.read(after=after, max_records=max_records, max_bytes=max_bytes)
+
+    async def holds(self, seq: Seq) -> bool:
+        """See `Log.holds`."""
+        return self._tail.holds(seq)
+
+    async def wait(self, *, after: Seq) -> None:
+        """See `Log.wait`."""
+        await self._tail.wait(after=after)
+
+    def close(self, *, removed: bool) -> None:
+        """End the log for its readers."""
+        self._tail.close(removed=removed)
+
+
+class MemoryStore:
+    """Logs and records of one runtime, gone with the process."""
+
+    backend: Literal["memory", "fs_store"] = "memory"
+    durability: Literal["none", "os", "fsync"] = "none"
+
+    def __init__(self, root: Path, retention: Retention, clock_us: ClockUs) -> None:
+        self._root = root
+        self._retention = retention
+        self._numbering = Numbering(clock_us)
+        self._records: dict[WorkerId, WorkerRecord] = {}
+        self._logs: dict[WorkerId, MemoryLog] = {}
+        self._runtime_log = MemoryLog("runtime", self._numbering, retention, lambda _records, _events: None)
+
+    @property
+    def runtime_log(self) -> Log:
+        """The log of the runtime's own events."""
+        return self._runtime_log
+
+    async def create(self, record: WorkerRecord, on_visible: OnVisible) -> Log:
+        """See `Store.create`."""
+        if record.worker_id in self._records:
+            raise WorkerExists(record.worker_id)
+        directory = self.directory(record.worker_id)
+        try:
+            directory.mkdir(mode=0o700, parents=True)
+        except OSError as fault:
+            raise StoreIo("create", str(directory), fault.strerror or str(fault)) from fault
+        log = MemoryLog(record.worker_id, self._numbering, self._retention, on_visible)
+        self._records[record.worker_id] = record
+        self._logs[record.worker_id] = log
+        return log
+
+    async def save(self, record: WorkerRecord) -> None:
+        """See `Store.save`."""
+        self._records[record.worker_id] = record
+
+    async def load(self) -> Sequence[WorkerRecord]:
+        """See `Store.load`."""
+        return sorted(self._records.values(), key=lambda record: record.created_us)
+
+    async def delete(self, worker_id: WorkerId) -> None:
+        """See `Store.delete`."""
+        self._records.pop(worker_id, None)
+        log = self._logs.pop(worker_id, None)
+        if log is not None:
+            log.close(removed=True)
+            await asyncio.to_thread(shutil.rmtree, self.directory(worker_id), ignore_errors=True)
+
+    def directory(self, worker_id: WorkerId) -> Path:
+        """See `Store.directory`."""
+        return self._root / "workers" / worker_id
+
+    async def check(self) -> None:
+        """See `Store.check`."""
+        probe = self._root / "probe"
+        try:
+            probe.write_bytes(b"ready")
+            probe.unlink()
+        except OSError as fault:
+            raise StoreIo("write", str(probe), fault.strerror or str(fault)) from fault
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        for log in (*self._logs.values(), self._runtime_log):
+            log.close(removed=False)
+
+
+@asynccontextmanager
+async def open_memory_store(
+    retention: Retention | None = None, clock_us: ClockUs = system_clock_us
+) -> AsyncIterator[MemoryStore]:
+    """A memory store; after the block its logs are closed and its files are gone."""
+    with scratch_directory() as root:
+        store = MemoryStore(root, retention or Retention(), clock_us)
+        try:
+            yield store
+        finally:
+            await store.close()

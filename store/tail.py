@@ -1,0 +1,116 @@
+"""The newest records of one log, in memory, shared by all who read it.
+
+    seqs   array of u64      [ s0 s1 s2 … ]   ascending, for bisection
+    lines  list of bytes     [ l0 l1 l2 … ]   the envelopes, never copied
+             ^ start: what lies before was dropped and waits for compaction
+
+Reading never removes anything: a reader is only a position. Writers wake the
+readers that stand at the head and wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+
+from watchglass.protocol.cursor import BEGINNING, Seq
+
+from .base import LogClosed, Record, Retention
+
+_COMPACT_DROPPED_MIN = 1024
+
+
+class Tail:
+    """Records after `trimmed_through`, bounded by bytes and count; the newest is always kept."""
+
+    def __init__(self, retention: Retention) -> None:
+        self._retention = retention
+        self._seqs = array("Q")
+        self._lines: list[bytes] = []
+        self._start = 0
+        self._closed: LogClosed | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self.size_bytes = 0
+        self.head = BEGINNING
+        self.trimmed_through = BEGINNING
+
+    def __len__(self) -> int:
+        return len(self._lines) - self._start
+
+    @property
+    def oldest(self) -> Seq:
+        """Sequence of the oldest kept record; 0 when there is none."""
+        return Seq(self._seqs[self._start]) if len(self) else BEGINNING
+
+    def extend(self, records: Iterable[Record]) -> None:
+        """Take new records, drop what is over the bounds, wake who waits."""
+        for seq, line in records:
+            self._seqs.append(seq)
+            self._lines.append(line)
+            self.size_bytes += len(line)
+            self.head = seq
+        self._trim()
+        self._wake()
+
+    def holds(self, seq: Seq) -> bool:
+        """Whether a kept record has exactly this sequence."""
+        place = bisect_left(self._seqs, seq, self._start)
+        return place < len(self._seqs) and self._seqs[place] == seq
+
+    def read(self, *, after: Seq, max_records: int, max_bytes: int) -> Sequence[Record]:
+        """Records after a position: as many as fit, at least one when there is one."""
+        first = bisect_right(self._seqs, after, self._start)
+        last = min(first + max_records, len(self._lines))
+        taken: list[Record] = []
+        size_bytes = 0
+        for place in range(first, last):
+            line = self._lines[place]
+            size_bytes += len(line)
+            if taken and size_bytes > max_bytes:
+                break
+            taken.append(Record(Seq(self._seqs[place]), line))
+        return taken
+
+    async def wait(self, *, after: Seq) -> None:
+        """Return when the head lies after this position; raise LogClosed when it never will."""
+        while self.head <= after:
+            if self._closed is not None:
+                raise self._closed
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if not waiter.done() or waiter.cancelled():
+                    self._forget(waiter)
+
+    def close(self, *, removed: bool) -> None:
+        """Nothing will follow: tell every reader that has everything."""
+        self._closed = LogClosed(removed=removed)
+        self._wake()
+
+    def _forget(self, waiter: asyncio.Future[None]) -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _trim(self) -> None:
+        last = len(self._lines) - 1
+        while self._start < last and (
+            self.size_bytes > self._retention.max_bytes or len(self) > self._retention.max_events
+        ):
+            self.size_bytes -= len(self._lines[self._start])
+            self.trimmed_through = Seq(self._seqs[self._start])
+            self._lines[self._start] = b""
+            self._start += 1
+        if self._start > _COMPACT_DROPPED_MIN and self._start > len(self._lines) // 2:
+            del self._seqs[: self._start]
+            del self._lines[: self._start]
+            self._start = 0
