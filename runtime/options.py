@@ -1,0 +1,33 @@
+"""What a runtime can be told, with the defaults of a library use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from watchglass.protocol.execution import CapabilityMode
+from watchglass.protocol.identity import RuntimeId
+from watchglass.protocol.runtime import RuntimeLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeOptions:
+    """Bounds and defaults of one runtime; units come last in each name.
+
+    `running_workers_max` are the ledger's slots (processes at once),
+    `waiting_workers_max` how many may wait for one, `workers_max` how many the
+    catalog holds, ended ones included.
+    """
+
+    runtime_id: RuntimeId | None = None
+    display_name: str | None = None
+    limits: RuntimeLimits = field(default_factory=RuntimeLimits)
+    running_workers_max: int = 512
+    waiting_workers_max: int = 1024
+    workers_max: int = 100_000
+    observers_max: int = 10_000
+    input_backlog_max_bytes: int = 512 << 10
+    output_max_bytes: int = 1 << 30
+    grace_ms: int = 5000
+    capability_mode: CapabilityMode = CapabilityMode.ADAPTIVE
+    worker_path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    worker_lang: str = "C.UTF-8"

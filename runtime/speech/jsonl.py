@@ -1,0 +1,102 @@
+"""Speech `jsonl`: one JSON object a line.
+
+    in    {"kind": "user" | "system", "content": …}
+    out   {"event": name, "data": {…}}
+
+An unknown event name is passed on unchanged. A line that is no event (not
+JSON, a known name with another shape, a name of the runtime's own, longer than
+`LINE_BYTES_MAX`) becomes `output` with the reason, so that nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import orjson
+from watchglass.protocol.base import NAME_CHARS_MAX
+from watchglass.protocol.events import RUNTIME_ONLY, Event, shape_fault
+from watchglass.protocol.workers import WorkerInput
+
+from .stream import PlainStream
+
+LINE_BYTES_MAX = 256 << 10
+
+
+class JsonlSpeech:
+    """Events in lines, both ways."""
+
+    def __init__(self) -> None:
+        self._line = bytearray()
+        self._line_offset = 0
+        self._overlong: PlainStream | None = None
+
+    def encode(self, said: WorkerInput) -> bytes:
+        """One line of JSON."""
+        return orjson.dumps({"kind": said.kind, "content": said.content}) + b"\n"
+
+    def feed(self, offset: int, data: bytes) -> Sequence[Event]:
+        """See `Speech.feed`."""
+        if not self._line and self._overlong is None:
+            self._line_offset = offset
+        events: list[Event] = []
+        start = 0
+        while (newline := data.find(b"\n", start)) >= 0:
+            events += self._take(data[start : newline + 1], offset + start)
+            events += self._end_line(offset + newline + 1)
+            start = newline + 1
+        events += self._take(data[start:], offset + start)
+        return events
+
+    def turn(self) -> Sequence[Event]:
+        """Nothing: the agent itself says when its text is done."""
+        return []
+
+    def finish(self) -> Sequence[Event]:
+        """A last line without its newline."""
+        return list(self._end_line(self._line_offset)) if self._line or self._overlong else []
+
+    def _take(self, part: bytes, offset: int) -> Iterator[Event]:
+        if self._overlong is not None:
+            yield from self._overlong.feed(offset, part)
+            return
+        self._line += part
+        if len(self._line) > LINE_BYTES_MAX:
+            self._overlong = PlainStream("stdout", f"a line over {LINE_BYTES_MAX} bytes")
+            yield from self._overlong.feed(self._line_offset, bytes(self._line))
+            self._line.clear()
+
+    def _end_line(self, next_offset: int) -> Iterator[Event]:
+        if self._overlong is not None:
+            yield from self._overlong.finish()
+            self._overlong = None
+        elif self._line.strip():
+            yield from _event_of(bytes(self._line), self._line_offset)
+        self._line.clear()
+        self._line_offset = next_offset
+
+
+def _event_of(line: bytes, offset: int) -> Sequence[Event]:
+    event, reason = _read(line)
+    if event is not None:
+        return [event]
+    unreadable = PlainStream("stdout", reason)
+    return [*unreadable.feed(offset, line), *unreadable.finish()]
+
+
+def _read(line: bytes) -> tuple[Event | None, str]:
+    try:
+        said = orjson.loads(line)
+    except orjson.JSONDecodeError as fault:
+        return None, f"not JSON: {fault}"
+    if not isinstance(said, dict):
+        return None, "not a JSON object"
+    name, data = said.get("event"), said.get("data", {})
+    if not isinstance(name, str) or not name.strip() or len(name) > NAME_CHARS_MAX:
+        return None, f"event: a name of 1 to {NAME_CHARS_MAX} characters is missing"
+    if not isinstance(data, dict):
+        return None, "data: not a JSON object"
+    if name in RUNTIME_ONLY:
+        return None, f"event {name!r} is written by the runtime alone"
+    event = Event(name, data)
+    fault_text = shape_fault(event)
+    return (event, "") if fault_text is None else (None, fault_text)
