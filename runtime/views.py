@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from watchglass.protocol.cursor import Seq, encode_cursor
+from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
 from watchglass.protocol.errors import LimitTooLarge, TranscriptExpired
 from watchglass.protocol.events import Event, Json
 from watchglass.protocol.identity import WorkerRef
@@ -42,7 +42,7 @@ class OpenText:
 
     pieces: list[str] = field(default_factory=list)
     chars: int = 0
-    last: Seq = Seq(0)
+    last: Seq = BEGINNING
 
     def add(self, text: str, seq: Seq) -> None:
         """One more piece."""

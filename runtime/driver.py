@@ -1,0 +1,380 @@
+"""The one task that owns a worker's state; everyone else asks it.
+
+    callers ──ask──▶ mailbox ─┐
+                              ├─▶ driver task ──▶ log (events) ──▶ observers
+    process ──on_change──▶ wake┘        └──▶ process (input, signals)
+
+Asks are served in order of arrival, then the process's output is taken, piece
+by piece, so that neither starves the other. An ask is answered when what it
+promises is in the log. Nothing of a worker ends before its process tree is
+empty and its output is read to the end: output, then `exit`, `status`, `end`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from watchglass.protocol.errors import InputBacklog, InvalidRequest, LaunchFailed, RuntimeFault, StatePoisoned
+from watchglass.protocol.events import Event
+from watchglass.protocol.execution import Usage
+from watchglass.protocol.lifecycle import Cue, Phase, ending, status_of
+from watchglass.protocol.workers import WorkerExit, WorkerInput, WorkerInteractionAck, WorkerLifecycleAck
+from watchglass.store.base import Record
+
+from .executor import Executor, LaunchPlan, Process, ProcessExit
+from .speech import PlainStream, new_speech
+from .views import system_item, user_message
+from .worker import Worker
+
+T = TypeVar("T")
+OUTPUT_BATCH_BYTES_MAX = 256 << 10
+_LOG = logging.getLogger(__name__)
+
+
+class DriverContext(Protocol):
+    """What a driver needs of its runtime."""
+
+    executor: Executor
+    input_backlog_max_bytes: int
+
+    def now_us(self) -> int:
+        """The time, µs since 1970."""
+
+    def directory(self, worker: Worker) -> Path:
+        """The worker's own folder."""
+
+    def launch_plan(self, worker: Worker) -> LaunchPlan:
+        """How to start the worker. Raises OSError."""
+
+    async def announce_input(self, worker: Worker) -> None:
+        """Tell the runtime's own log of an accepted input."""
+
+    async def on_ended(self, worker: Worker) -> None:
+        """The worker's process tree is empty and its log is complete."""
+
+
+@dataclass(slots=True)
+class _Ask:
+    act: Callable[[], Awaitable[object]]
+    answer: asyncio.Future[object]
+
+
+class Driver:
+    """Runs one worker from `accepted` to its end."""
+
+    def __init__(self, worker: Worker, context: DriverContext) -> None:
+        self._worker = worker
+        self._life = worker.life
+        self._context = context
+        self._mailbox: deque[_Ask] = deque()
+        self._wake = asyncio.Event()
+        self._process: Process | None = None
+        self._speech = new_speech(worker.record.request.speech)
+        self._stderr = PlainStream("stderr")
+        self._unsent: list[bytes] = []  # Accepted before there is a process.
+        self._stdin_closing = False
+
+    # The callers' side.
+
+    async def ask(self, act: Callable[[], Awaitable[T]]) -> T:
+        """Have the driver run `act` in its turn; what it raises is raised here.
+
+        The act runs to its end even when the caller is cancelled.
+        """
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._mailbox.append(_Ask(act, answer))  # type: ignore[arg-type]  # The pair shares its T.
+        self._wake.set()
+        return await asyncio.shield(answer)
+
+    async def begin(self) -> None:
+        """Act: the first events of the journal."""
+        await self._append(self._status_event(), durable=True)
+        first = self._worker.record.request.initial_input
+        if first is not None:
+            await self.take_input(first)
+        if self._worker.passive:
+            self._life.take(Cue.RESERVED)
+            await self._now_running()
+
+    async def launch(self) -> None:
+        """Act: start the process; the ledger holds its room.
+
+        Raises:
+            LaunchFailed: It cannot be started; the worker has ended as `failed`.
+        """
+        self._life.take(Cue.RESERVED)
+        await self._append(self._status_event())
+        try:
+            plan = self._context.launch_plan(self._worker)
+            self._process = await self._context.executor.launch(plan, self._wake.set)
+        except LaunchFailed as fault:
+            await self._end_unlaunched(fault)
+            raise
+        except OSError as fault:
+            failed = LaunchFailed("prepare", str(fault.filename), fault.errno or 0)
+            await self._end_unlaunched(failed)
+            raise failed from fault
+        self._life.pid = self._process.pid
+        await self._now_running()
+        for data in self._unsent:
+            self._process.write_input(data)
+        self._unsent.clear()
+
+    async def take_input(self, said: WorkerInput) -> WorkerInteractionAck:
+        """Act: journal an input and put it on its way.
+
+        Raises:
+            InvalidRequest: The worker has ended, or reads no more.
+            InputBacklog: It would pass the bound; nothing was taken.
+        """
+        self._check_takes_input()
+        data = b"" if self._worker.passive else self._speech.encode(said)
+        self._check_backlog(len(data))
+        event = user_message(said.content) if said.kind == "user" else system_item(said.content)
+        records = await self._append(*self._speech.turn(), event, durable=True)
+        if data:
+            self._write(data)
+        ack = self._worker.interaction_ack(records[-1])
+        await self._context.announce_input(self._worker)
+        return ack
+
+    async def append_events(self, events: Sequence[Event]) -> Sequence[Record]:
+        """Act: journal what a producer says of a passive worker. Raises InvalidRequest."""
+        if not self._worker.passive:
+            raise InvalidRequest(f"worker {self._worker.worker_id!r} has a process, which alone writes its events")
+        self._check_active()
+        return await self._append(*events, durable=True)
+
+    async def stop(self, cue: Cue, reason: str | None) -> None:
+        """Act: ask the worker to leave (STOP) or abandon it (CANCEL).
+
+        The end comes later: wait for `life.ended`. An ended worker stays as it is.
+        """
+        if not self._worker.active:
+            return
+        waiting = self._life.phase is Phase.ACCEPTED
+        if self._life.asked is not Cue.CANCEL:
+            self._life.asked, self._life.reason = cue, reason
+        if self._process is None:
+            await self._end_without_process(cue, skip_table=not waiting)
+            return
+        before = self._life.phase
+        self._life.take(cue)
+        if cue is Cue.CANCEL:
+            self._process.kill()
+        else:
+            self._process.stop()
+        if before is not Phase.STOPPING:
+            await self._append(self._status_event())
+
+    async def signal(self, number: int) -> WorkerLifecycleAck:
+        """Act: send a signal to the process group. Raises InvalidRequest."""
+        self._running_process().signal(number)
+        return self._worker.lifecycle_ack()
+
+    async def close_stdin(self) -> WorkerLifecycleAck:
+        """Act: end the process's input after what was accepted. Raises InvalidRequest."""
+        self._running_process().close_stdin()
+        self._stdin_closing = True
+        return self._worker.lifecycle_ack()
+
+    # The driver's side.
+
+    async def run(self) -> None:
+        """Serve until the worker has ended and nobody waits for an answer."""
+        while self._worker.active or self._mailbox:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._serve()
+
+    async def _serve(self) -> None:
+        while self._mailbox:
+            ask = self._mailbox.popleft()
+            await self._answer(ask)
+        if self._process is not None and self._worker.active:
+            await self._guard(self._follow_process())
+
+    async def _answer(self, ask: _Ask) -> None:
+        try:
+            result = await ask.act()
+        except RuntimeFault as fault:
+            _settle(ask.answer, fault)
+        except Exception as bug:  # noqa: BLE001 - one worker's bug must not take the others with it.
+            await self._poison(bug)
+            _settle(ask.answer, StatePoisoned(self._worker.worker_id))
+        else:
+            if not ask.answer.done():
+                ask.answer.set_result(result)
+
+    async def _guard(self, step: Awaitable[None]) -> None:
+        try:
+            await step
+        except Exception as bug:  # noqa: BLE001 - as above.
+            await self._poison(bug)
+
+    async def _poison(self, bug: Exception) -> None:
+        """The state can't be trusted any more: kill the process, keep what is in the log."""
+        _LOG.error("worker %s: the driver failed", self._worker.worker_id, exc_info=bug)
+        if self._process is not None:
+            self._process.kill()
+        self._life.phase = Phase.FAILED
+        self._life.exit = WorkerExit(code=None, signal=None, reason="state_poisoned")
+        self._life.finished_us = self._context.now_us()
+        await self._context.on_ended(self._worker)
+        self._life.ended.set()
+
+    async def _follow_process(self) -> None:
+        assert self._process is not None
+        self._life.backlog_bytes = self._process.backlog_bytes
+        exit_seen = self._process.exit  # Looked at first: output read after it is complete.
+        chunks = self._process.read_output(OUTPUT_BATCH_BYTES_MAX)
+        if chunks:
+            events: list[Event] = []
+            for chunk in chunks:
+                machine = self._speech if chunk.stream == "stdout" else self._stderr
+                events += machine.feed(chunk.offset, chunk.data)
+            if events:
+                await self._append(*events)
+            self._wake.set()
+        elif exit_seen is not None:
+            await self._end_with_process(exit_seen)
+
+    async def _now_running(self) -> None:
+        self._life.take(Cue.LAUNCHED)
+        self._life.started_us = self._context.now_us()
+        await self._append(self._status_event())
+
+    async def _end_with_process(self, seen: ProcessExit) -> None:
+        held = [*self._speech.finish(), *self._stderr.finish()]
+        if held:
+            await self._append(*held)
+        self._life.usage = Usage(
+            duration_ms=seen.duration_ms,
+            user_cpu_ms=seen.user_cpu_ms,
+            system_cpu_ms=seen.system_cpu_ms,
+            max_rss_bytes=seen.max_rss_bytes,
+        )
+        clean = seen.cause is None and seen.code == 0
+        cue = ending(self._life.asked, lost=seen.cause == "lost", clean=clean)
+        ended = WorkerExit(code=seen.code, signal=seen.signal, reason=_reason(self._life.asked, seen))
+        await self._end(cue, ended, alerts=self._alerts(seen))
+
+    async def _end_without_process(self, cue: Cue, *, skip_table: bool) -> None:
+        reason = "cancelled" if cue is Cue.CANCEL else "stopped"
+        self._life.take(cue)
+        if skip_table:
+            cue = ending(cue, lost=False, clean=False)
+            await self._end(cue, WorkerExit(code=None, signal=None, reason=reason))
+        else:
+            await self._end(None, WorkerExit(code=None, signal=None, reason=reason))
+
+    async def _end_unlaunched(self, fault: LaunchFailed) -> None:
+        error = Event("error", {"code": fault.code, "message": str(fault)})
+        ended = WorkerExit(code=None, signal=None, reason="launch_failed")
+        await self._end(Cue.LAUNCH_FAILED, ended, alerts=[error])
+
+    async def _end(self, cue: Cue | None, ended: WorkerExit, alerts: Sequence[Event] = ()) -> None:
+        if cue is not None:
+            self._life.take(cue)
+        self._life.exit = ended
+        self._life.finished_us = self._context.now_us()
+        self._life.pid = None
+        self._life.backlog_bytes = 0
+        said = {"asked_because": self._life.reason} if self._life.reason else {}
+        await self._append(
+            *alerts,
+            Event("exit", {**ended.model_dump(), **said}),
+            self._status_event(),
+            Event("end", {}),
+            durable=True,
+        )
+        await self._context.on_ended(self._worker)
+        self._life.ended.set()
+
+    def _alerts(self, seen: ProcessExit) -> Sequence[Event]:
+        """What an observer must know of bytes that did not arrive where they were meant to."""
+        told = []
+        for stream, total, kept in (
+            ("stdout", seen.stdout_total_bytes, seen.stdout_kept_bytes),
+            ("stderr", seen.stderr_total_bytes, seen.stderr_kept_bytes),
+        ):
+            if kept < total:
+                told.append(f"{stream} had {total} bytes, of which the first {kept} were kept")
+        if seen.undelivered_input_bytes:
+            told.append(f"{seen.undelivered_input_bytes} bytes of accepted input were not read by the process")
+        now_ms = self._context.now_us() // 1000
+        return [
+            Event("alert", {"level": "warning", "source": "executor", "message": text, "timestamp_ms": now_ms})
+            for text in told
+        ]
+
+    def _status_event(self) -> Event:
+        return Event("status", {"status": status_of(self._life.phase), "phase": self._life.phase})
+
+    async def _append(self, *events: Event, durable: bool = False) -> Sequence[Record]:
+        return await self._worker.log.append(events, durable=durable)
+
+    def _write(self, data: bytes) -> None:
+        if self._process is None:
+            self._unsent.append(data)
+            self._life.backlog_bytes += len(data)
+        else:
+            self._process.write_input(data)
+            self._life.backlog_bytes = self._process.backlog_bytes
+
+    def _check_active(self) -> None:
+        if not self._worker.active:
+            raise InvalidRequest(f"worker {self._worker.worker_id!r} has ended ({self._life.phase})")
+
+    def _check_takes_input(self) -> None:
+        self._check_active()
+        if self._life.phase is Phase.STOPPING:
+            raise InvalidRequest(f"worker {self._worker.worker_id!r} is stopping and takes no more input")
+        if self._stdin_closing or (self._process is not None and self._process.stdin_closed):
+            raise InvalidRequest(f"worker {self._worker.worker_id!r} has no open input any more")
+
+    def _check_backlog(self, size_bytes: int) -> None:
+        backlog = self._life.backlog_bytes if self._process is None else self._process.backlog_bytes
+        limit = self._context.input_backlog_max_bytes
+        if backlog and backlog + size_bytes > limit:
+            raise InputBacklog(self._worker.worker_id, backlog, limit)
+
+    def _running_process(self) -> Process:
+        self._check_active()
+        if self._process is None:
+            raise InvalidRequest(f"worker {self._worker.worker_id!r} has no process")
+        return self._process
+
+
+def _settle(answer: asyncio.Future[object], fault: RuntimeFault) -> None:
+    if not answer.done():
+        answer.set_exception(fault)
+
+
+def _reason(asked: Cue | None, seen: ProcessExit) -> str:
+    """Why it ended, strongest first (executor.md §3, "cause order")."""
+    if seen.cause == "lost":
+        return "lost"
+    if asked is Cue.CANCEL:
+        return "cancelled"
+    if seen.cause == "wall_time":
+        return "timeout"
+    if asked is Cue.STOP:
+        return "stopped"
+    return "exited" if seen.signal is None else "signalled"
+
+
+def signal_number(name: str) -> int:
+    """The number of a signal named like SIGUSR1 or USR1. Raises InvalidRequest."""
+    full = name if name.startswith("SIG") else f"SIG{name}"
+    try:
+        return signal.Signals[full].value
+    except KeyError:
+        raise InvalidRequest(f"signal: {name!r} is no signal of this system; use a name such as 'SIGUSR1'") from None

@@ -1,0 +1,177 @@
+"""One worker as everybody may read it; its driver alone writes it.
+
+What it says of itself is put together from three places: the catalog's record
+(what was asked), the log and its view (what was said), and the driver's state
+(what it is now).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from watchglass.protocol.cursor import encode_cursor
+from watchglass.protocol.events import Event, Json
+from watchglass.protocol.execution import Usage
+from watchglass.protocol.identity import WorkerId, WorkerRef
+from watchglass.protocol.lifecycle import ENDED, Cue, Phase, advance, status_of
+from watchglass.protocol.workers import (
+    WorkerDetail,
+    WorkerExit,
+    WorkerInteractionAck,
+    WorkerLifecycleAck,
+    WorkerSummary,
+)
+from watchglass.store.base import Log, Record, WorkerRecord
+from watchglass.store.numbering import rfc3339
+
+from .launching import shown_program
+from .views import WorkerView
+
+
+@dataclass(slots=True)
+class Life:
+    """What a worker is now. Changed by its driver, in journal order."""
+
+    phase: Phase = Phase.ACCEPTED
+    asked: Cue | None = None
+    reason: str | None = None
+    started_us: int | None = None
+    finished_us: int | None = None
+    exit: WorkerExit | None = None
+    usage: Usage | None = None
+    pid: int | None = None
+    backlog_bytes: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, cue: Cue) -> None:
+        """Advance by the table."""
+        self.phase = advance(self.phase, cue)
+
+
+class Worker:
+    """A worker of the catalog."""
+
+    log: Log
+
+    def __init__(self, ref: WorkerRef, record: WorkerRecord) -> None:
+        self.ref = ref
+        self.record = record
+        self.view = WorkerView(ref)
+        self.life = Life()
+
+    @property
+    def worker_id(self) -> WorkerId:
+        """The id within its runtime."""
+        return self.ref.worker_id
+
+    @property
+    def active(self) -> bool:
+        """Whether it has not ended."""
+        return self.life.phase not in ENDED
+
+    @property
+    def passive(self) -> bool:
+        """Whether it has no process: others write its journal."""
+        return self.record.request.execution is None
+
+    def on_visible(self, records: Sequence[Record], events: Sequence[Event]) -> None:
+        """Fold new events into the view, in the step in which they become visible."""
+        self.view.apply(records, events)
+        self.view.expire(self.log.trimmed_through)
+
+    def snapshot(self) -> Json:
+        """The data of a `snapshot` event as of the log's head."""
+        entries = self.view.snapshot_entries()
+        return {
+            "entries": entries,
+            "entries_start": self.view.transcript_len - len(entries),
+            "transcript_len": self.view.transcript_len,
+            "greeting": {**self.ref.model_dump(), "speech": self.record.request.speech},
+            "status": status_of(self.life.phase),
+            "phase": self.life.phase,
+            "in_flight": self.view.in_flight(),
+            "as_of": encode_cursor(self.log.head),
+        }
+
+    def lifecycle_ack(self) -> WorkerLifecycleAck:
+        """The answer to stop, cancel and their like."""
+        return WorkerLifecycleAck(
+            worker_ref=self.ref,
+            status=status_of(self.life.phase),
+            event_id=encode_cursor(self.log.head),
+            phase=self.life.phase,
+        )
+
+    def interaction_ack(self, record: Record) -> WorkerInteractionAck:
+        """The answer to an input whose event was just appended."""
+        return WorkerInteractionAck(
+            worker_ref=self.ref,
+            status=status_of(self.life.phase),
+            transcript_sequence=self.view.transcript_len,
+            event_id=encode_cursor(record.seq),
+        )
+
+    def summary(self) -> WorkerSummary:
+        """The worker as a list shows it."""
+        request = self.record.request
+        return WorkerSummary(
+            worker_ref=self.ref,
+            runtime_id=self.ref.runtime_id,
+            worker_id=self.worker_id,
+            status=status_of(self.life.phase),
+            intent=request.intent,
+            profile=request.profile,
+            requested_capability_count=len(request.requested_capabilities),
+            has_config_bundle=request.config_bundle is not None,
+            transcript_len=self.view.transcript_len,
+            last_event_id=encode_cursor(self.log.head),
+            phase=self.life.phase,
+            created_at=rfc3339(self.record.created_us),
+            started_at=_time(self.life.started_us),
+            finished_at=_time(self.life.finished_us),
+            exit=self.life.exit,
+            head=encode_cursor(self.log.head),
+            oldest=encode_cursor(self.log.oldest),
+            metadata=request.metadata,
+            program=shown_program(request.execution),
+        )
+
+    def detail(self) -> WorkerDetail:
+        """The worker, whole; secrets are redacted."""
+        request = self.record.request
+        return WorkerDetail(
+            worker_ref=self.ref,
+            runtime_id=self.ref.runtime_id,
+            worker_id=self.worker_id,
+            status=status_of(self.life.phase),
+            intent=request.intent,
+            profile=request.profile,
+            config_bundle=request.config_bundle,
+            requested_capabilities=request.requested_capabilities,
+            workspace_refs=request.workspace_refs,
+            mount_refs=request.mount_refs,
+            transcript_len=self.view.transcript_len,
+            last_event_id=encode_cursor(self.log.head),
+            phase=self.life.phase,
+            created_at=rfc3339(self.record.created_us),
+            started_at=_time(self.life.started_us),
+            finished_at=_time(self.life.finished_us),
+            exit=self.life.exit,
+            head=encode_cursor(self.log.head),
+            oldest=encode_cursor(self.log.oldest),
+            metadata=request.metadata,
+            speech=request.speech,
+            execution=None if request.execution is None else request.execution.redacted(),
+            limits=request.limits,
+            control_context=request.control_context,
+            execution_plan=self.record.plan,
+            usage=self.life.usage,
+            pid=self.life.pid,
+            input_backlog_bytes=self.life.backlog_bytes,
+        )
+
+
+def _time(time_us: int | None) -> str | None:
+    return None if time_us is None else rfc3339(time_us)
