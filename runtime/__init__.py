@@ -1,1 +1,10 @@
 """Every decision about workers; it runs as well without HTTP."""
+
+from __future__ import annotations
+
+from .catalog import WorkerFilter
+from .observation import Reader
+from .options import RuntimeOptions
+from .runtime import Runtime, open_runtime
+
+__all__ = ["Reader", "Runtime", "RuntimeOptions", "WorkerFilter", "open_runtime"]

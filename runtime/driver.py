@@ -34,7 +34,7 @@ from .views import system_item, user_message
 from .worker import Worker
 
 T = TypeVar("T")
-OUTPUT_BATCH_BYTES_MAX = 256 << 10
+OUTPUT_BATCH_BYTES_MAX = 64 << 10
 _LOG = logging.getLogger(__name__)
 
 
@@ -109,6 +109,8 @@ class Driver:
         Raises:
             LaunchFailed: It cannot be started; the worker has ended as `failed`.
         """
+        if not self._worker.active:
+            return  # Stopped in the moment between its reservation and now.
         self._life.take(Cue.RESERVED)
         await self._append(self._status_event())
         try:
@@ -159,11 +161,10 @@ class Driver:
         """
         if not self._worker.active:
             return
-        waiting = self._life.phase is Phase.ACCEPTED
         if self._life.asked is not Cue.CANCEL:
             self._life.asked, self._life.reason = cue, reason
         if self._process is None:
-            await self._end_without_process(cue, skip_table=not waiting)
+            await self._end_without_process(cue)
             return
         before = self._life.phase
         self._life.take(cue)
@@ -243,6 +244,7 @@ class Driver:
             if events:
                 await self._append(*events)
             self._wake.set()
+            await asyncio.sleep(0)  # A chatty worker takes turns with everybody else.
         elif exit_seen is not None:
             await self._end_with_process(exit_seen)
 
@@ -266,14 +268,11 @@ class Driver:
         ended = WorkerExit(code=seen.code, signal=seen.signal, reason=_reason(self._life.asked, seen))
         await self._end(cue, ended, alerts=self._alerts(seen))
 
-    async def _end_without_process(self, cue: Cue, *, skip_table: bool) -> None:
+    async def _end_without_process(self, cue: Cue) -> None:
+        self._life.take(cue)  # One that waited has ended by this; a passive one is stopping.
+        final = ending(cue, lost=False, clean=False) if self._worker.active else None
         reason = "cancelled" if cue is Cue.CANCEL else "stopped"
-        self._life.take(cue)
-        if skip_table:
-            cue = ending(cue, lost=False, clean=False)
-            await self._end(cue, WorkerExit(code=None, signal=None, reason=reason))
-        else:
-            await self._end(None, WorkerExit(code=None, signal=None, reason=reason))
+        await self._end(final, WorkerExit(code=None, signal=None, reason=reason))
 
     async def _end_unlaunched(self, fault: LaunchFailed) -> None:
         error = Event("error", {"code": fault.code, "message": str(fault)})

@@ -1,0 +1,93 @@
+"""What a runtime tells of its workers and of itself: events in its own log, and diagnostics."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import orjson
+
+from watchglass.protocol.cursor import Seq
+from watchglass.protocol.errors import LimitTooLarge, WrongRuntimeCursor
+from watchglass.protocol.events import Event
+from watchglass.protocol.identity import RuntimeId, WorkerRef
+from watchglass.protocol.runtime import (
+    RuntimeDiagnostic,
+    RuntimeEvent,
+    RuntimeEventBatch,
+    RuntimeEventCursor,
+    RuntimeEventKind,
+)
+from watchglass.store.base import Log, Record
+
+DIAGNOSTICS_MAX = 1000
+
+
+class Announcements:
+    """The runtime's own log, and the newest diagnostics."""
+
+    def __init__(self, runtime_id: RuntimeId, log: Log, batch_items_max: int) -> None:
+        self._runtime_id = runtime_id
+        self._log = log
+        self._batch_items_max = batch_items_max
+        self._diagnostics: deque[RuntimeDiagnostic] = deque(maxlen=DIAGNOSTICS_MAX)
+        self.diagnostic_count = 0
+
+    async def tell(self, kind: RuntimeEventKind, message: str, ref: WorkerRef | None = None) -> None:
+        """Append one runtime event."""
+        data = {"message": message, "worker_ref": None if ref is None else ref.model_dump()}
+        await self._log.append([Event(kind, data)])
+
+    def diagnose_creation(self, ref: WorkerRef, *, has_config_bundle: bool, has_capabilities: bool) -> None:
+        """The contract's notes on what a new worker came without."""
+        if not has_config_bundle:
+            self._diagnose("runtime.local_default_resources", "no config bundle: local defaults are used", ref)
+        if not has_capabilities:
+            self._diagnose("worker.tools_less", "no requested capabilities: the worker has no tools", ref)
+
+    @property
+    def diagnostics(self) -> list[RuntimeDiagnostic]:
+        """The newest ones that are kept."""
+        return list(self._diagnostics)
+
+    async def batch(self, cursor: RuntimeEventCursor | None, limit: int | None) -> RuntimeEventBatch:
+        """Runtime events from a cursor on (none: from the oldest kept one).
+
+        Raises:
+            WrongRuntimeCursor: Another runtime gave the cursor out.
+            LimitTooLarge: Over the runtime's maximum.
+            CursorExpired: Events from there on were dropped by retention.
+        """
+        limit = self._batch_items_max if limit is None else limit
+        if limit > self._batch_items_max:
+            raise LimitTooLarge("limit", limit, self._batch_items_max)
+        after = self._log.trimmed_through
+        if cursor is not None:
+            if cursor.runtime_id != self._runtime_id:
+                raise WrongRuntimeCursor(cursor.runtime_id, self._runtime_id)
+            after = Seq(max(0, cursor.next_event_id - 1))
+        records = await self._log.read(after=after, max_records=limit)
+        last = records[-1].seq if records else after
+        return RuntimeEventBatch(
+            events=[_runtime_event(record) for record in records],
+            next_cursor=RuntimeEventCursor(runtime_id=self._runtime_id, next_event_id=last + 1),
+            has_more=last < self._log.head,
+        )
+
+    def _diagnose(self, code: str, message: str, ref: WorkerRef) -> None:
+        self.diagnostic_count += 1
+        self._diagnostics.append(
+            RuntimeDiagnostic(
+                id=self.diagnostic_count, severity="info", code=code, message=message, worker_ref=ref
+            )
+        )
+
+
+def _runtime_event(record: Record) -> RuntimeEvent:
+    payload = orjson.loads(record.line)["payload"]
+    ref = payload["data"]["worker_ref"]
+    return RuntimeEvent(
+        id=record.seq,
+        worker_ref=None if ref is None else WorkerRef.model_validate(ref),
+        kind=RuntimeEventKind(payload["event"]),
+        message=payload["data"]["message"],
+    )

@@ -1,0 +1,491 @@
+"""The one entrance: everything that can be done with workers.
+
+    async with open_runtime() as runtime:
+        worker = await runtime.create_worker(CreateWorkerRequest(...))
+        async with runtime.observe(worker.worker_id, "earliest") as reader:
+            async for record in reader: ...
+
+After the block no process and no task is left. A change that was begun is
+finished even when its caller is cancelled, so a client that hangs up leaves
+nothing half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from watchglass import __version__
+from watchglass.protocol.cursor import encode_cursor
+from watchglass.protocol.errors import (
+    InputBacklog,
+    InvalidRequest,
+    LaunchFailed,
+    RuntimeFault,
+    RuntimeStopped,
+    StatePoisoned,
+    WorkerActive,
+    WrongRuntime,
+)
+from watchglass.protocol.events import AppendEventsAnswer, Event, ProducedEvent, shape_fault
+from watchglass.protocol.execution import Reservation
+from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, WorkerRef, generated_id
+from watchglass.protocol.lifecycle import Cue, Phase, WorkerStatus
+from watchglass.protocol.runtime import (
+    RuntimeDiagnostic,
+    RuntimeEventBatch,
+    RuntimeEventCursor,
+    RuntimeEventKind,
+    RuntimeSummary,
+)
+from watchglass.protocol.workers import (
+    CreateWorkerRequest,
+    LifecycleRequest,
+    TranscriptProjection,
+    WorkerDetail,
+    WorkerExplanation,
+    WorkerInput,
+    WorkerInteractionAck,
+    WorkerLifecycleAck,
+    WorkerSummary,
+)
+from watchglass.store.base import Record, Store, WorkerRecord
+from watchglass.store.memory import open_memory_store, system_clock_us
+from watchglass.store.numbering import rfc3339
+
+from .announcements import Announcements
+from .catalog import Catalog, Entry, WorkerFilter
+from .dispatcher import Dispatcher
+from .driver import Driver, signal_number
+from .executor import Executor, LaunchPlan, open_executor
+from .idempotency import IdempotencyKeys
+from .launching import launch_plan
+from .ledger import Ledger
+from .observation import Observation, Reader
+from .options import RuntimeOptions
+from .policy import resolve
+from .tally import Tally
+from .worker import Worker
+
+T = TypeVar("T")
+StreamName = Literal["stdout", "stderr"]
+
+
+class Runtime:
+    """Workers, their journals and who watches them. Made by `open_runtime`."""
+
+    def __init__(
+        self, options: RuntimeOptions, store: Store, executor: Executor, tasks: asyncio.TaskGroup
+    ) -> None:
+        self.options = options
+        self.runtime_id: RuntimeId = options.runtime_id or generated_id("rt", system_clock_us(), _random())
+        self.started_us = system_clock_us()
+        self.tally = Tally()
+        self.executor = executor
+        self.input_backlog_max_bytes = options.input_backlog_max_bytes
+        self._store = store
+        self._tasks = tasks
+        self._stopping = False
+        self._catalog = Catalog(options.workers_max)
+        self._ledger = Ledger(Reservation(task_slots=options.running_workers_max))
+        self._dispatcher = Dispatcher(self._ledger, options.waiting_workers_max)
+        self._observation = Observation(options.observers_max, system_clock_us)
+        self._keys = IdempotencyKeys()
+        self._announcements = Announcements(
+            self.runtime_id, store.runtime_log, options.limits.max_event_batch_items
+        )
+
+    # Reading: works until the end, also while the runtime stops.
+
+    @property
+    def stopping(self) -> bool:
+        """Whether changes are refused."""
+        return self._stopping
+
+    def summary(self) -> RuntimeSummary:
+        """The runtime in one object."""
+        return RuntimeSummary(
+            runtime_id=self.runtime_id,
+            display_name=self.options.display_name,
+            backend=self._store.backend,
+            status="stopped" if self._stopping else "running",
+            worker_count=len(self._catalog),
+            active_worker_count=self._catalog.count(WorkerStatus.RUNNING),
+            stopped_worker_count=self._catalog.count(WorkerStatus.STOPPED),
+            cancelled_worker_count=self._catalog.count(WorkerStatus.CANCELLED),
+            diagnostic_count=self._announcements.diagnostic_count,
+            limits=self.options.limits,
+            version=__version__,
+            started_at=rfc3339(self.started_us),
+            durability=self._store.durability,
+            capacity=self._ledger.capacity,
+            reserved=self._ledger.reserved,
+            waiting_worker_count=len(self._dispatcher),
+            observer_count=self._observation.observer_count,
+        )
+
+    def list_workers(
+        self,
+        wanted: WorkerFilter | None = None,
+        *,
+        limit: int | None = None,
+        after: WorkerId | None = None,
+    ) -> tuple[Sequence[WorkerSummary], bool]:
+        """Workers in order of creation, and whether more follow. Raises InvalidQuery."""
+        workers, more = self._catalog.page(wanted or WorkerFilter(), limit, after)
+        return [worker.summary() for worker in workers], more
+
+    def worker(self, worker_id: WorkerId) -> WorkerDetail:
+        """One worker, whole. Raises WorkerNotFound."""
+        return self._catalog.get(worker_id).worker.detail()
+
+    def transcript(self, worker_id: WorkerId, start: int | None, limit: int) -> TranscriptProjection:
+        """A window of a transcript. Raises WorkerNotFound, LimitTooLarge, TranscriptExpired."""
+        view = self._catalog.get(worker_id).worker.view
+        return view.window(start, limit, self.options.limits.max_transcript_projection_items)
+
+    def explain(self, worker_id: WorkerId) -> WorkerExplanation:
+        """Why a worker is where it is. Raises WorkerNotFound."""
+        worker = self._catalog.get(worker_id).worker
+        place = self._dispatcher.place(worker_id)
+        if place is None:
+            return WorkerExplanation(worker_ref=worker.ref, phase=worker.life.phase, summary=_explained(worker))
+        reserved, capacity = self._ledger.reserved.task_slots, self._ledger.capacity.task_slots
+        return WorkerExplanation(
+            worker_ref=worker.ref,
+            phase=worker.life.phase,
+            summary=f"waits for a slot: {reserved} of {capacity} are taken, and {place} workers wait before it",
+            waiting_for={"task_slots": 1, "reserved": reserved, "capacity": capacity, "before_it": place},
+        )
+
+    def output_file(self, worker_id: WorkerId, stream: StreamName) -> Path:
+        """Where the exact bytes of a stream are. Raises WorkerNotFound, InvalidRequest."""
+        worker = self._catalog.get(worker_id).worker
+        if worker.passive:
+            raise InvalidRequest(f"worker {worker_id!r} has no process, so it has no {stream}")
+        return self._store.directory(worker_id) / f"{stream}.log"
+
+    def diagnostics(self) -> list[RuntimeDiagnostic]:
+        """The newest notes for an operator."""
+        return self._announcements.diagnostics
+
+    async def runtime_events(self, cursor: RuntimeEventCursor | None, limit: int | None) -> RuntimeEventBatch:
+        """The runtime's own events. Raises WrongRuntimeCursor, LimitTooLarge, CursorExpired."""
+        return await self._announcements.batch(cursor, limit)
+
+    @asynccontextmanager
+    async def observe(self, worker_id: WorkerId, cursor: str | None = None) -> AsyncIterator[Reader]:
+        """Watch one worker (see `Observation.join`). Raises WorkerNotFound, CursorFault, ResourceLimitExceeded."""
+        async with self._observation.join(self._catalog.get(worker_id).worker, cursor) as reader:
+            yield reader
+
+    async def check(self) -> None:
+        """Prove that work can be taken, by writing to the store. Raises StoreIo, RuntimeStopped."""
+        self._check_running()
+        await self._store.check()
+
+    # Changing.
+
+    async def create_worker(
+        self, request: CreateWorkerRequest, *, idempotency_key: str | None = None
+    ) -> WorkerDetail:
+        """Create a worker and start its process as soon as the ledger has room.
+
+        Returns when the process runs, or when the worker has to wait. With an
+        `idempotency_key`, a repetition returns the same worker.
+
+        Raises:
+            LaunchFailed: The process could not be started; nothing is kept.
+            WorkerExists, ResourceLimitExceeded, UnsupportedCapability,
+            IdempotencyConflict, RuntimeStopped, StoreIo.
+        """
+        self._check_running()
+        if idempotency_key is None:
+            return await self._finish(self._create(request))
+        known = self._keys.find(idempotency_key, request)
+        if known is not None:
+            return self.worker(await asyncio.shield(known))
+        return await self._finish(self._create_once(idempotency_key, request))
+
+    async def send_input(self, worker_id: WorkerId, said: WorkerInput) -> WorkerInteractionAck:
+        """Say something to a worker; acknowledged when it is in the journal and on its way.
+
+        Raises:
+            WorkerNotFound, WrongRuntime, RuntimeStopped.
+            InvalidRequest: The worker has ended, or reads no more.
+            InputBacklog: It reads too slowly; nothing was taken.
+        """
+        entry = self._changing(worker_id, said.worker_ref)
+        try:
+            ack = await self._ask(entry, lambda: entry.driver.take_input(said))
+        except InputBacklog:
+            self.tally.inputs_refused += 1
+            raise
+        self.tally.inputs_accepted += 1
+        return ack
+
+    async def append_events(self, worker_id: WorkerId, events: Sequence[ProducedEvent]) -> AppendEventsAnswer:
+        """Append to a passive worker's journal. Raises WorkerNotFound, InvalidRequest, RuntimeStopped."""
+        entry = self._changing(worker_id, None)
+        produced = [Event(event.event, event.data) for event in events]
+        for place, event in enumerate(produced):
+            fault = shape_fault(event)
+            if fault is not None:
+                raise InvalidRequest(f"events.{place}: {fault}")
+        records = await self._ask(entry, lambda: entry.driver.append_events(produced))
+        return AppendEventsAnswer(first=encode_cursor(records[0].seq), last=encode_cursor(records[-1].seq))
+
+    async def stop(self, worker_id: WorkerId, request: LifecycleRequest | None = None) -> WorkerLifecycleAck:
+        """Ask a worker to leave, then make it leave; returns when it has ended.
+
+        Its stdin is closed, its process group gets SIGTERM, and what is left of
+        its tree SIGKILL after the grace. Stopping an ended worker changes nothing.
+
+        Raises:
+            WorkerNotFound, WrongRuntime, RuntimeStopped.
+        """
+        return await self._end(worker_id, Cue.STOP, request or LifecycleRequest())
+
+    async def cancel(self, worker_id: WorkerId, request: LifecycleRequest | None = None) -> WorkerLifecycleAck:
+        """Abandon a worker: SIGKILL to its tree at once. Otherwise as `stop`."""
+        return await self._end(worker_id, Cue.CANCEL, request or LifecycleRequest())
+
+    async def interrupt(
+        self, worker_id: WorkerId, request: LifecycleRequest | None = None
+    ) -> WorkerLifecycleAck:
+        """End the turn, keep the worker: SIGINT. Raises WorkerNotFound, InvalidRequest, RuntimeStopped."""
+        return await self.signal(worker_id, "SIGINT", request)
+
+    async def signal(
+        self, worker_id: WorkerId, name: str, request: LifecycleRequest | None = None
+    ) -> WorkerLifecycleAck:
+        """Send a signal to a worker's process group. Raises WorkerNotFound, InvalidRequest, RuntimeStopped."""
+        entry = self._changing(worker_id, None if request is None else request.worker_ref)
+        number = signal_number(name)
+        return await self._ask(entry, lambda: entry.driver.signal(number))
+
+    async def close_stdin(
+        self, worker_id: WorkerId, request: LifecycleRequest | None = None
+    ) -> WorkerLifecycleAck:
+        """End a worker's input after what it was sent. Raises WorkerNotFound, InvalidRequest, RuntimeStopped."""
+        entry = self._changing(worker_id, None if request is None else request.worker_ref)
+        return await self._ask(entry, entry.driver.close_stdin)
+
+    async def remove(self, worker_id: WorkerId) -> None:
+        """Forget an ended worker, its journal and its files. Raises WorkerNotFound, WorkerActive, RuntimeStopped."""
+        entry = self._changing(worker_id, None)
+        if not entry.worker.life.ended.is_set():
+            raise WorkerActive(worker_id, entry.worker.life.phase)
+        self._catalog.remove(worker_id)
+        await self._finish(self._store.delete(worker_id))
+
+    async def drain(self) -> None:
+        """Take no more changes, and end every worker; bounded by the grace and the executor.
+
+        Observers keep their feeds until the store is closed, so they see every end.
+        """
+        if self._stopping:
+            return
+        self._stopping = True
+        leaving = [entry for entry in self._catalog if entry.worker.active]
+        await asyncio.gather(*(self._leave(entry, Cue.STOP, "runtime_stopped") for entry in leaving))
+        await self._announcements.tell(RuntimeEventKind.RUNTIME_STOPPED, f"runtime {self.runtime_id} stopped")
+
+    # What drivers need (see `DriverContext`).
+
+    def now_us(self) -> int:
+        """The time, µs since 1970."""
+        return system_clock_us()
+
+    def directory(self, worker: Worker) -> Path:
+        """A worker's own folder."""
+        return self._store.directory(worker.worker_id)
+
+    def launch_plan(self, worker: Worker) -> LaunchPlan:
+        """How to start a worker. Raises OSError."""
+        return launch_plan(worker.ref, worker.record.request, self.directory(worker), self.options)
+
+    async def announce_input(self, worker: Worker) -> None:
+        """Tell the runtime's log of an accepted input."""
+        await self._announcements.tell(
+            RuntimeEventKind.WORKER_INPUT_ACCEPTED, f"worker {worker.worker_id} accepted input", worker.ref
+        )
+
+    async def on_ended(self, worker: Worker) -> None:
+        """A worker's tree is empty: its room goes to the next."""
+        self._dispatcher.withdraw(worker.worker_id)
+        self._dispatcher.release(worker.worker_id)
+        self.tally.workers_ended[worker.life.phase] += 1
+        cancelled = worker.life.phase is Phase.CANCELLED
+        kind = RuntimeEventKind.WORKER_CANCELLED if cancelled else RuntimeEventKind.WORKER_STOPPED
+        await self._announcements.tell(kind, f"worker {worker.worker_id} {worker.life.phase}", worker.ref)
+
+    # Inside.
+
+    async def open(self) -> None:
+        """The first event of the runtime's own log."""
+        await self._announcements.tell(RuntimeEventKind.RUNTIME_STARTED, f"runtime {self.runtime_id} started")
+
+    async def _create_once(self, key: str, request: CreateWorkerRequest) -> WorkerDetail:
+        claimed = self._keys.claim(key, request)
+        try:
+            detail = await self._create(request)
+        except RuntimeFault as fault:
+            self._keys.forget(key)
+            claimed.set_exception(fault)
+            claimed.exception()  # Seen: there may be nobody else who waits for it.
+            raise
+        claimed.set_result(detail.worker_id)
+        return detail
+
+    async def _create(self, request: CreateWorkerRequest) -> WorkerDetail:
+        self._check_ref(request.initial_input)
+        plan = None if request.execution is None else resolve(request, self.options.capability_mode)
+        if plan is not None:
+            self._dispatcher.check_room()
+        now_us = system_clock_us()
+        worker_id = request.worker_id or generated_id("wk", now_us, _random())
+        self._catalog.hold(worker_id)
+        try:
+            entry = await self._register(WorkerRecord(worker_id=worker_id, created_us=now_us, request=request, plan=plan))
+        finally:
+            self._catalog.let_go(worker_id)
+        try:
+            await self._start(entry)
+        except LaunchFailed:
+            self.tally.launches_failed += 1
+            self._catalog.remove(worker_id)
+            await self._store.delete(worker_id)
+            raise
+        await self._announce_created(entry.worker)
+        return entry.worker.detail()
+
+    async def _register(self, record: WorkerRecord) -> Entry:
+        worker = Worker(WorkerRef(runtime_id=self.runtime_id, worker_id=record.worker_id), record)
+        worker.log = await self._store.create(record, self._counted(worker.on_visible))
+        entry = Entry(worker, Driver(worker, self))
+        self._catalog.add(entry)
+        self._tasks.create_task(entry.driver.run(), name=f"driver {worker.worker_id}")
+        await entry.driver.ask(entry.driver.begin)
+        return entry
+
+    async def _start(self, entry: Entry) -> None:
+        """Launch now and wait for it, or leave the worker in the queue."""
+        if entry.worker.passive:
+            return
+        launching: list[asyncio.Task[None]] = []
+        self._dispatcher.admit(entry.worker.worker_id, lambda: launching.append(self._launch_soon(entry)))
+        if launching:
+            await launching[0]
+
+    def _launch_soon(self, entry: Entry) -> asyncio.Task[None]:
+        waited = self._dispatcher.place(entry.worker.worker_id) is not None
+        del waited
+        return self._tasks.create_task(entry.driver.ask(entry.driver.launch))
+
+    def _counted(self, on_visible: Callable[[Sequence[Record], Sequence[Event]], None]) -> Callable[..., None]:
+        def counted(records: Sequence[Record], events: Sequence[Event]) -> None:
+            self.tally.events_appended += len(records)
+            self.tally.event_bytes_appended += sum(len(record.line) for record in records)
+            on_visible(records, events)
+
+        return counted
+
+    async def _announce_created(self, worker: Worker) -> None:
+        self.tally.workers_created += 1
+        request = worker.record.request
+        self._announcements.diagnose_creation(
+            worker.ref,
+            has_config_bundle=request.config_bundle is not None,
+            has_capabilities=bool(request.requested_capabilities),
+        )
+        await self._announcements.tell(
+            RuntimeEventKind.WORKER_CREATED, f"worker {worker.worker_id} created", worker.ref
+        )
+
+    async def _end(self, worker_id: WorkerId, cue: Cue, request: LifecycleRequest) -> WorkerLifecycleAck:
+        entry = self._catalog.get(worker_id)
+        self._check_worker_ref(worker_id, request.worker_ref)
+        if not entry.worker.life.ended.is_set():
+            self._check_running()
+            await self._finish(self._leave(entry, cue, request.reason))
+        return entry.worker.lifecycle_ack()
+
+    async def _leave(self, entry: Entry, cue: Cue, reason: str | None) -> None:
+        if entry.worker.active:
+            await entry.driver.ask(lambda: entry.driver.stop(cue, reason))
+        await entry.worker.life.ended.wait()
+
+    def _changing(self, worker_id: WorkerId, ref: WorkerRef | None) -> Entry:
+        entry = self._catalog.get(worker_id)
+        self._check_running()
+        self._check_worker_ref(worker_id, ref)
+        return entry
+
+    async def _ask(self, entry: Entry, act: Callable[[], Awaitable[T]]) -> T:
+        """Ask a worker's driver, or its state alone when the driver has left."""
+        life = entry.worker.life
+        if life.ended.is_set():
+            if life.exit is not None and life.exit.reason == "state_poisoned":
+                raise StatePoisoned(entry.worker.worker_id)
+            raise InvalidRequest(f"worker {entry.worker.worker_id!r} has ended ({life.phase})")
+        return await entry.driver.ask(act)
+
+    async def _finish(self, change: Coroutine[Any, Any, T]) -> T:
+        """Run a change to its end, even when the caller is cancelled meanwhile."""
+        return await asyncio.shield(self._tasks.create_task(change))
+
+    def _check_running(self) -> None:
+        if self._stopping:
+            raise RuntimeStopped(self.runtime_id)
+
+    def _check_ref(self, said: WorkerInput | None) -> None:
+        if said is not None and said.worker_ref is not None and said.worker_ref.runtime_id != self.runtime_id:
+            raise WrongRuntime(said.worker_ref.runtime_id, self.runtime_id)
+
+    def _check_worker_ref(self, worker_id: WorkerId, ref: WorkerRef | None) -> None:
+        if ref is None:
+            return
+        if ref.runtime_id != self.runtime_id:
+            raise WrongRuntime(ref.runtime_id, self.runtime_id)
+        if ref.worker_id != worker_id:
+            raise InvalidRequest(f"worker_ref.worker_id {ref.worker_id!r} is not the worker of the path, {worker_id!r}")
+
+
+@asynccontextmanager
+async def open_runtime(
+    options: RuntimeOptions | None = None, store: Store | None = None
+) -> AsyncIterator[Runtime]:
+    """A running runtime, with a memory store of its own unless one is given.
+
+    After the block no process and no task is left.
+    """
+    async with AsyncExitStack() as stack:
+        if store is None:
+            store = await stack.enter_async_context(open_memory_store())
+        executor = await stack.enter_async_context(open_executor())
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        runtime = Runtime(options or RuntimeOptions(), store, executor, tasks)
+        await runtime.open()
+        try:
+            yield runtime
+        finally:
+            await runtime.drain()
+            await store.close()
+
+
+def _random() -> int:
+    return secrets.randbits(RANDOM_BITS)
+
+
+def _explained(worker: Worker) -> str:
+    if worker.passive and worker.active:
+        return "has no process: inputs are recorded, and a producer appends its events"
+    if worker.active:
+        return f"is {worker.life.phase}"
+    assert worker.life.exit is not None
+    return f"ended as {worker.life.phase}: {worker.life.exit.reason}"
