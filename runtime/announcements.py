@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 
 import orjson
-
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import LimitTooLarge, WrongRuntimeCursor
 from watchglass.protocol.events import Event
@@ -40,7 +39,9 @@ class Announcements:
     def diagnose_creation(self, ref: WorkerRef, *, has_config_bundle: bool, has_capabilities: bool) -> None:
         """The contract's notes on what a new worker came without."""
         if not has_config_bundle:
-            self._diagnose("runtime.local_default_resources", "no config bundle: local defaults are used", ref)
+            self._diagnose(
+                "runtime.local_default_resources", "no config bundle: local defaults are used", ref
+            )
         if not has_capabilities:
             self._diagnose("worker.tools_less", "no requested capabilities: the worker has no tools", ref)
 

@@ -86,7 +86,9 @@ class Catalog:
         """Forget a worker, if it is there."""
         self._entries.pop(worker_id, None)
 
-    def page(self, wanted: WorkerFilter, limit: int | None, after: WorkerId | None) -> tuple[Sequence[Worker], bool]:
+    def page(
+        self, wanted: WorkerFilter, limit: int | None, after: WorkerId | None
+    ) -> tuple[Sequence[Worker], bool]:
         """The workers that a filter admits, after one of them, and whether more follow.
 
         Raises:
@@ -99,7 +101,9 @@ class Catalog:
                 raise InvalidQuery("after", after, "no worker has this id")
             start = ids.index(after) + 1
         admitted = [
-            self._entries[worker_id].worker for worker_id in ids[start:] if wanted.admits(self._entries[worker_id].worker)
+            self._entries[worker_id].worker
+            for worker_id in ids[start:]
+            if wanted.admits(self._entries[worker_id].worker)
         ]
         if limit is None:
             return admitted, False

@@ -150,7 +150,9 @@ class Driver:
     async def append_events(self, events: Sequence[Event]) -> Sequence[Record]:
         """Act: journal what a producer says of a passive worker. Raises InvalidRequest."""
         if not self._worker.passive:
-            raise InvalidRequest(f"worker {self._worker.worker_id!r} has a process, which alone writes its events")
+            raise InvalidRequest(
+                f"worker {self._worker.worker_id!r} has a process, which alone writes its events"
+            )
         self._check_active()
         return await self._append(*events, durable=True)
 
@@ -307,10 +309,14 @@ class Driver:
             if kept < total:
                 told.append(f"{stream} had {total} bytes, of which the first {kept} were kept")
         if seen.undelivered_input_bytes:
-            told.append(f"{seen.undelivered_input_bytes} bytes of accepted input were not read by the process")
+            told.append(
+                f"{seen.undelivered_input_bytes} bytes of accepted input were not read by the process"
+            )
         now_ms = self._context.now_us() // 1000
         return [
-            Event("alert", {"level": "warning", "source": "executor", "message": text, "timestamp_ms": now_ms})
+            Event(
+                "alert", {"level": "warning", "source": "executor", "message": text, "timestamp_ms": now_ms}
+            )
             for text in told
         ]
 
@@ -355,6 +361,7 @@ class Driver:
 def _settle(answer: asyncio.Future[object], fault: RuntimeFault) -> None:
     if not answer.done():
         answer.set_exception(fault)
+        answer.exception()  # Seen: the caller may have been cancelled.
 
 
 def _reason(asked: Cue | None, seen: ProcessExit) -> str:
@@ -376,4 +383,6 @@ def signal_number(name: str) -> int:
     try:
         return signal.Signals[full].value
     except KeyError:
-        raise InvalidRequest(f"signal: {name!r} is no signal of this system; use a name such as 'SIGUSR1'") from None
+        raise InvalidRequest(
+            f"signal: {name!r} is no signal of this system; use a name such as 'SIGUSR1'"
+        ) from None

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from watchglass import __version__
 from watchglass.protocol.cursor import encode_cursor
@@ -59,6 +59,7 @@ from watchglass.store.numbering import rfc3339
 
 from .announcements import Announcements
 from .catalog import Catalog, Entry, WorkerFilter
+from .changes import Changes
 from .dispatcher import Dispatcher
 from .driver import Driver, signal_number
 from .executor import Executor, LaunchPlan, open_executor
@@ -89,6 +90,7 @@ class Runtime:
         self.input_backlog_max_bytes = options.input_backlog_max_bytes
         self._store = store
         self._tasks = tasks
+        self._changes = Changes()
         self._stopping = False
         self._catalog = Catalog(options.workers_max)
         self._ledger = Ledger(Reservation(task_slots=options.running_workers_max))
@@ -153,7 +155,9 @@ class Runtime:
         worker = self._catalog.get(worker_id).worker
         place = self._dispatcher.place(worker_id)
         if place is None:
-            return WorkerExplanation(worker_ref=worker.ref, phase=worker.life.phase, summary=_explained(worker))
+            return WorkerExplanation(
+                worker_ref=worker.ref, phase=worker.life.phase, summary=_explained(worker)
+            )
         reserved, capacity = self._ledger.reserved.task_slots, self._ledger.capacity.task_slots
         return WorkerExplanation(
             worker_ref=worker.ref,
@@ -205,11 +209,11 @@ class Runtime:
         """
         self._check_running()
         if idempotency_key is None:
-            return await self._finish(self._create(request))
+            return await self._changes.finish(self._create(request))
         known = self._keys.find(idempotency_key, request)
         if known is not None:
             return self.worker(await asyncio.shield(known))
-        return await self._finish(self._create_once(idempotency_key, request))
+        return await self._changes.finish(self._create_once(idempotency_key, request))
 
     async def send_input(self, worker_id: WorkerId, said: WorkerInput) -> WorkerInteractionAck:
         """Say something to a worker; acknowledged when it is in the journal and on its way.
@@ -250,7 +254,9 @@ class Runtime:
         """
         return await self._end(worker_id, Cue.STOP, request or LifecycleRequest())
 
-    async def cancel(self, worker_id: WorkerId, request: LifecycleRequest | None = None) -> WorkerLifecycleAck:
+    async def cancel(
+        self, worker_id: WorkerId, request: LifecycleRequest | None = None
+    ) -> WorkerLifecycleAck:
         """Abandon a worker: SIGKILL to its tree at once. Otherwise as `stop`."""
         return await self._end(worker_id, Cue.CANCEL, request or LifecycleRequest())
 
@@ -281,7 +287,7 @@ class Runtime:
         if not entry.worker.life.ended.is_set():
             raise WorkerActive(worker_id, entry.worker.life.phase)
         self._catalog.remove(worker_id)
-        await self._finish(self._store.delete(worker_id))
+        await self._changes.finish(self._store.delete(worker_id))
 
     async def drain(self) -> None:
         """Take no more changes, and end every worker; bounded by the grace and the executor.
@@ -291,9 +297,15 @@ class Runtime:
         if self._stopping:
             return
         self._stopping = True
-        leaving = [entry for entry in self._catalog if entry.worker.active]
-        await asyncio.gather(*(self._leave(entry, Cue.STOP, "runtime_stopped") for entry in leaving))
+        await self._changes.wait_idle()
+        for waiting in (True, False):  # Those that wait go first, so that no freed slot starts one.
+            await self._leave_all(Cue.STOP, waiting=waiting)
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STOPPED, f"runtime {self.runtime_id} stopped")
+
+    async def abandon(self) -> None:
+        """Hasten a drain: SIGKILL to every tree that is left."""
+        self._stopping = True
+        await self._leave_all(Cue.CANCEL, waiting=False)
 
     # What drivers need (see `DriverContext`).
 
@@ -319,6 +331,10 @@ class Runtime:
         """A worker's tree is empty: its room goes to the next."""
         self._dispatcher.withdraw(worker.worker_id)
         self._dispatcher.release(worker.worker_id)
+        if worker.life.exit is not None and worker.life.exit.reason == "launch_failed":
+            self.tally.launches_failed += 1
+        if not worker.announced:
+            return  # Its creation is being refused.
         self.tally.workers_ended[worker.life.phase] += 1
         cancelled = worker.life.phase is Phase.CANCELLED
         kind = RuntimeEventKind.WORKER_CANCELLED if cancelled else RuntimeEventKind.WORKER_STOPPED
@@ -351,13 +367,14 @@ class Runtime:
         worker_id = request.worker_id or generated_id("wk", now_us, _random())
         self._catalog.hold(worker_id)
         try:
-            entry = await self._register(WorkerRecord(worker_id=worker_id, created_us=now_us, request=request, plan=plan))
+            entry = await self._register(
+                WorkerRecord(worker_id=worker_id, created_us=now_us, request=request, plan=plan)
+            )
         finally:
             self._catalog.let_go(worker_id)
         try:
             await self._start(entry)
         except LaunchFailed:
-            self.tally.launches_failed += 1
             self._catalog.remove(worker_id)
             await self._store.delete(worker_id)
             raise
@@ -375,19 +392,19 @@ class Runtime:
 
     async def _start(self, entry: Entry) -> None:
         """Launch now and wait for it, or leave the worker in the queue."""
-        if entry.worker.passive:
-            return
-        launching: list[asyncio.Task[None]] = []
-        self._dispatcher.admit(entry.worker.worker_id, lambda: launching.append(self._launch_soon(entry)))
-        if launching:
-            await launching[0]
+        launches: list[asyncio.Task[None]] = []
 
-    def _launch_soon(self, entry: Entry) -> asyncio.Task[None]:
-        waited = self._dispatcher.place(entry.worker.worker_id) is not None
-        del waited
-        return self._tasks.create_task(entry.driver.ask(entry.driver.launch))
+        def launch() -> None:
+            launches.append(self._changes.start(entry.driver.ask(entry.driver.launch)))
 
-    def _counted(self, on_visible: Callable[[Sequence[Record], Sequence[Event]], None]) -> Callable[..., None]:
+        if not entry.worker.passive:
+            self._dispatcher.admit(entry.worker.worker_id, launch)
+        if launches:
+            await launches[0]
+
+    def _counted(
+        self, on_visible: Callable[[Sequence[Record], Sequence[Event]], None]
+    ) -> Callable[..., None]:
         def counted(records: Sequence[Record], events: Sequence[Event]) -> None:
             self.tally.events_appended += len(records)
             self.tally.event_bytes_appended += sum(len(record.line) for record in records)
@@ -396,6 +413,7 @@ class Runtime:
         return counted
 
     async def _announce_created(self, worker: Worker) -> None:
+        worker.announced = True
         self.tally.workers_created += 1
         request = worker.record.request
         self._announcements.diagnose_creation(
@@ -412,8 +430,16 @@ class Runtime:
         self._check_worker_ref(worker_id, request.worker_ref)
         if not entry.worker.life.ended.is_set():
             self._check_running()
-            await self._finish(self._leave(entry, cue, request.reason))
+            await self._changes.finish(self._leave(entry, cue, request.reason))
         return entry.worker.lifecycle_ack()
+
+    async def _leave_all(self, cue: Cue, *, waiting: bool) -> None:
+        leaving = [
+            entry
+            for entry in self._catalog
+            if entry.worker.active and (not waiting or entry.worker.life.phase is Phase.ACCEPTED)
+        ]
+        await asyncio.gather(*(self._leave(entry, cue, "runtime_stopped") for entry in leaving))
 
     async def _leave(self, entry: Entry, cue: Cue, reason: str | None) -> None:
         if entry.worker.active:
@@ -435,10 +461,6 @@ class Runtime:
             raise InvalidRequest(f"worker {entry.worker.worker_id!r} has ended ({life.phase})")
         return await entry.driver.ask(act)
 
-    async def _finish(self, change: Coroutine[Any, Any, T]) -> T:
-        """Run a change to its end, even when the caller is cancelled meanwhile."""
-        return await asyncio.shield(self._tasks.create_task(change))
-
     def _check_running(self) -> None:
         if self._stopping:
             raise RuntimeStopped(self.runtime_id)
@@ -453,7 +475,9 @@ class Runtime:
         if ref.runtime_id != self.runtime_id:
             raise WrongRuntime(ref.runtime_id, self.runtime_id)
         if ref.worker_id != worker_id:
-            raise InvalidRequest(f"worker_ref.worker_id {ref.worker_id!r} is not the worker of the path, {worker_id!r}")
+            raise InvalidRequest(
+                f"worker_ref.worker_id {ref.worker_id!r} is not the worker of the path, {worker_id!r}"
+            )
 
 
 @asynccontextmanager

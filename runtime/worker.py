@@ -60,6 +60,7 @@ class Worker:
         self.record = record
         self.view = WorkerView(ref)
         self.life = Life()
+        self.announced = False
 
     @property
     def worker_id(self) -> WorkerId:

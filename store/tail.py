@@ -30,7 +30,8 @@ class Tail:
         self._seqs = array("Q")
         self._lines: list[bytes] = []
         self._start = 0
-        self._closed: LogClosed | None = None
+        self._closed = False
+        self._removed = False
         self._waiters: list[asyncio.Future[None]] = []
         self.size_bytes = 0
         self.head = BEGINNING
@@ -76,8 +77,8 @@ class Tail:
     async def wait(self, *, after: Seq) -> None:
         """Return when the head lies after this position; raise LogClosed when it never will."""
         while self.head <= after:
-            if self._closed is not None:
-                raise self._closed
+            if self._closed:
+                raise LogClosed(removed=self._removed)
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:
@@ -88,7 +89,8 @@ class Tail:
 
     def close(self, *, removed: bool) -> None:
         """Nothing will follow: tell every reader that has everything."""
-        self._closed = LogClosed(removed=removed)
+        self._closed = True
+        self._removed = removed
         self._wake()
 
     def _forget(self, waiter: asyncio.Future[None]) -> None:
