@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -259,12 +260,7 @@ class Driver:
         held = [*self._speech.finish(), *self._stderr.finish()]
         if held:
             await self._append(*held)
-        self._life.usage = Usage(
-            duration_ms=seen.duration_ms,
-            user_cpu_ms=seen.user_cpu_ms,
-            system_cpu_ms=seen.system_cpu_ms,
-            max_rss_bytes=seen.max_rss_bytes,
-        )
+        self._life.usage = _usage(seen)
         clean = seen.cause is None and seen.code == 0
         cue = ending(self._life.asked, lost=seen.cause == "lost", clean=clean)
         ended = WorkerExit(code=seen.code, signal=seen.signal, reason=_reason(self._life.asked, seen))
@@ -302,12 +298,12 @@ class Driver:
     def _alerts(self, seen: ProcessExit) -> Sequence[Event]:
         """What an observer must know of bytes that did not arrive where they were meant to."""
         told = []
-        for stream, total, kept in (
-            ("stdout", seen.stdout_total_bytes, seen.stdout_kept_bytes),
-            ("stderr", seen.stderr_total_bytes, seen.stderr_kept_bytes),
-        ):
-            if kept < total:
-                told.append(f"{stream} had {total} bytes, of which the first {kept} were kept")
+        for stream, sizes in (("stdout", seen.stdout), ("stderr", seen.stderr)):
+            if sizes.kept_bytes < sizes.total_bytes:
+                told.append(
+                    f"{stream} had {sizes.total_bytes} bytes, of which the first {sizes.kept_bytes} were kept"
+                    + ("" if seen.output_errno is None else f": {os.strerror(seen.output_errno)}")
+                )
         if seen.undelivered_input_bytes:
             told.append(
                 f"{seen.undelivered_input_bytes} bytes of accepted input were not read by the process"
@@ -356,6 +352,17 @@ class Driver:
         if self._process is None:
             raise InvalidRequest(f"worker {self._worker.worker_id!r} has no process")
         return self._process
+
+
+def _usage(seen: ProcessExit) -> Usage | None:
+    if seen.usage is None:
+        return None
+    return Usage(
+        duration_ms=seen.usage.duration_ms,
+        user_cpu_ms=seen.usage.user_cpu_ms,
+        system_cpu_ms=seen.usage.system_cpu_ms,
+        max_rss_bytes=seen.usage.max_rss_bytes,
+    )
 
 
 def _settle(answer: asyncio.Future[object], fault: RuntimeFault) -> None:

@@ -162,7 +162,7 @@ class Runtime:
         return WorkerExplanation(
             worker_ref=worker.ref,
             phase=worker.life.phase,
-            summary=f"waits for a slot: {reserved} of {capacity} are taken, and {place} workers wait before it",
+            summary=f"waits for a slot: {reserved} of {capacity} are taken, {place} workers are before it",
             waiting_for={"task_slots": 1, "reserved": reserved, "capacity": capacity, "before_it": place},
         )
 
@@ -183,7 +183,7 @@ class Runtime:
 
     @asynccontextmanager
     async def observe(self, worker_id: WorkerId, cursor: str | None = None) -> AsyncIterator[Reader]:
-        """Watch one worker (see `Observation.join`). Raises WorkerNotFound, CursorFault, ResourceLimitExceeded."""
+        """Watch one worker (see `Observation.join`). Raises WorkerNotFound and what `join` raises."""
         async with self._observation.join(self._catalog.get(worker_id).worker, cursor) as reader:
             yield reader
 
@@ -269,7 +269,7 @@ class Runtime:
     async def signal(
         self, worker_id: WorkerId, name: str, request: LifecycleRequest | None = None
     ) -> WorkerLifecycleAck:
-        """Send a signal to a worker's process group. Raises WorkerNotFound, InvalidRequest, RuntimeStopped."""
+        """Send a signal to a worker's process group. Raises as `interrupt`."""
         entry = self._changing(worker_id, None if request is None else request.worker_ref)
         number = signal_number(name)
         return await self._ask(entry, lambda: entry.driver.signal(number))
@@ -277,12 +277,16 @@ class Runtime:
     async def close_stdin(
         self, worker_id: WorkerId, request: LifecycleRequest | None = None
     ) -> WorkerLifecycleAck:
-        """End a worker's input after what it was sent. Raises WorkerNotFound, InvalidRequest, RuntimeStopped."""
+        """End a worker's input after what it was sent. Raises as `interrupt`."""
         entry = self._changing(worker_id, None if request is None else request.worker_ref)
         return await self._ask(entry, entry.driver.close_stdin)
 
     async def remove(self, worker_id: WorkerId) -> None:
-        """Forget an ended worker, its journal and its files. Raises WorkerNotFound, WorkerActive, RuntimeStopped."""
+        """Forget an ended worker, its journal and its files.
+
+        Raises:
+            WorkerNotFound, WorkerActive, RuntimeStopped.
+        """
         entry = self._changing(worker_id, None)
         if not entry.worker.life.ended.is_set():
             raise WorkerActive(worker_id, entry.worker.life.phase)
