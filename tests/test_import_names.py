@@ -1,1 +1,0 @@
-"""The import names of the house: every package is listed, and imports point inward only."""
