@@ -7,6 +7,7 @@ that become one frame each when the socket has room again.
 from __future__ import annotations
 
 import socket
+from collections import deque
 
 from . import wire
 
@@ -14,14 +15,15 @@ _RECEIVE_BYTES = 64 * 1024
 
 
 class Channel:
-    """Frames in and out over a non-blocking socket. `closed` once the server's end is."""
+    """Frames in (`inbox`) and out over a non-blocking socket. `closed` once the server's end is."""
 
-    __slots__ = ("_decoder", "_out", "_socket", "_taken", "_wake", "closed")
+    __slots__ = ("_decoder", "_out", "_socket", "_taken", "_wake", "closed", "inbox")
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
         self._decoder = wire.Decoder()
+        self.inbox: deque[tuple[int, bytes]] = deque()
         self._out = bytearray()
         self._wake = False
         self._taken: int | None = None
@@ -34,18 +36,18 @@ class Channel:
     def wants_write(self) -> bool:
         return bool(self._out) and not self.closed
 
-    def receive(self) -> list[tuple[int, bytes]]:
-        """The frames that have arrived; sets `closed` at the end."""
+    def receive(self) -> None:
+        """Put the frames that one read completes into the inbox; set `closed` at the end."""
         try:
             received = self._socket.recv(_RECEIVE_BYTES)
         except BlockingIOError:
-            return []
+            return
         except OSError:
             received = b""
-        if not received:
+        if received:
+            self.inbox.extend(self._decoder.feed(received))
+        else:
             self.closed = True
-            return []
-        return self._decoder.feed(received)
 
     def send(self, kind: int, body: bytes = b"") -> None:
         self._out += wire.pack(kind, body)

@@ -59,7 +59,7 @@ def _become_worker(plan: Plan, stdio: tuple[int, int, int], report: int, parent:
         step = "chdir"
         os.chdir(plan.cwd)
         step = "setup"
-        _close_all_but_stdio(report)
+        linux.close_all_fds(but=report)
         _set_limits(plan)
         step = "exec"
         os.execvpe(plan.argv[0], plan.argv, plan.env)  # noqa: S606 - no shell is the point
@@ -78,18 +78,6 @@ def _reset_signals() -> None:
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-
-
-def _close_all_but_stdio(report: int) -> None:
-    """All others close on exec already; this is for one that somebody made inheritable."""
-    for name in os.listdir("/proc/self/fd"):
-        fd = int(name)
-        if fd > 2 and fd != report:
-            try:
-                os.close(fd)
-            except OSError as error:  # The descriptor that listed the folder.
-                if error.errno != errno.EBADF:
-                    raise
 
 
 def _set_limits(plan: Plan) -> None:

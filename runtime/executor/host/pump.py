@@ -56,24 +56,36 @@ class Index:
 class Pump:
     """One stream: reads `pipe`, writes `log` up to `max_bytes`, counts everything."""
 
-    __slots__ = ("_buffer", "_index", "_log", "_max_bytes", "_stream", "error_number", "kept", "pipe", "total")
+    __slots__ = (
+        "_buffer",
+        "_index",
+        "_log",
+        "_max_bytes",
+        "_stream",
+        "error_number",
+        "is_closed",
+        "kept",
+        "pipe",
+        "total",
+    )
 
     def __init__(self, stream: int, pipe: int, log: int, index: Index, *, max_bytes: int) -> None:
         self._stream = stream
         self._log = log
         self._index = index
         self._max_bytes = max_bytes
-        self._buffer: bytearray | None = None  # Made when the worker first speaks: most are silent.
-        self.pipe: int | None = pipe
+        self._buffer = bytearray()
+        self.pipe = pipe
+        self.is_closed = False
         self.total = 0
         self.kept = 0
         self.error_number: int | None = None
 
     def pump(self) -> bool:
-        """Move what one read gives; True when something was kept. At the end `pipe` becomes None."""
-        if self.pipe is None:
+        """Move what one read gives; True when something was kept. `is_closed` after the end."""
+        if self.is_closed:
             return False
-        if self._buffer is None:
+        if not self._buffer:  # Made when the worker first speaks: many are silent.
             self._buffer = bytearray(READ_BYTES)
         try:
             count = os.readv(self.pipe, [self._buffer])
@@ -86,9 +98,9 @@ class Pump:
         return self._keep(min(count, self._max_bytes - self.kept))
 
     def close_pipe(self) -> None:
-        if self.pipe is not None:
+        if not self.is_closed:
+            self.is_closed = True
             os.close(self.pipe)
-            self.pipe = None
 
     def close_log(self) -> None:
         """Cut off what was written but could not be indexed; after it, the log holds `kept` bytes."""
@@ -114,7 +126,6 @@ class Pump:
 
     def _write(self, count: int) -> int:
         """Write the first `count` bytes of the buffer; return how many the log took."""
-        assert self._buffer is not None
         written = 0
         with memoryview(self._buffer) as view:
             while written < count:

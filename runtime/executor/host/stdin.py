@@ -8,13 +8,14 @@ import os
 class Input:
     """Bytes in order into the worker's stdin, never waiting for it to read.
 
-    Holds at most what the server's window allows. `pipe` is None once closed.
+    Holds at most what the server's window allows.
     """
 
-    __slots__ = ("_closing", "pending", "pipe", "taken")
+    __slots__ = ("_closing", "is_closed", "pending", "pipe", "taken")
 
     def __init__(self, pipe: int) -> None:
-        self.pipe: int | None = pipe
+        self.pipe = pipe
+        self.is_closed = False
         self.pending = bytearray()
         self.taken = 0
         self._closing = False
@@ -26,7 +27,7 @@ class Input:
 
     def write(self) -> None:
         """Give the pipe what it takes now; close it when the worker closed its end, or all is done."""
-        if self.pipe is None:
+        if self.is_closed:
             return
         try:
             while self.pending:
@@ -46,6 +47,6 @@ class Input:
         self.write()
 
     def close(self) -> None:
-        if self.pipe is not None:
+        if not self.is_closed:
+            self.is_closed = True
             os.close(self.pipe)
-            self.pipe = None

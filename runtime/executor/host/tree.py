@@ -14,7 +14,7 @@ import contextlib
 import os
 import signal
 
-from .linux import read_small_file, stat_fields
+from .linux import names_in, read_small_file, stat_fields
 
 STOP_PASSES_MAX = 16
 """How often a tree is searched for processes born meanwhile before it is killed as it is."""
@@ -26,7 +26,7 @@ def children(pid: int) -> list[int]:
     """The children of `pid`, of all its threads; [] when it is gone."""
     found: list[int] = []
     try:
-        threads = os.listdir(f"/proc/{pid}/task")
+        threads = names_in(f"/proc/{pid}/task")
     except _GONE:
         return found
     for thread in threads:

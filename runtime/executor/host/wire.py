@@ -1,6 +1,13 @@
-"""The control channel between the server and one supervisor: framing only.
+"""What passes between the server and what runs outside it: framing only. All little-endian.
 
-A frame, little-endian, over a SOCK_STREAM pair:
+The spawn daemon's socket, a SOCK_SEQPACKET pair:
+
+    request   "F" with one descriptor: the supervisor's end of a control channel
+    answer    "F", i32: the supervisor's pid, with its pidfd; or minus the errno
+    request   "S": answer when nothing is left of supervisors that died
+    answer    "S", i32: 0             answers of one letter come in order
+
+A control channel, a SOCK_STREAM pair for each supervisor, carries frames:
 
     0        4      5                 5 + length
     | length | kind | body ...        |          length counts the body alone
@@ -20,6 +27,10 @@ is the server's lease running out: a supervisor that sees it kills its worker.
 from __future__ import annotations
 
 import struct
+
+FORK = b"F"
+SETTLE = b"S"
+ANSWER = struct.Struct("<ci")
 
 PLAN = 1
 INPUT = 2
