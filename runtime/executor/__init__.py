@@ -1,1 +1,17 @@
 """Real processes: the spawn daemon, one supervisor a worker, and the server's end of both."""
+
+from ._output import OutputChunk
+from .executor import Executor, open_executor
+from .plan import LaunchPlan
+from .process import Process, ProcessExit, StreamTotals, Usage
+
+__all__ = [
+    "Executor",
+    "LaunchPlan",
+    "OutputChunk",
+    "Process",
+    "ProcessExit",
+    "StreamTotals",
+    "Usage",
+    "open_executor",
+]

@@ -1,0 +1,86 @@
+"""The server's end of one supervisor's control channel."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from .host.wire import Decoder, WireError, pack
+
+_RECEIVE_BYTES = 64 * 1024
+
+
+class Channel:
+    """Frames out at once, frames in by `on_frame`, and `on_end` once after the last of them.
+
+    What the socket does not take is kept; the input window of `host/wire.py`
+    bounds how much that can be.
+    """
+
+    def __init__(
+        self, ours: socket.socket, on_frame: Callable[[int, bytes], None], on_end: Callable[[], None]
+    ) -> None:
+        """Take over `ours`, one end of a stream pair whose other end a supervisor holds."""
+        self._socket = ours
+        self._on_frame = on_frame
+        self._on_end = on_end
+        self._decoder = Decoder()
+        self._out = bytearray()
+        self._is_closed = False
+        self._loop = asyncio.get_running_loop()
+        ours.setblocking(False)
+        self._loop.add_reader(ours, self._read)
+
+    def send(self, kind: int, body: bytes = b"") -> None:
+        """Never waits. After the end it does nothing: whoever could act on it is gone."""
+        if self._is_closed:
+            return
+        self._out += pack(kind, body)
+        if len(self._out) == len(body) + len(pack(0)):
+            self._write()
+
+    def finish(self) -> None:
+        """Read what a dead supervisor left in the socket, then close."""
+        while not self._is_closed and self._read():
+            pass
+        self.close()
+
+    def close(self) -> None:
+        """Closing twice changes nothing. `on_end` is called once, here."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        self._on_end()
+
+    def _read(self) -> bool:
+        """Handle what one read gives; False when there was nothing."""
+        try:
+            received = self._socket.recv(_RECEIVE_BYTES)
+            frames = self._decoder.feed(received)
+        except BlockingIOError:
+            return False
+        except (OSError, WireError):  # Either way it says nothing more that we can trust.
+            received, frames = b"", []
+        if not received:
+            self.close()
+            return False
+        for kind, body in frames:
+            self._on_frame(kind, body)
+        return True
+
+    def _write(self) -> None:
+        try:
+            count = self._socket.send(self._out)
+        except BlockingIOError:
+            count = 0
+        except OSError:  # The supervisor is gone; the reader sees the end after its last frames.
+            count = len(self._out)
+        del self._out[:count]
+        if self._out:
+            self._loop.add_writer(self._socket, self._write)
+        else:
+            self._loop.remove_writer(self._socket)

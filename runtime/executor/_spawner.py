@@ -1,0 +1,219 @@
+"""The server's end of the spawn daemon: starts it, asks it, and starts the next one when it died."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+from typing import NamedTuple
+
+from watchglass.protocol.errors import LaunchFailed
+
+from .host.wire import ANSWER, FORK, SETTLE
+
+REQUESTS_MAX = 64
+"""Forks asked for and not answered; the rest wait in the server, not in the socket."""
+
+LEAVE_S_MAX = 10.0
+"""How long a spawn daemon may take to leave when its socket closes and its supervisors are gone."""
+
+_START = "import sys; sys.path.append(sys.argv[1]); from host.spawnd import main; main()"
+_KEPT_ENV = ("LD_LIBRARY_PATH",)  # A Python that lies outside the system may need it to start.
+
+
+class SpawndGone(Exception):
+    """The spawn daemon died before it answered."""
+
+
+class Forked(NamedTuple):
+    """A supervisor; `pidfd` is the receiver's to close."""
+
+    pid: int
+    pidfd: int
+
+
+class Spawner:
+    """One spawn daemon at a time, started when it is first needed."""
+
+    def __init__(self) -> None:
+        self._daemon: _Daemon | None = None
+        self._slots = asyncio.Semaphore(REQUESTS_MAX)
+
+    @property
+    def pid(self) -> int | None:
+        """The spawn daemon's pid while one runs."""
+        return self._daemon.pid if self._daemon is not None and not self._daemon.is_gone else None
+
+    async def fork(self) -> tuple[Forked, socket.socket]:
+        """A new supervisor and our end of its control channel.
+
+        A cancelled call leaves nothing: a supervisor whose channel ends leaves.
+
+        Raises:
+            LaunchFailed: The daemon cannot be started, or cannot fork.
+        """
+        async with self._slots:
+            try:
+                return await self._fork_once()
+            except SpawndGone:
+                pass
+            try:
+                return await self._fork_once()
+            except SpawndGone:
+                raise LaunchFailed("spawn", "spawn daemon", errno.EOWNERDEAD) from None
+
+    async def settle(self) -> None:
+        """Return when nothing is left of supervisors that died; at once when no daemon could know."""
+        if self._daemon is not None:
+            with contextlib.suppress(SpawndGone):
+                await self._daemon.settle()
+
+    async def close(self) -> None:
+        """End the daemon. It is gone when this returns."""
+        if self._daemon is not None:
+            await self._daemon.close()
+
+    async def _fork_once(self) -> tuple[Forked, socket.socket]:
+        if self._daemon is None or self._daemon.is_gone:
+            try:
+                self._daemon = _Daemon()
+            except OSError as error:
+                raise LaunchFailed("spawn", "spawn daemon", error.errno or errno.EIO) from error
+        ours, theirs = socket.socketpair()
+        try:
+            return await self._daemon.fork(theirs), ours
+        except BaseException:
+            ours.close()
+            raise
+
+
+class _Daemon:
+    """One spawn daemon's life, from its start until it is reaped."""
+
+    def __init__(self) -> None:
+        """Start it; it serves a few milliseconds later. Raises OSError."""
+        self._loop = asyncio.get_running_loop()
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.setblocking(False)
+        with theirs:
+            try:
+                self._process = _start(theirs)
+                self._pidfd = os.pidfd_open(self._process.pid)
+            except OSError:
+                self._socket.close()
+                raise
+        self._forks: deque[asyncio.Future[Forked]] = deque()
+        self._settles: deque[asyncio.Future[None]] = deque()
+        self._reaped: asyncio.Future[None] = self._loop.create_future()
+        self.is_gone = False
+        self._loop.add_reader(self._socket, self._on_answer)
+        self._loop.add_reader(self._pidfd, self._on_death)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def fork(self, theirs: socket.socket) -> Forked:
+        """Hand `theirs` to a new supervisor; it is closed here in any case.
+
+        Raises:
+            LaunchFailed: It cannot fork.
+            SpawndGone: It died first.
+        """
+        answer: asyncio.Future[Forked] = self._loop.create_future()
+        with theirs:
+            self._ask(FORK, theirs.fileno())
+        self._forks.append(answer)
+        return await answer
+
+    async def settle(self) -> None:
+        """Raises SpawndGone."""
+        answer: asyncio.Future[None] = self._loop.create_future()
+        self._ask(SETTLE)
+        self._settles.append(answer)
+        await answer
+
+    async def close(self) -> None:
+        self._lose()
+        try:
+            async with asyncio.timeout(LEAVE_S_MAX):
+                await asyncio.shield(self._reaped)
+        except TimeoutError:
+            self._process.kill()
+            await self._reaped
+
+    def _ask(self, letter: bytes, *fds: int) -> None:
+        """REQUESTS_MAX is far below what the socket holds, so it never has to wait for room."""
+        if self.is_gone:
+            raise SpawndGone
+        try:
+            socket.send_fds(self._socket, [letter], fds)
+        except (BrokenPipeError, ConnectionResetError):
+            self._lose()
+            raise SpawndGone from None
+
+    def _on_answer(self) -> None:
+        try:
+            answer, fds, _, _ = socket.recv_fds(self._socket, ANSWER.size, 1, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            answer = b""
+        if not answer:
+            self._lose()
+            return
+        letter, number = ANSWER.unpack(answer)
+        if letter == SETTLE:
+            settled = self._settles.popleft()
+            if not settled.done():
+                settled.set_result(None)
+        else:
+            self._on_forked(self._forks.popleft(), number, fds)
+
+    def _on_forked(self, waiting: asyncio.Future[Forked], number: int, fds: list[int]) -> None:
+        if waiting.done():  # Cancelled; the supervisor leaves when it sees its channel closed.
+            for fd in fds:
+                os.close(fd)
+        elif number < 0:
+            waiting.set_exception(LaunchFailed("spawn", "supervisor", -number))
+        elif not fds:  # The kernel dropped it: we have no descriptor free.
+            waiting.set_exception(LaunchFailed("spawn", "supervisor", errno.EMFILE))
+        else:
+            waiting.set_result(Forked(number, fds[0]))
+
+    def _lose(self) -> None:
+        """No more requests; who waits for an answer gets none."""
+        if self.is_gone:
+            return
+        self.is_gone = True
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        waiting: list[asyncio.Future[Forked] | asyncio.Future[None]] = [*self._forks, *self._settles]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(SpawndGone())
+
+    def _on_death(self) -> None:
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self._process.wait()
+        self._lose()
+        self._reaped.set_result(None)
+
+
+def _start(theirs: socket.socket) -> subprocess.Popen[bytes]:
+    """In its own session, with an empty environment. Its stderr is ours: only a bug writes there."""
+    here = Path(__file__).resolve().parent
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _START, str(here)],
+        stdin=theirs.fileno(),
+        stdout=subprocess.DEVNULL,
+        env={name: os.environ[name] for name in _KEPT_ENV if name in os.environ},
+        start_new_session=True,
+    )

@@ -1,0 +1,52 @@
+"""How a worker is made to leave, as a decision without a clock: ask, wait, force.
+
+    cause      by                            first          then
+    stop       the server                    SIGTERM        SIGKILL after the grace
+    wall_time  its own deadline              SIGTERM        SIGKILL after the grace
+    kill       the server                    SIGKILL
+    lease      the server's end of the channel closed: SIGKILL
+
+A cause of a lower row replaces one of a higher row, never the reverse, and stop
+and wall_time do not replace each other. Asking twice can only shorten the grace.
+Times are seconds on any clock that does not go back.
+"""
+
+from __future__ import annotations
+
+STOP = "stop"
+WALL_TIME = "wall_time"
+KILL = "kill"
+LEASE = "lease"
+
+_RANK = {None: 0, STOP: 1, WALL_TIME: 1, KILL: 2, LEASE: 3}
+
+
+class Ladder:
+    """Why the worker has to leave, and from when on by force."""
+
+    __slots__ = ("cause", "force_at")
+
+    def __init__(self) -> None:
+        self.cause: str | None = None
+        self.force_at: float | None = None
+
+    def ask(self, cause: str, *, now: float, grace_s: float) -> bool:
+        """Ask it to leave; True when this is the first time, and SIGTERM is due."""
+        first = self.cause is None
+        if first:
+            self.cause = cause
+        force_at = now + grace_s
+        self.force_at = force_at if self.force_at is None else min(self.force_at, force_at)
+        return first
+
+    def force(self, cause: str, *, now: float) -> None:
+        """Make it leave now."""
+        if _RANK[cause] > _RANK[self.cause]:
+            self.cause = cause
+        self.force_at = now if self.force_at is None else min(self.force_at, now)
+
+    def is_forced(self, now: float) -> bool:
+        return self.force_at is not None and now >= self.force_at
+
+    def is_in_grace(self, now: float) -> bool:
+        return self.force_at is not None and now < self.force_at

@@ -1,0 +1,84 @@
+"""The few Linux calls that the standard library does not offer, and facts from /proc.
+
+Loaded once in the spawn daemon; what it forks shares the pages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, value: int) -> None:
+    zero = ctypes.c_ulong(0)
+    if _libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), f"prctl {option}")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def signal_on_parent_death(number: int) -> None:
+    """Receive signal `number` when the parent dies; kept over exec. A parent already dead sends none."""
+    _prctl(_PR_SET_PDEATHSIG, number)
+
+
+def refuse_new_privileges() -> None:
+    """No exec of this process or its descendants gains rights by setuid or file capabilities."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def read_small_file(path: str) -> bytes:
+    """The whole content of a file in /proc."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while part := os.read(fd, 16384):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(fd)
+
+
+def names_in(path: str) -> list[str]:
+    """The names in a folder of /proc; the one place that spares each supervisor the weight of pathlib."""
+    return os.listdir(path)  # noqa: PTH208
+
+
+def close_all_fds(*, but: int) -> None:
+    """Close every descriptor above 2 except `but`. What we open closes on exec; this is for the rest."""
+    for name in names_in("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2 and fd != but:
+            with contextlib.suppress(OSError):  # The one that listed the folder is closed already.
+                os.close(fd)
+
+
+def boot_id() -> str:
+    """The id of this boot of the machine: pids and start times mean nothing in another one."""
+    return read_small_file("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+def stat_fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the command name: [0] state, [1] parent, [19] start time in ticks.
+
+    Raises:
+        FileNotFoundError, ProcessLookupError: No such process.
+    """
+    stat = read_small_file(f"/proc/{pid}/stat").decode(errors="replace")
+    return stat[stat.rindex(")") + 2 :].split()
+
+
+def start_ticks(pid: int) -> int:
+    """When the process was forked, in clock ticks since boot: with its pid, its identity."""
+    return int(stat_fields(pid)[19])

@@ -1,0 +1,76 @@
+"""What a supervisor leaves on disk about its worker, for whoever comes later.
+
+    run.json    before the start is told: {boot_id, supervisor: {pid, start_ticks},
+                worker: {pid, start_ticks}, started_at_us, plan}; the plan without
+                the values of the environment
+    exit.json   once the tree is empty and the output is written: {code, signal,
+                cause, ended_at_us, usage: {user_cpu_ms, system_cpu_ms, max_rss_bytes,
+                duration_ms}, stdout: {total_bytes, kept_bytes}, stderr: {the same},
+                undelivered_input_bytes, strays_killed, output_errno}
+
+Both appear as a whole or not at all. The room for exit.json is taken at the
+start, so that a disk that fills up later does not cost us the exit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from .pump import create
+
+RUN = "run.json"
+EXIT = "exit.json"
+EXIT_BYTES_MAX = 4096
+"""Far above what an exit report can need."""
+
+_DRAFT = ".draft"
+
+
+class Record:
+    """The two files, in the folder behind a descriptor that is not ours to close."""
+
+    __slots__ = ("_directory", "_exit_draft")
+
+    def __init__(self, directory_fd: int) -> None:
+        """Take the room for the exit, and forget an earlier life in the same folder.
+
+        Raises:
+            OSError: The folder takes no files.
+        """
+        self._directory = directory_fd
+        for name in (RUN, EXIT):
+            self._remove(name)
+        self._exit_draft = create(EXIT + _DRAFT, directory_fd)
+        os.posix_fallocate(self._exit_draft, 0, EXIT_BYTES_MAX)
+
+    def write_run(self, run: dict[str, object]) -> None:
+        """Raises OSError. Not synced: after a crash of the machine nothing runs anyway."""
+        draft = create(RUN + _DRAFT, self._directory)
+        try:
+            with os.fdopen(draft, "wb") as file:
+                file.write(json.dumps(run).encode())
+            self._publish(RUN)
+        except OSError:
+            self._remove(RUN + _DRAFT)
+            raise
+
+    def write_exit(self, report: bytes) -> None:
+        """Synced: what it says stays said. Raises OSError."""
+        os.pwrite(self._exit_draft, report, 0)
+        os.ftruncate(self._exit_draft, len(report))
+        os.fsync(self._exit_draft)
+        self._publish(EXIT)
+
+    def abandon(self) -> None:
+        """The worker never ran: there is no exit to tell of."""
+        self._remove(EXIT + _DRAFT)
+
+    def _publish(self, name: str) -> None:
+        os.rename(name + _DRAFT, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+
+    def _remove(self, name: str) -> None:
+        try:
+            os.unlink(name, dir_fd=self._directory)
+        except FileNotFoundError:
+            return

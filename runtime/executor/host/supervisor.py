@@ -1,0 +1,320 @@
+"""One worker's supervisor: starts it, carries its bytes, and stays until its tree is empty.
+
+A single thread around one poll. It waits for nobody: not for the server to read,
+not for the worker to read or write, not for a disk that is full. Its life:
+
+    plan      nothing exists yet; the end of the channel ends it
+    starting  files, pipes, fork; FAILED when a step fails
+    running   run.json, then STARTED; bytes both ways, deadlines
+    ending    the leader is dead, or force is due: the tree is killed
+    draining  the tree is empty: the pipes are read to their end
+    gone      exit.json, then EXIT
+
+EXIT is sent only when the tree is empty and every kept byte is in the files.
+A process that the kernel cannot kill (in an uninterruptible wait) keeps it in
+`ending`: the worker is not over, and nothing here says that it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import select
+import signal
+import time
+
+from . import tree, wire
+from .channel import Channel
+from .ladder import KILL, LEASE, STOP, WALL_TIME, Ladder
+from .loop import Loop
+from .plan import Plan
+from .pump import Pump
+from .worker import Worker
+
+DRAIN_S = 1.0
+"""How long output is read when the tree is empty and someone outside it holds a pipe open."""
+
+KILL_TICK_MIN_S = 0.005
+KILL_TICK_MAX_S = 0.25
+"""Between two attempts to kill a tree; growing, as what survives one is likely stuck in the kernel."""
+
+
+def supervise(channel_fd: int) -> None:
+    """Serve the channel until its worker is over and reported, or no plan can come any more."""
+    channel = Channel(channel_fd)
+    loop = Loop()
+    loop.watch(channel.fileno(), lambda _events: channel.receive())
+    while not channel.inbox:
+        loop.handle(loop.wait(None))
+        if channel.closed:
+            return
+    kind, body = channel.inbox.popleft()
+    if kind != wire.PLAN:
+        raise wire.WireError(f"the first frame is of kind {kind}, not a plan")
+    plan = Plan(body)
+    try:
+        worker = Worker(plan)
+    except OSError as error:
+        _tell_last(channel, loop, wire.FAILED, _failed("setup", plan.directory, error))
+        return
+    Supervisor(plan, channel, loop, worker).run()
+
+
+def _failed(step: str, subject: str, error: OSError) -> dict[str, object]:
+    return {"step": step, "subject": subject, "error_number": error.errno or errno.EIO}
+
+
+def _tell_last(channel: Channel, loop: Loop, kind: int, body: dict[str, object]) -> None:
+    """Send the last frame, however long the server takes to make room for it."""
+    channel.send(kind, json.dumps(body).encode())
+    while channel.wants_write:
+        loop.set_mask(channel.fileno(), select.POLLIN | select.POLLOUT)
+        loop.handle(loop.wait(None))
+        channel.flush()
+
+
+class Supervisor:
+    """Rules over one forked worker. Times are monotonic seconds."""
+
+    def __init__(self, plan: Plan, channel: Channel, loop: Loop, worker: Worker) -> None:
+        self._plan = plan
+        self._channel = channel
+        self._loop = loop
+        self._worker = worker
+        self._ladder = Ladder()
+        self._report = b""
+        self._starting = True
+        self._started_at = time.monotonic()
+        self._has_ended = False  # The leader; the two after it hold from then on.
+        self._status = 0
+        self._ended_at = 0.0
+        self._wall_at: float | None = None
+        self._drain_until: float | None = None
+        self._kill_again_at = 0.0
+        self._kill_tick_s = KILL_TICK_MIN_S
+        self._strays: set[int] = set()
+        self._stdin_end_told = False
+        self._taken_told = 0
+
+    def run(self) -> None:
+        """From the fork to the last frame."""
+        self._watch()
+        while self._starting:
+            self._turn()
+        failure = self._failure() or self._tell_started()
+        if failure is not None:
+            self._ladder.force(KILL, now=time.monotonic())
+        while not self._worker.reaper.empty:
+            self._turn()
+        if failure is not None:
+            self._worker.record.abandon()
+            _tell_last(self._channel, self._loop, wire.FAILED, failure)
+            return
+        self._drain()
+        self._tell_exit()
+
+    def _watch(self) -> None:
+        worker = self._worker
+        self._loop.watch(self._channel.fileno(), self._on_channel)
+        self._loop.watch(worker.report, self._on_report)
+        for pump in worker.pumps:
+            self._watch_output(pump, pump.pipe)
+        self._loop.watch(worker.input.pipe, self._on_stdin, 0)
+        self._obey()  # What came together with the plan.
+
+    def _turn(self) -> None:
+        """Wait for something, note who died, then act."""
+        self._loop.set_mask(self._channel.fileno(), self._channel_mask())
+        ready = self._loop.wait(self._timeout_s())
+        self._worker.reaper.reap()  # First: a worker that ended by itself was not ended by a later command.
+        self._note_leader()
+        self._loop.handle(ready)
+        self._keep_order()
+
+    def _channel_mask(self) -> int:
+        if self._channel.closed:
+            return 0
+        return select.POLLIN | (select.POLLOUT if self._channel.wants_write else 0)
+
+    # Starting
+
+    def _on_report(self, _events: int) -> None:
+        """The child said why it cannot become the program; the end alone says that it has."""
+        part = os.read(self._worker.report, 64)
+        self._report += part
+        if not part:
+            self._loop.forget(self._worker.report)
+            os.close(self._worker.report)
+            self._starting = False
+
+    def _failure(self) -> dict[str, object] | None:
+        if not self._report:
+            return None
+        step, number = self._report.decode().split()
+        subjects = {"chdir": self._plan.cwd, "exec": self._plan.argv[0]}
+        return _failed(step, subjects.get(step, "process"), OSError(int(number), ""))
+
+    def _tell_started(self) -> dict[str, object] | None:
+        """Write run.json and say so; why it failed, or None."""
+        try:
+            started_at_us = self._worker.write_run()
+        except OSError as error:
+            return _failed("setup", self._plan.directory, error)
+        self._started_at = time.monotonic()
+        if self._plan.wall_time_ms is not None:
+            self._wall_at = self._started_at + self._plan.wall_time_ms / 1000
+        started = {"pid": self._worker.pid, "started_at_us": started_at_us}
+        self._channel.send(wire.STARTED, json.dumps(started).encode())
+        return None
+
+    # Commands and bytes
+
+    def _on_channel(self, _events: int) -> None:
+        self._channel.receive()
+        self._channel.flush()
+        self._obey()
+        if self._channel.closed:
+            self._loop.set_mask(self._channel.fileno(), 0)
+            self._ladder.force(LEASE, now=time.monotonic())
+
+    def _obey(self) -> None:
+        while self._channel.inbox:
+            kind, body = self._channel.inbox.popleft()
+            if kind == wire.INPUT:
+                self._worker.input.put(body)
+            elif kind == wire.CLOSE_STDIN:
+                self._worker.input.close_after_pending()
+            elif kind == wire.SIGNAL:
+                self._signal_group(body[0])
+            elif kind == wire.STOP:
+                self._ask(STOP, wire.unpack_u64(body) / 1000)
+            elif kind == wire.KILL:
+                self._force(KILL)
+            else:
+                raise wire.WireError(f"no command is of kind {kind}")
+        self._tell_input()
+
+    def _on_stdin(self, events: int) -> None:
+        if events & select.POLLERR:
+            self._worker.input.close()  # Nobody can read it any more.
+        else:
+            self._worker.input.write()
+        self._tell_input()
+
+    def _tell_input(self) -> None:
+        """Report progress, and the end of stdin once."""
+        stdin = self._worker.input
+        if stdin.taken != self._taken_told:
+            self._taken_told = stdin.taken
+            self._channel.tell_taken(stdin.taken)
+        if not stdin.is_closed:
+            self._loop.set_mask(stdin.pipe, select.POLLOUT if stdin.pending else 0)
+        elif not self._stdin_end_told:
+            self._stdin_end_told = True
+            self._loop.forget(stdin.pipe)
+            self._channel.send(wire.STDIN_CLOSED)
+
+    def _watch_output(self, pump: Pump, fd: int) -> None:
+        def on_output(_events: int) -> None:
+            if pump.pump():
+                self._channel.wake()
+            if pump.is_closed:
+                self._loop.forget(fd)
+
+        self._loop.watch(fd, on_output)
+
+    # The end
+
+    def _ask(self, cause: str, grace_s: float) -> None:
+        """The first step of the ladder, unless the worker has ended by itself."""
+        if self._has_ended:
+            return
+        if self._ladder.ask(cause, now=time.monotonic(), grace_s=grace_s):
+            self._worker.input.close()
+            self._tell_input()
+            self._signal_group(signal.SIGTERM)
+
+    def _force(self, cause: str) -> None:
+        if not self._has_ended or self._ladder.cause is not None:
+            self._ladder.force(cause, now=time.monotonic())
+
+    def _signal_group(self, number: int) -> None:
+        """To the leader's group; only while the leader is not reaped, so the number is still its own."""
+        if self._worker.reaper.status is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._worker.pid, number)
+
+    def _note_leader(self) -> None:
+        status = self._worker.reaper.status
+        if status is not None and not self._has_ended:
+            self._has_ended = True
+            self._status = status
+            self._ended_at = time.monotonic()
+            self._wall_at = None
+            self._worker.input.close()
+            self._tell_input()
+
+    def _keep_order(self) -> None:
+        """Climb the ladder as far as the clock says."""
+        now = time.monotonic()
+        if self._wall_at is not None and now >= self._wall_at:
+            self._wall_at = None
+            self._ask(WALL_TIME, self._plan.grace_ms / 1000)
+        if not self._worker.reaper.empty and now >= self._kill_again_at and self._must_kill(now):
+            self._strays |= tree.kill_descendants(os.getpid()) - {self._worker.pid}
+            self._kill_again_at = now + self._kill_tick_s
+            self._kill_tick_s = min(2 * self._kill_tick_s, KILL_TICK_MAX_S)
+
+    def _must_kill(self, now: float) -> bool:
+        """By force; or the leader is dead and nobody of its group may use a grace to end in order."""
+        if self._ladder.is_forced(now):
+            return True
+        if not self._has_ended:
+            return False
+        return not (self._ladder.is_in_grace(now) and _group_lives(self._worker.pid))
+
+    def _timeout_s(self) -> float | None:
+        """Until the next deadline; None without one."""
+        due = [at for at in (self._wall_at, self._drain_until) if at is not None]
+        if not self._worker.reaper.empty:
+            if self._ladder.force_at is not None:
+                due.append(max(self._ladder.force_at, self._kill_again_at))
+            elif self._has_ended:
+                due.append(self._kill_again_at)
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _drain(self) -> None:
+        """Read the pipes to their end; the tree is empty, so it comes at once unless they were given away."""
+        self._drain_until = time.monotonic() + DRAIN_S
+        while not all(pump.is_closed for pump in self._worker.pumps):
+            if time.monotonic() >= self._drain_until:
+                break
+            self._turn()
+        for pump in self._worker.pumps:
+            self._loop.forget(pump.pipe)
+        self._worker.close_output()
+
+    def _tell_exit(self) -> None:
+        """exit.json, then EXIT with the same content. A disk that refuses the first stops not the second."""
+        report = self._worker.exit_report(
+            self._status,
+            cause=self._ladder.cause,
+            duration_ms=round((self._ended_at - self._started_at) * 1000),
+            strays_killed=len(self._strays),
+        )
+        try:
+            self._worker.record.write_exit(json.dumps(report).encode())
+        except OSError as error:
+            report["output_errno"] = report["output_errno"] or error.errno
+        _tell_last(self._channel, self._loop, wire.EXIT, report)
+
+
+def _group_lives(group: int) -> bool:
+    """Whether anyone is left in the process group; at worst a stranger's, which only costs the grace."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,106 @@
+"""What passes between the server and what runs outside it: framing only. All little-endian.
+
+The spawn daemon's socket, a SOCK_SEQPACKET pair:
+
+    request   "F" with one descriptor: the supervisor's end of a control channel
+    answer    "F", i32: the supervisor's pid, with its pidfd; or minus the errno
+    request   "S": answer when nothing is left of supervisors that died
+    answer    "S", i32: 0             answers of one letter come in order
+
+A control channel, a SOCK_STREAM pair for each supervisor, carries frames:
+
+    0        4      5                 5 + length
+    | length | kind | body ...        |          length counts the body alone
+
+From the server:              From the supervisor:
+    PLAN         JSON             STARTED       JSON {pid, started_at_us}
+    INPUT        bytes            FAILED        JSON {step, subject, error_number}
+    CLOSE_STDIN                   WAKE          output was written since the last one
+    STOP         u64 grace_ms     TAKEN         u64, bytes of input the pipe took in all
+    KILL                          STDIN_CLOSED  no further input can be delivered
+    SIGNAL       u8 number        EXIT          JSON, the content of exit.json; the last frame
+
+PLAN comes first and once; STARTED or FAILED answers it. The end of the channel
+is the server's lease running out: a supervisor that sees it kills its worker.
+"""
+
+from __future__ import annotations
+
+import struct
+
+FORK = b"F"
+SETTLE = b"S"
+ANSWER = struct.Struct("<ci")
+
+PLAN = 1
+INPUT = 2
+CLOSE_STDIN = 3
+STOP = 4
+KILL = 5
+SIGNAL = 6
+
+STARTED = 65
+FAILED = 66
+WAKE = 67
+TAKEN = 68
+STDIN_CLOSED = 69
+EXIT = 70
+
+INPUT_FRAME_BYTES_MAX = 64 * 1024
+INPUT_WINDOW_BYTES = 128 * 1024
+"""How much input the server may have sent that TAKEN has not covered yet."""
+
+BODY_BYTES_MAX = 16 * 1024 * 1024
+"""A plan may be this long: an environment and an argv, both escaped as JSON."""
+
+_HEADER = struct.Struct("<IB")
+_U64 = struct.Struct("<Q")
+
+
+class WireError(Exception):
+    """The other side does not speak this format; the channel is of no more use."""
+
+
+def pack(kind: int, body: bytes = b"") -> bytes:
+    """One frame. Raises WireError when the body is longer than BODY_BYTES_MAX."""
+    if len(body) > BODY_BYTES_MAX:
+        raise WireError(f"a body of {len(body)} bytes, at most {BODY_BYTES_MAX} are allowed")
+    return _HEADER.pack(len(body), kind) + body
+
+
+def pack_u64(number: int) -> bytes:
+    return _U64.pack(number)
+
+
+def unpack_u64(body: bytes) -> int:
+    try:
+        return int(_U64.unpack(body)[0])
+    except struct.error:
+        raise WireError(f"expected 8 bytes, got {len(body)}") from None
+
+
+class Decoder:
+    """Bytes in, whole frames out. It keeps at most one unfinished frame."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, received: bytes) -> list[tuple[int, bytes]]:
+        """The frames that `received` completes, as (kind, body). Raises WireError."""
+        rest = self._rest
+        rest += received
+        frames = []
+        at = 0
+        while len(rest) - at >= _HEADER.size:
+            length, kind = _HEADER.unpack_from(rest, at)
+            if length > BODY_BYTES_MAX:
+                raise WireError(f"a frame announces {length} bytes, at most {BODY_BYTES_MAX} are allowed")
+            end = at + _HEADER.size + length
+            if len(rest) < end:
+                break
+            frames.append((kind, bytes(rest[at + _HEADER.size : end])))
+            at = end
+        del rest[:at]
+        return frames

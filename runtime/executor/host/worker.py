@@ -1,0 +1,98 @@
+"""A worker as its supervisor holds it: the process, its three pipes, its files."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from . import child, linux
+from .plan import Plan
+from .pump import STDERR, STDOUT, Index, Pump, create
+from .record import Record
+from .stdin import Input
+from .tree import Reaper
+
+
+class Worker:
+    """Forked, and about to become the program; `report` tells when it has, see `fork_worker`."""
+
+    __slots__ = ("input", "plan", "pumps", "reaper", "record", "report", "start_ticks")
+
+    def __init__(self, plan: Plan) -> None:
+        """Make the files and pipes, and fork.
+
+        Raises:
+            OSError: One of them cannot be made. No process exists then.
+        """
+        self.plan = plan
+        directory = os.open(plan.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.record = Record(directory)
+        try:
+            index = Index(create("output.idx", directory))
+            logs = create("stdout.log", directory), create("stderr.log", directory)
+            stdin_inside, stdin = os.pipe()
+            stdout, stdout_inside = os.pipe()
+            stderr, stderr_inside = os.pipe()
+            for ours in (stdin, stdout, stderr):
+                os.set_blocking(ours, False)
+            stdio = (stdin_inside, stdout_inside, stderr_inside)
+            pid, self.report = child.fork_worker(plan, stdio)
+        except OSError:
+            self.record.abandon()
+            raise
+        for inside in stdio:
+            os.close(inside)
+        self.reaper = Reaper(pid)
+        self.start_ticks = linux.start_ticks(pid)
+        self.input = Input(stdin)
+        self.pumps = (
+            Pump(STDOUT, stdout, logs[0], index, max_bytes=plan.stdout_max_bytes),
+            Pump(STDERR, stderr, logs[1], index, max_bytes=plan.stderr_max_bytes),
+        )
+
+    @property
+    def pid(self) -> int:
+        return self.reaper.leader
+
+    def write_run(self) -> int:
+        """Write run.json; return the wall clock in it, in microseconds. Raises OSError."""
+        now_us = time.time_ns() // 1000
+        own = os.getpid()
+        self.record.write_run(
+            {
+                "boot_id": linux.boot_id(),
+                "supervisor": {"pid": own, "start_ticks": linux.start_ticks(own)},
+                "worker": {"pid": self.pid, "start_ticks": self.start_ticks},
+                "started_at_us": now_us,
+                "plan": self.plan.for_disk(),
+            }
+        )
+        return now_us
+
+    def close_output(self) -> None:
+        for pump in self.pumps:
+            pump.close_pipe()
+            pump.close_log()
+
+    def exit_report(
+        self, status: int, *, cause: str | None, duration_ms: int, strays_killed: int
+    ) -> dict[str, object]:
+        """The content of exit.json, once the output is closed. `status` is the reaper's."""
+        stdout, stderr = self.pumps
+        return {
+            "code": status if status >= 0 else None,
+            "signal": -status if status < 0 else None,
+            "cause": cause,
+            "ended_at_us": time.time_ns() // 1000,
+            "usage": {
+                "user_cpu_ms": round(self.reaper.user_cpu_s * 1000),
+                "system_cpu_ms": round(self.reaper.system_cpu_s * 1000),
+                "max_rss_bytes": self.reaper.max_rss_bytes,
+                "duration_ms": duration_ms,
+            },
+            "stdout": {"total_bytes": stdout.total, "kept_bytes": stdout.kept},
+            "stderr": {"total_bytes": stderr.total, "kept_bytes": stderr.kept},
+            "undelivered_input_bytes": len(self.input.pending),
+            "strays_killed": strays_killed,
+            "output_errno": stdout.error_number or stderr.error_number,
+        }

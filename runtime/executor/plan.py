@@ -1,0 +1,70 @@
+"""What a worker is to run, as the runtime asks for it."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from watchglass.protocol.errors import LaunchFailed
+
+from .host.wire import BODY_BYTES_MAX
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchPlan:
+    """One worker's program, place and limits.
+
+    The program runs in `cwd` with exactly `env`; an `argv[0]` without a slash
+    is looked up in the PATH of that `env`. `directory` exists already and
+    receives the worker's files; those of an earlier launch are overwritten.
+
+    `cookie` is one entry of `env` ("NAME=value") that no other worker has: by it
+    the worker's processes are found when everyone who watched them was killed.
+
+    `cpu_time_s` and `memory_bytes` (of data, as RLIMIT_DATA counts) hold for
+    each process of the worker. None: no limit.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str
+    directory: Path
+    cookie: str
+    grace_ms: int = 5000
+    wall_time_ms: int | None = None
+    cpu_time_s: int | None = None
+    memory_bytes: int | None = None
+    stdout_max_bytes: int = GIB
+    stderr_max_bytes: int = GIB
+
+    def encode(self) -> bytes:
+        """The plan as the supervisor reads it.
+
+        Raises:
+            LaunchFailed: No program is named, or the plan is too long to be executed.
+        """
+        if not self.argv:
+            raise LaunchFailed("exec", "", errno.EINVAL)
+        body = json.dumps(
+            {
+                "argv": self.argv,
+                "env": dict(self.env),
+                "cwd": self.cwd,
+                "directory": str(self.directory.absolute()),
+                "cookie": self.cookie,
+                "grace_ms": self.grace_ms,
+                "wall_time_ms": self.wall_time_ms,
+                "cpu_time_s": self.cpu_time_s,
+                "memory_bytes": self.memory_bytes,
+                "stdout_max_bytes": self.stdout_max_bytes,
+                "stderr_max_bytes": self.stderr_max_bytes,
+            }
+        ).encode()
+        if len(body) > BODY_BYTES_MAX:
+            raise LaunchFailed("exec", self.argv[0], errno.E2BIG)
+        return body
