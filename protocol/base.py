@@ -1,6 +1,6 @@
 """The base of every body and frame, and the bounded texts they are made of.
 
-Bounds are design §9: every input has one, and the refusal names it.
+Every input has a bound, and the refusal names it.
 """
 
 from __future__ import annotations

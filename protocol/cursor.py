@@ -38,5 +38,5 @@ def decode_cursor(text: str) -> Seq:
 
 
 def next_seq(previous: int, now_us: int) -> Seq:
-    """The sequence after `previous` (design §4): it grows even when the clock does not."""
+    """The sequence after `previous`: it grows even when the clock does not."""
     return Seq(max(previous + 1, now_us))

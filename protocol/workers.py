@@ -85,7 +85,7 @@ class NamedReference(Wire):
 
 
 class Speech(StrEnum):
-    """How a process takes input and what its output means (design §8)."""
+    """How a process takes input and what its output means."""
 
     TEXT = "text"
     JSONL = "jsonl"

@@ -372,7 +372,7 @@ def _settle(answer: asyncio.Future[object], fault: RuntimeFault) -> None:
 
 
 def _reason(asked: Cue | None, seen: ProcessExit) -> str:
-    """Why it ended, strongest first (executor.md §3, "cause order")."""
+    """Why it ended, strongest first."""
     if seen.cause == "lost":
         return "lost"
     if asked is Cue.CANCEL:

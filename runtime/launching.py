@@ -1,6 +1,6 @@
 """From a request to the exact command line, environment and folder of a process.
 
-The environment starts empty (executor.md §3, "env leakage"): `HOME` is the
+The environment starts empty, so that nothing of the server leaks: `HOME` is the
 workspace, `PATH` and `LANG` are the runtime's, then the caller's own variables.
 """
 

@@ -1,7 +1,7 @@
 """Numbers events and encodes them: one place for a whole store.
 
 The sequence is runtime-wide, so the numbering belongs to the store and not to
-a log (design §4).
+a log.
 """
 
 from __future__ import annotations
