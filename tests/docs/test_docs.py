@@ -85,7 +85,7 @@ def test_the_bounds_in_the_docs_are_those_of_the_code(doc: str, number: int) -> 
     assert re.search(rf"(?<![\d,]){number:,}(?![\d,])", page(doc))
 
 
-@pytest.mark.parametrize("doc", sorted(DOCS.glob("*.md")) + [ROOT / "README.md"], ids=lambda doc: doc.name)
+@pytest.mark.parametrize("doc", [*sorted(DOCS.glob("*.md")), ROOT / "README.md"], ids=lambda doc: doc.name)
 def test_links_lead_somewhere(doc: Path) -> None:
     dead = [target for target in LINK.findall(doc.read_text()) if not (doc.parent / target).exists()]
     assert dead == []
