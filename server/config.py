@@ -269,7 +269,7 @@ def _runtime_id(text: str | None) -> RuntimeId | None:
 def _display_name(text: str | None) -> str | None:
     if text is not None and (not text.strip() or len(text) > NAME_CHARS_MAX or not text.isprintable()):
         raise ConfigError(
-            f"--display-name {shown(text)}: use 1 to {NAME_CHARS_MAX} printable characters that are not all blank"
+            f"--display-name {shown(text)}: use 1 to {NAME_CHARS_MAX} printable characters, not all blank"
         )
     return text
 
