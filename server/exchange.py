@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from quart import Response, current_app, request
+
 from watchglass.protocol.base import Wire
 from watchglass.protocol.errors import InvalidQuery, InvalidRequest, RuntimeFault
 from watchglass.protocol.parsing import decode
@@ -75,7 +76,9 @@ def idempotency_key() -> str | None:
     """The header of this name. Raises InvalidRequest."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and (not key.strip() or len(key) > IDEMPOTENCY_KEY_CHARS_MAX):
-        raise InvalidRequest(f"Idempotency-Key: use 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters, not all blank")
+        raise InvalidRequest(
+            f"Idempotency-Key: use 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters, not all blank"
+        )
     return key
 
 

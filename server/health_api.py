@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from quart import Blueprint, Response, current_app
 from quart_schema import document_response
+
 from watchglass import __version__
 from watchglass.protocol.errors import RuntimeStopped, StoreFault, StoreIo
 from watchglass.protocol.runtime import HealthAnswer, ReadyAnswer

@@ -11,6 +11,7 @@ import aiofiles
 from pydantic import Field
 from quart import Blueprint, Response, request
 from quart_schema import document_querystring
+
 from watchglass.protocol.errors import (
     InvalidQuery,
     InvalidRequest,

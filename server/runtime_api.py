@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-import re
-
 from pydantic import Field
 from quart import Blueprint, Response
 from quart_schema import document_querystring, document_response
-from watchglass.protocol.errors import CursorExpired, InvalidQuery, LimitTooLarge, WrongRuntimeCursor
+
+from watchglass.protocol.errors import (
+    CursorExpired,
+    InvalidJson,
+    InvalidQuery,
+    InvalidRequest,
+    LimitTooLarge,
+    WrongRuntimeCursor,
+)
+from watchglass.protocol.parsing import decode
 from watchglass.protocol.runtime import (
     DiagnosticsAnswer,
     RuntimeAnswer,
@@ -17,17 +24,13 @@ from watchglass.protocol.runtime import (
 
 from .exchange import Query, answer, query, refuses, the_runtime
 
-_CURSOR = re.compile(r"(?:(?P<runtime_id>[A-Za-z0-9._-]{1,128}):)?(?P<next>[0-9]{1,19})\Z")
-
 runtime_api = Blueprint("runtime", __name__, url_prefix="/v1")
 
 
 class EventBatchQuery(Query):
     """Where to read on; without a cursor, from the oldest kept event."""
 
-    cursor: str | None = Field(
-        default=None, description="RUNTIME_ID:NEXT_EVENT_ID of the batch before, as its next_cursor says"
-    )
+    cursor: str | None = Field(default=None, description="the next_cursor of the batch before, as JSON")
     limit: int | None = Field(default=None, ge=1, le=1 << 53)
 
 
@@ -52,13 +55,13 @@ async def list_diagnostics() -> Response:
 async def read_events() -> Response:
     """Read a bounded batch of the runtime's own events."""
     asked, runtime = query(EventBatchQuery), the_runtime()
-    return answer(await runtime.runtime_events(_cursor(asked.cursor, runtime.runtime_id), asked.limit))
+    return answer(await runtime.runtime_events(_cursor(asked.cursor), asked.limit))
 
 
-def _cursor(text: str | None, own: str) -> RuntimeEventCursor | None:
+def _cursor(text: str | None) -> RuntimeEventCursor | None:
     if text is None:
         return None
-    match = _CURSOR.match(text)
-    if match is None:
-        raise InvalidQuery("cursor", text, "use RUNTIME_ID:NEXT_EVENT_ID, as next_cursor of a batch says")
-    return RuntimeEventCursor(runtime_id=match["runtime_id"] or own, next_event_id=int(match["next"]))
+    try:
+        return decode(RuntimeEventCursor, text)
+    except (InvalidJson, InvalidRequest) as fault:
+        raise InvalidQuery("cursor", text, f"use the next_cursor of a batch: {fault}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from quart import Blueprint, Response
 from quart_schema import document_headers, document_querystring, document_request, document_response
+
 from watchglass.protocol.errors import (
     IdempotencyConflict,
     InputBacklog,
@@ -231,5 +232,3 @@ def _labels(given: list[str]) -> dict[str, str]:
         if labels.setdefault(name, value) != value:
             raise InvalidQuery("label", label, f"and {name}={labels[name]} cannot both hold")
     return labels
-
-
