@@ -126,17 +126,14 @@ class Supervisor:
 
     def _turn(self) -> None:
         """Wait for something, note who died, then act."""
-        self._loop.set_mask(self._channel.fileno(), self._channel_mask())
+        if not self._channel.closed:
+            wanted = select.POLLIN | (select.POLLOUT if self._channel.wants_write else 0)
+            self._loop.set_mask(self._channel.fileno(), wanted)
         ready = self._loop.wait(self._timeout_s())
         self._worker.reaper.reap()  # First: a worker that ended by itself was not ended by a later command.
         self._note_leader()
         self._loop.handle(ready)
         self._keep_order()
-
-    def _channel_mask(self) -> int:
-        if self._channel.closed:
-            return 0
-        return select.POLLIN | (select.POLLOUT if self._channel.wants_write else 0)
 
     # Starting
 
@@ -176,8 +173,8 @@ class Supervisor:
         self._channel.flush()
         self._obey()
         if self._channel.closed:
-            self._loop.set_mask(self._channel.fileno(), 0)
-            self._ladder.force(LEASE, now=time.monotonic())
+            self._loop.forget(self._channel.fileno())
+            self._force(LEASE)
 
     def _obey(self) -> None:
         while self._channel.inbox:
@@ -262,27 +259,26 @@ class Supervisor:
         if self._wall_at is not None and now >= self._wall_at:
             self._wall_at = None
             self._ask(WALL_TIME, self._plan.grace_ms / 1000)
-        if not self._worker.reaper.empty and now >= self._kill_again_at and self._must_kill(now):
+        kill_at = self._kill_at()
+        if kill_at is not None and now >= kill_at:
             self._strays |= tree.kill_descendants(os.getpid()) - {self._worker.pid}
             self._kill_again_at = now + self._kill_tick_s
             self._kill_tick_s = min(2 * self._kill_tick_s, KILL_TICK_MAX_S)
 
-    def _must_kill(self, now: float) -> bool:
-        """By force; or the leader is dead and nobody of its group may use a grace to end in order."""
-        if self._ladder.is_forced(now):
-            return True
-        if not self._has_ended:
-            return False
-        return not (self._ladder.is_in_grace(now) and _group_lives(self._worker.pid))
+    def _kill_at(self) -> float | None:
+        """When the tree is to be killed (again), if it is.
+
+        At once when the leader is dead, but when it was asked to leave, its
+        group shares its grace: a shell dies before the program that it runs.
+        """
+        at = self._ladder.force_at
+        if self._has_ended and (at is None or not _group_lives(self._worker.pid)):
+            at = 0.0
+        return None if at is None or self._worker.reaper.empty else max(at, self._kill_again_at)
 
     def _timeout_s(self) -> float | None:
         """Until the next deadline; None without one."""
-        due = [at for at in (self._wall_at, self._drain_until) if at is not None]
-        if not self._worker.reaper.empty:
-            if self._ladder.force_at is not None:
-                due.append(max(self._ladder.force_at, self._kill_again_at))
-            elif self._has_ended:
-                due.append(self._kill_again_at)
+        due = [at for at in (self._wall_at, self._drain_until, self._kill_at()) if at is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _drain(self) -> None:
