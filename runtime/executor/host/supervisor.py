@@ -119,8 +119,6 @@ class Supervisor:
         worker = self._worker
         self._loop.watch(self._channel.fileno(), self._on_channel)
         self._loop.watch(worker.report, self._on_report)
-        for pump in worker.pumps:
-            self._watch_output(pump, pump.pipe)
         self._loop.watch(worker.input.pipe, self._on_stdin, 0)
         self._obey()  # What came together with the plan.
 
@@ -162,6 +160,8 @@ class Supervisor:
         self._started_at = time.monotonic()
         if self._plan.wall_time_ms is not None:
             self._wall_at = self._started_at + self._plan.wall_time_ms / 1000
+        for pump in self._worker.pumps:  # Only now: no output is older than the start.
+            self._watch_output(pump, pump.pipe)
         started = {"pid": self._worker.pid, "started_at_us": started_at_us}
         self._channel.send(wire.STARTED, json.dumps(started).encode())
         return None
@@ -232,6 +232,7 @@ class Supervisor:
             self._worker.input.close()
             self._tell_input()
             self._signal_group(signal.SIGTERM)
+            self._signal_group(signal.SIGCONT)  # One that was stopped can only then handle it.
 
     def _force(self, cause: str) -> None:
         if not self._has_ended or self._ladder.cause is not None:
@@ -279,7 +280,7 @@ class Supervisor:
     def _timeout_s(self) -> float | None:
         """Until the next deadline; None without one."""
         due = [at for at in (self._wall_at, self._drain_until, self._kill_at()) if at is not None]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        return min(due) - time.monotonic() if due else None
 
     def _drain(self) -> None:
         """Read the pipes to their end; the tree is empty, so it comes at once unless they were given away."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+
 from watchglass.runtime.executor import Executor, LaunchPlan, Process, ProcessExit, open_executor
 
 DEADLINE_S = 15.0

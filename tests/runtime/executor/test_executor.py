@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from watchglass.protocol.errors import LaunchFailed
 from watchglass.runtime.executor import open_executor
 
@@ -40,6 +41,10 @@ def daemon(*program):
 """
 WITH_A_DAEMON = KEEPER + "daemon()\nsignal.pause()"
 WITH_AN_UNMARKED_DAEMON = KEEPER + "daemon('/bin/sleep', '1000')\nsignal.pause()"
+
+
+def boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 async def refusal(lab: Lab, *argv: str, **more: object) -> LaunchFailed:
@@ -104,7 +109,7 @@ async def test_the_records_on_disk_tell_who_ran_and_how_it_ended_but_no_secret(l
     run = json.loads((subject.directory / "run.json").read_text())
     assert run["worker"]["pid"] == subject.process.pid
     assert run["supervisor"]["pid"] == subject.process.supervisor_pid
-    assert run["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert run["boot_id"] == boot_id()
     assert run["plan"]["env_names"] == ["KEY", "PATH", "WATCHGLASS_WORKER_ID"]
     told = json.loads((subject.directory / "exit.json").read_text())
     assert (told["code"], told["signal"], told["cause"]) == (ended.code, None, None) == (9, None, None)
@@ -126,7 +131,30 @@ async def test_a_cancelled_launch_leaves_nothing(lab: Lab) -> None:
     assert lab.left() == []
 
 
-async def test_after_the_block_nothing_is_left(tmp_path: Path, make_lab: Callable[..., Lab]) -> None:
+async def test_launches_under_way_when_the_block_ends_leave_nothing(
+    tmp_path: Path, make_lab: Callable[..., Lab]
+) -> None:
+    for steps in (0, 1, 2, 4, 8, 16, 500):
+        async with open_executor() as executor:
+            (tmp_path / str(steps)).mkdir()
+            lab = make_lab(executor, tmp_path / str(steps))
+            launches = [asyncio.create_task(lab.run("sleep", "1000")) for _ in range(5)]
+            for _ in range(steps):
+                await asyncio.sleep(0)
+        assert lab.left() == []
+        for result in await asyncio.gather(*launches, return_exceptions=True):
+            if isinstance(result, BaseException):
+                assert isinstance(result, LaunchFailed)
+            else:
+                assert (await result.exit()).cause == "kill"
+        assert executor.spawn_daemon_pid is None
+        with pytest.raises(LaunchFailed):
+            await lab.run("true")
+
+
+async def test_after_the_block_nothing_is_left(
+    tmp_path: Path, make_lab: Callable[..., Lab], is_alive: Callable[[int], bool]
+) -> None:
     async with open_executor() as executor:
         lab = make_lab(executor, tmp_path)
         subject = await lab.python(WITH_A_DAEMON)
@@ -134,7 +162,7 @@ async def test_after_the_block_nothing_is_left(tmp_path: Path, make_lab: Callabl
         spawn_daemon = executor.spawn_daemon_pid
     assert lab.left() == []
     assert spawn_daemon is not None
-    assert not Path(f"/proc/{spawn_daemon}").exists()
+    assert not is_alive(spawn_daemon)
     assert (await subject.exit()).cause == "kill"
 
 
@@ -182,6 +210,19 @@ async def test_a_launch_survives_the_death_of_the_spawn_daemon_under_it(lab: Lab
         await asyncio.sleep(0)
         os.kill(daemon, signal.SIGKILL)
         assert (await (await launch).exit()).code == 0
+
+
+async def test_a_spawn_daemon_that_hangs_is_replaced(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("watchglass.runtime.executor._spawner.FORK_S_MAX", 0.1)
+    subject = await lab.run("cat")
+    hanging = lab.executor.spawn_daemon_pid
+    assert hanging is not None
+    os.kill(hanging, signal.SIGSTOP)
+    assert (await refusal(lab, "true")).error_number == errno.ETIMEDOUT
+    monkeypatch.undo()
+    assert (await (await lab.run("true")).exit()).code == 0
+    subject.process.close_stdin()
+    assert (await subject.exit()).code == 0
 
 
 @pytest.mark.parametrize("script", [WITH_A_DAEMON, WITH_AN_UNMARKED_DAEMON])

@@ -10,6 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+
 from watchglass.runtime.executor import OutputChunk, StreamTotals
 from watchglass.runtime.executor._output import Output
 

@@ -139,6 +139,14 @@ async def test_a_signal_reaches_the_group(lab: Lab) -> None:
         subject.process.signal(0)
 
 
+async def test_a_worker_that_was_paused_still_hears_a_stop(lab: Lab) -> None:
+    subject = await lab.sh("trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 1000 & wait; done")
+    await subject.until_says(b"ready")
+    subject.process.signal(signal.SIGSTOP)
+    subject.process.stop()
+    assert (await subject.exit()).code == 7
+
+
 async def test_wall_time_ends_a_worker_by_the_same_ladder(lab: Lab) -> None:
     polite = await lab.run("sleep", "1000", wall_time_ms=100)
     deaf = await lab.sh("trap '' TERM; while :; do sleep 1000; done", wall_time_ms=300, grace_ms=100)
@@ -200,6 +208,30 @@ signal.pause()
     assert ended.cause == "kill"
     assert ended.strays_killed >= 50
     assert lab.left() == []
+
+
+async def test_a_stray_whose_first_thread_has_ended_is_killed(lab: Lab) -> None:
+    """To /proc it is a zombie, yet it runs."""
+    subject = await lab.python(
+        """
+import ctypes, os, signal, threading, time
+if os.fork() == 0:
+    os.setsid()
+    def run():
+        while b"zombie" not in open(f"/proc/{os.getpid()}/status", "rb").read():
+            time.sleep(0.001)
+        os.write(1, b"ready")
+        while True:
+            signal.pause()
+    threading.Thread(target=run).start()
+    ctypes.CDLL(None).pthread_exit(None)
+signal.pause()
+"""
+    )
+    await subject.until_says(b"ready")
+    subject.process.stop()
+    ended = await subject.exit()
+    assert (ended.cause, ended.strays_killed) == ("stop", 1)
 
 
 async def test_a_megabyte_comes_back_from_cat_exactly(lab: Lab) -> None:

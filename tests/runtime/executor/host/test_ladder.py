@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from watchglass.runtime.executor.host.ladder import KILL, LEASE, STOP, WALL_TIME, Ladder
 
 

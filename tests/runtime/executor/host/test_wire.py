@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from watchglass.runtime.executor.host.wire import BODY_BYTES_MAX, Decoder, WireError, pack, unpack_u64
 
 frames = st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=300)))
