@@ -36,6 +36,9 @@ from .worker import Worker
 DRAIN_S = 1.0
 """How long output is read when the tree is empty and someone outside it holds a pipe open."""
 
+WAKE_GAP_S = 0.002
+"""The least time between two wakes: a worker that says much costs the server no more than this."""
+
 KILL_TICK_MIN_S = 0.005
 KILL_TICK_MAX_S = 0.25
 """Between two attempts to kill a tree; growing, as what survives one is likely stuck in the kernel."""
@@ -92,6 +95,8 @@ class Supervisor:
         self._ended_at = 0.0
         self._wall_at: float | None = None
         self._drain_until: float | None = None
+        self._wake_at: float | None = None
+        self._last_wake_at = 0.0
         self._kill_again_at = 0.0
         self._kill_tick_s = KILL_TICK_MIN_S
         self._strays: set[int] = set()
@@ -215,8 +220,8 @@ class Supervisor:
 
     def _watch_output(self, pump: Pump, fd: int) -> None:
         def on_output(_events: int) -> None:
-            if pump.pump():
-                self._channel.wake()
+            if pump.pump() and self._wake_at is None:
+                self._wake_at = max(time.monotonic(), self._last_wake_at + WAKE_GAP_S)
             if pump.is_closed:
                 self._loop.forget(fd)
 
@@ -255,8 +260,12 @@ class Supervisor:
             self._tell_input()
 
     def _keep_order(self) -> None:
-        """Climb the ladder as far as the clock says."""
+        """Do what is due by the clock: tell of output, climb the ladder."""
         now = time.monotonic()
+        if self._wake_at is not None and now >= self._wake_at:
+            self._wake_at = None
+            self._last_wake_at = now
+            self._channel.wake()
         if self._wall_at is not None and now >= self._wall_at:
             self._wall_at = None
             self._ask(WALL_TIME, self._plan.grace_ms / 1000)
@@ -279,7 +288,8 @@ class Supervisor:
 
     def _timeout_s(self) -> float | None:
         """Until the next deadline; None without one."""
-        due = [at for at in (self._wall_at, self._drain_until, self._kill_at()) if at is not None]
+        deadlines = (self._wall_at, self._drain_until, self._wake_at, self._kill_at())
+        due = [at for at in deadlines if at is not None]
         return min(due) - time.monotonic() if due else None
 
     def _drain(self) -> None:
