@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from watchglass.protocol.cursor import BEGINNING, SEQ_MAX, Seq, decode_cursor, encode_cursor, next_seq
 from watchglass.protocol.errors import CursorMalformed
 

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+
 from watchglass.protocol.errors import (
     CursorExpired,
     CursorUnknown,

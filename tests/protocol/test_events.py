@@ -8,11 +8,13 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import json_values
+
 from watchglass.protocol.base import PRODUCED_EVENTS_MAX
 from watchglass.protocol.errors import InvalidRequest
 from watchglass.protocol.events import RUNTIME_ONLY, SHAPES, AppendEventsRequest, Event, shape_fault
 from watchglass.protocol.parsing import decode
+
+from support import json_values
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "user_message": {"segments": [{"kind": "text", "content": "hi"}]},

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from watchglass.protocol.base import ARGS_BYTES_MAX, ENV_BYTES_MAX, Wire
 from watchglass.protocol.errors import InvalidRequest
 from watchglass.protocol.execution import (

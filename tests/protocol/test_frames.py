@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
-from support import json_values
+
 from watchglass.protocol.cursor import SEQ_MAX, encode_cursor
 from watchglass.protocol.events import Event
 from watchglass.protocol.frames import (
@@ -21,6 +21,8 @@ from watchglass.protocol.frames import (
     encode_snapshot,
     event_frame,
 )
+
+from support import json_values
 
 TS = "2026-11-22T00:17:00.000001Z"
 any_frame: TypeAdapter[EventFrame | DiagnosticFrame] = TypeAdapter(Frame)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+
 from watchglass.protocol.base import ID_CHARS_MAX
 from watchglass.protocol.errors import InvalidWorkerId
 from watchglass.protocol.identity import RANDOM_BITS, WorkerRef, generated_id, id_fault, parse_worker_id

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from watchglass.protocol.lifecycle import (
     ENDED,
     TRANSITIONS,

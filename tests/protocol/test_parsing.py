@@ -9,7 +9,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import json_values
+
 from watchglass.protocol.base import Wire
 from watchglass.protocol.errors import InvalidJson, InvalidRequest
 from watchglass.protocol.parsing import decode
@@ -23,6 +23,8 @@ from watchglass.protocol.workers import (
     TaskIntent,
     WorkerInput,
 )
+
+from support import json_values
 
 
 def created(**fields: Any) -> CreateWorkerRequest:

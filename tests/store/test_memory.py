@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from support.stores import nobody, record_of, said
-from support.tasks import soon
+
 from watchglass.protocol.errors import StoreIo
 from watchglass.store.base import LogClosed
 from watchglass.store.memory import open_memory_store, system_clock_us
+
+from support.stores import nobody, record_of, said
+from support.tasks import soon
 
 pytestmark = pytest.mark.asyncio
 

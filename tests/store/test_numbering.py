@@ -6,12 +6,14 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.clock import Clock
-from support.stores import said
+
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import InvalidRequest
 from watchglass.protocol.events import Event
 from watchglass.store.numbering import Numbering, rfc3339
+
+from support.clock import Clock
+from support.stores import said
 
 
 @given(st.lists(st.tuples(st.integers(0, 1 << 50), st.integers(0, 4)), max_size=20))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from watchglass.store.scratch import scratch_directory
 
 OWNER = """

@@ -13,14 +13,16 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.clock import Clock
-from support.stores import OPENERS, OpenStore, nobody, read_all, record_of, said
-from support.tasks import begun, soon
+
 from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
 from watchglass.protocol.errors import CursorExpired, InvalidRequest, WorkerExists
 from watchglass.protocol.events import Event
 from watchglass.protocol.lifecycle import Wanted
 from watchglass.store.base import Log, LogClosed, Record, Retention, Store
+
+from support.clock import Clock
+from support.stores import OPENERS, OpenStore, nobody, read_all, record_of, said
+from support.tasks import begun, soon
 
 pytestmark = pytest.mark.asyncio
 ROOMY = Retention()
