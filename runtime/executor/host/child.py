@@ -21,22 +21,27 @@ CPU_HARD_EXTRA_S = 2
 _UMASK = 0o077
 
 
+class ForkFailed(OSError):
+    """The kernel gives no further process."""
+
+
 def fork_worker(plan: Plan, stdio: tuple[int, int, int]) -> tuple[int, int]:
     """Fork the worker with `stdio` as its descriptors 0 to 2; return (pid, report descriptor).
 
     The report ends empty when the program runs, or holds "<step> <errno>".
 
     Raises:
-        OSError: No process or no pipe could be made.
+        ForkFailed: No process could be made.
+        OSError: No pipe could be made.
     """
     report, report_in_child = os.pipe()
     parent = os.getpid()
     try:
         pid = os.fork()
-    except OSError:
+    except OSError as error:
         os.close(report)
         os.close(report_in_child)
-        raise
+        raise ForkFailed(error.errno, error.strerror) from error
     if pid == 0:
         _become_worker(plan, stdio, report_in_child, parent)
     os.close(report_in_child)
