@@ -84,9 +84,7 @@ StreamName = Literal["stdout", "stderr"]
 class Runtime:
     """Workers, their journals and who watches them. Made by `open_runtime`."""
 
-    def __init__(
-        self, options: RuntimeOptions, store: Store, executor: Executor, tasks: asyncio.TaskGroup
-    ) -> None:
+    def __init__(self, options: RuntimeOptions, store: Store, executor: Executor) -> None:
         self.options = options
         self.runtime_id: RuntimeId = options.runtime_id or generated_id("rt", system_clock_us(), _random())
         self.started_us = system_clock_us()
@@ -94,7 +92,6 @@ class Runtime:
         self.executor = executor
         self.input_backlog_max_bytes = options.input_backlog_max_bytes
         self._store = store
-        self._tasks = tasks
         self._drivers: set[asyncio.Task[None]] = set()
         self._changes = Changes()
         self._stopping = False
@@ -319,10 +316,12 @@ class Runtime:
             _LOG.error("workers are left %s s after their grace: %s", END_S_MAX, self._left())
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STOPPED, f"runtime {self.runtime_id} stopped")
 
-    def close(self) -> None:
-        """End the drivers of workers that would not end."""
-        for task in self._drivers:
-            task.cancel()
+    async def close(self) -> None:
+        """End the drivers of workers that would not end; the executor then kills what is left of these."""
+        drivers = set(self._drivers)
+        for driver in drivers:
+            driver.cancel()
+        await asyncio.gather(*drivers, return_exceptions=True)
 
     async def abandon(self) -> None:
         """Hasten a drain: SIGKILL to every tree that is left."""
@@ -408,7 +407,7 @@ class Runtime:
         worker.log = await self._store.create(record, self._counted(worker.on_visible))
         entry = Entry(worker, Driver(worker, self))
         self._catalog.add(entry)
-        task = self._tasks.create_task(entry.driver.run(), name=f"driver {worker.worker_id}")
+        task = asyncio.create_task(entry.driver.run(), name=f"driver {worker.worker_id}")
         self._drivers.add(task)
         task.add_done_callback(self._drivers.discard)
         await entry.driver.ask(entry.driver.begin)
@@ -519,14 +518,13 @@ async def open_runtime(
         if store is None:
             store = await stack.enter_async_context(open_memory_store())
         executor = await stack.enter_async_context(open_executor())
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        runtime = Runtime(options or RuntimeOptions(), store, executor, tasks)
+        runtime = Runtime(options or RuntimeOptions(), store, executor)
         await runtime.open()
         try:
             yield runtime
         finally:
             await runtime.drain()
-            runtime.close()
+            await runtime.close()
             await store.close()
 
 

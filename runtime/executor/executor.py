@@ -38,6 +38,7 @@ async def open_executor() -> AsyncIterator[Executor]:
     CLOSE_S_MAX seconds is left to it.
     """
     executor = Executor()
+    executor.start()
     try:
         yield executor
     finally:
@@ -55,8 +56,12 @@ class Executor:
 
     @property
     def spawn_daemon_pid(self) -> int | None:
-        """None before the first launch, and between its death and the next launch."""
+        """None between its death and the next launch."""
         return self._spawner.pid
+
+    def start(self) -> None:
+        """Have the spawn daemon ready. Workers keep the limit on open files that holds for us now."""
+        self._spawner.start()
 
     async def launch(self, plan: LaunchPlan, on_change: Callable[[], None]) -> Process:
         """Start a worker; return when its program runs.

@@ -1,7 +1,6 @@
 """What the forked child does, in this order, until it is the worker.
 
-Whatever restricts it further (cgroups, another uid, Landlock, seccomp) belongs
-in this sequence; executor.md 4.2 says where. Nothing here is raced: every step
+Whatever restricts it further belongs in this sequence. Nothing here is raced: every step
 is done before the program runs, and a step that fails ends the launch.
 """
 
@@ -81,8 +80,6 @@ def _become_worker(plan: Plan, stdio: tuple[int, int, int], report: int, parent:
 def _set_limits(plan: Plan) -> None:
     """Per process, and inherited. Memory comes last: under it we may run out ourselves."""
     _limit(resource.RLIMIT_CORE, 0, 0)
-    _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
-    _limit(resource.RLIMIT_NOFILE, descriptors, descriptors)
     if plan.cpu_time_s is not None:
         _limit(resource.RLIMIT_CPU, plan.cpu_time_s, plan.cpu_time_s + CPU_HARD_EXTRA_S)
     if plan.memory_bytes is not None:
