@@ -34,7 +34,7 @@ OPEN_TIMEOUT_S: Final = 5.0
 CLOSE_TIMEOUT_S: Final = 1.0
 PING_INTERVAL_S: Final = 20.0
 PING_TIMEOUT_S: Final = 20.0
-SETTLE_TIMEOUT_S: Final = 2.0
+SETTLE_TIMEOUT_S: Final = 1.0
 """How long a worker that looked ended may take to say its last events."""
 PATIENCE_S: Final = 60.0
 
@@ -150,7 +150,7 @@ class Follower:
         try:
             yield from self._frames(connection)
         except ConnectionClosed as loss:
-            self.last_loss = str(loss)
+            self.last_loss = f"the connection was lost ({loss})"
             return CLOSED_ABNORMALLY if loss.rcvd is None else loss.rcvd.code
         finally:
             self._drop()
@@ -164,7 +164,9 @@ class Follower:
             except TimeoutError:
                 return  # It had ended, and has no more to say.
             said = self._following.take(frame)
-            if not isinstance(said, Farewell):
+            if isinstance(said, Farewell):
+                self.last_loss = said.message
+            else:
                 yield said
             if self._following.ended:
                 return

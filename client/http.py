@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import select
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
@@ -18,7 +18,7 @@ from .address import Address
 from .faults import ApiError, BadAnswer, Unreachable
 
 Json = dict[str, Any]
-Query = Mapping[str, str | int | None]
+Query = Mapping[str, str | int | Sequence[str] | None]
 
 CONNECT_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 60.0
@@ -45,6 +45,12 @@ class Client:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def move(self, address: Address) -> None:
+        """Speak to this address from now on: a restarted runtime may have another port."""
+        if address != self.address:
+            self.close()
+            self.address = address
 
     def close(self) -> None:
         """Close the connection; the next call opens another one."""
@@ -155,7 +161,7 @@ def _decoded(answer: bytes) -> Json | None:
 
 def _target(address: Address, path: str, query: Query | None) -> str:
     asked = {name: value for name, value in (query or {}).items() if value is not None}
-    return address.path + path + (f"?{urlencode(asked)}" if asked else "")
+    return address.path + path + (f"?{urlencode(asked, doseq=True)}" if asked else "")
 
 
 def _connection(address: Address) -> http.client.HTTPConnection:

@@ -16,7 +16,7 @@ must never do (repeat, go back, speak of another worker) is no event but a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import orjson
 
@@ -44,6 +44,7 @@ STEADY_S: Final = 10.0
 class Joined:
     """The first frame of a connection: the worker as a whole. No event of the log."""
 
+    kind: ClassVar[Literal["joined"]] = "joined"
     cursor: str
     data: Json
     envelope: Json
@@ -53,6 +54,7 @@ class Joined:
 class Told:
     """The next event of the log."""
 
+    kind: ClassVar[Literal["told"]] = "told"
     cursor: str
     name: str
     data: Json
