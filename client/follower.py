@@ -20,9 +20,10 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote, urlencode
 
-from watchglass.protocol.follow import CLOSED_NORMALLY, Farewell, Following, Joined, Told
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+
+from watchglass.protocol.follow import CLOSED_NORMALLY, Farewell, Following, Joined, Told
 
 from .address import Address
 from .faults import Unreachable

@@ -30,7 +30,9 @@ FINISH_TIMEOUT_S: Final = 600.0
 class LogCopy:
     """One stream and how far it is copied."""
 
-    def __init__(self, worker: str, stream: str, sink: Sink, *, offset: int = 0, limit: int | None = None) -> None:
+    def __init__(
+        self, worker: str, stream: str, sink: Sink, *, offset: int = 0, limit: int | None = None
+    ) -> None:
         self._worker = worker
         self._stream = stream
         self._sink = sink

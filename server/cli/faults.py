@@ -45,6 +45,7 @@ class UsageFault(CliError):
 
     def __init__(self, text: str) -> None:
         super().__init__(text, ExitCode.USAGE)
+        self.command = "watchglass"
 
 
 def exit_code(fault: CliError | ClientFault) -> int:

@@ -1,11 +1,11 @@
 """Which runtime a command speaks to, and with which token.
 
-    --url or WATCHGLASS_URL                       this one
-    else the state directory's discovery files    the newest live one, or --runtime ID
+--url or WATCHGLASS_URL                       this one
+else the state directory's discovery files    the newest live one, or --runtime ID
 
-    --token-file, WATCHGLASS_TOKEN, WATCHGLASS_TOKEN_FILE, else the token file
-    that the runtime's discovery file names. A token is never an argument, and
-    the token of a local runtime goes to that runtime alone.
+--token-file, WATCHGLASS_TOKEN, WATCHGLASS_TOKEN_FILE, else the token file
+that the runtime's discovery file names. A token is never an argument, and
+the token of a local runtime goes to that runtime alone.
 """
 
 from __future__ import annotations

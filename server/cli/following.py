@@ -22,7 +22,9 @@ WENT_WELL = frozenset({"succeeded", "stopped"})
 
 
 @contextmanager
-def following(runtime: Found, worker: str, cursor: str | None, patience_s: float | None = None) -> Iterator[Follower]:
+def following(
+    runtime: Found, worker: str, cursor: str | None, patience_s: float | None = None
+) -> Iterator[Follower]:
     """A follower of one worker; what a feed raises becomes one line and an exit code."""
     from watchglass.client.follower import PATIENCE_S, Follower
     from watchglass.protocol.errors import CursorMalformed

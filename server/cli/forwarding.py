@@ -69,11 +69,15 @@ class Lines:
 
 
 class StdinForwarder:
-    """Sends our stdin to a worker, in a thread that ends with the process."""
+    """Sends what comes from a descriptor to a worker, in a thread that ends with the process.
 
-    def __init__(self, runtime: Found, worker: str, *, together: bool) -> None:
+    Without a descriptor there is nothing to send, and the worker's stdin is closed.
+    """
+
+    def __init__(self, runtime: Found, worker: str, descriptor: int | None, *, together: bool) -> None:
         self._runtime = runtime
         self._worker = worker
+        self._descriptor = descriptor
         self._lines = Lines(together=together)
         self._ready = threading.Event()
         self._ended = threading.Event()
@@ -104,13 +108,16 @@ class StdinForwarder:
 
     def _forward(self, client: Client) -> None:
         try:
-            while data := os.read(0, READ_BYTES):
+            while data := self._read():
                 for content in self._lines.feed(data):
                     self._send(client, content)
             for content in self._lines.finish():
                 self._send(client, content)
         finally:
             self._close(client)
+
+    def _read(self) -> bytes:
+        return b"" if self._descriptor is None else os.read(self._descriptor, READ_BYTES)
 
     def _send(self, client: Client, content: str) -> None:
         from watchglass.client.http import worker_path

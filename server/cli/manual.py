@@ -19,11 +19,18 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH_C
 class Manual(TyperCommand):
     """A command whose options stand in their groups."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """`[OPTIONS]`, then the arguments as they name themselves."""
+        return [
+            "[OPTIONS]",
+            *(argument.metavar for argument in self.get_params(ctx) if _is_argument(argument)),
+        ]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments, then the options under the heading that each one names."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
+            record = _plain(parameter) if _is_argument(parameter) else parameter.get_help_record(ctx)
             if record is not None:
                 sections.setdefault(_heading(parameter), []).append(record)
         common = [sections.pop(name) for name in (REACHING, "Options") if name in sections]
@@ -57,9 +64,7 @@ def command(app: typer.Typer, name: str, group: str, *examples: str) -> Any:
     """Register a function as a command of `app`, with examples below its help."""
     shown = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples) if examples else None
     settings = {**_SETTINGS, "allow_interspersed_args": name not in {"create", "run"}}
-    return app.command(
-        name, cls=Manual, rich_help_panel=group, epilog=shown, context_settings=settings
-    )
+    return app.command(name, cls=Manual, rich_help_panel=group, epilog=shown, context_settings=settings)
 
 
 def application(text: str, epilog: str) -> typer.Typer:
@@ -76,8 +81,17 @@ def application(text: str, epilog: str) -> typer.Typer:
     )
 
 
+def _is_argument(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "argument")
+
+
+def _plain(argument: Any) -> tuple[str, str]:
+    """How an argument is written, and its help, without a word about its type."""
+    return argument.metavar, argument.help
+
+
 def _heading(parameter: Any) -> str:
-    if parameter.param_type_name == "argument":
+    if _is_argument(parameter):
         return "Arguments"
     return getattr(parameter, "rich_help_panel", None) or "Options"
 

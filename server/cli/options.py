@@ -48,13 +48,17 @@ AsJsonLines = Annotated[
     bool,
     typer.Option("--json", help="Answer in JSON, one object a line.", rich_help_panel=REACHING),
 ]
-Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; it goes into the journal.")]
+Reason = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why; it goes into the journal.")
+]
 
 _HOW = "What it is"
 _ENVIRONMENT = "What it gets"
 Command = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[--] PROGRAM [ARG]...", help="The program, and its arguments.", show_default=False),
+    typer.Argument(
+        metavar="[--] PROGRAM [ARG]...", help="The program, and its arguments.", show_default=False
+    ),
 ]
 WorkerIdOption = Annotated[
     str | None,
@@ -87,7 +91,10 @@ LabelOption = Annotated[
 MetadataOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--metadata", metavar="NAME=VALUE", help="A fact that is kept with it. Repeatable.", rich_help_panel=_HOW
+        "--metadata",
+        metavar="NAME=VALUE",
+        help="A fact that is kept with it. Repeatable.",
+        rich_help_panel=_HOW,
     ),
 ]
 EnvOption = Annotated[
@@ -117,9 +124,7 @@ CwdOption = Annotated[
 ]
 InputOption = Annotated[
     str | None,
-    typer.Option(
-        "--input", metavar="TEXT", help="What it is told first.", rich_help_panel=_ENVIRONMENT
-    ),
+    typer.Option("--input", metavar="TEXT", help="What it is told first.", rich_help_panel=_ENVIRONMENT),
 ]
 WallTimeOption = Annotated[
     str | None,

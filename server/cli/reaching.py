@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .faults import UsageFault
 from .finding import Choice, Found, find
 
 if TYPE_CHECKING:
@@ -30,3 +31,12 @@ def client_for(runtime: Found) -> Client:
     from watchglass.client.http import Client
 
     return Client(runtime.address)
+
+
+def path_of(worker: str, *rest: str) -> str:
+    """The path of a worker, or of something of it. Raises UsageFault for what can be no id."""
+    from watchglass.client.http import worker_path
+
+    if not worker.strip() or worker in {".", ".."}:
+        raise UsageFault(f"{worker!r} is no worker id")
+    return worker_path(worker, *rest)

@@ -1,9 +1,9 @@
 """`run`: a worker in place of a program.
 
-    our stdin ──lines──▶ inputs           (a thread, forwarding.py)
-    its logs  ──bytes──▶ stdout, stderr   (a thread, copying.py)
-    its feed  ──events─▶ this thread: when to copy, how it ended
-    Ctrl-C    ─────────▶ stop, then cancel (a thread, below)
+our stdin ──lines──▶ inputs           (a thread, forwarding.py)
+its logs  ──bytes──▶ stdout, stderr   (a thread, copying.py)
+its feed  ──events─▶ this thread: when to copy, how it ended
+Ctrl-C    ─────────▶ stop, then cancel (a thread, below)
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from watchglass.client.faults import ApiError, ClientFault
 
 from . import options
@@ -24,7 +24,7 @@ from .faults import CliError, ExitCode, UsageFault
 from .following import following, on_signals, own_code
 from .forwarding import StdinForwarder
 from .launching import Launch, create_request
-from .reaching import client_for, found
+from .reaching import client_for, found, path_of
 from .showing import note, write_bytes, write_document, write_json_line, write_line
 
 if TYPE_CHECKING:
@@ -44,14 +44,18 @@ def run(
     interactive: Annotated[
         bool,
         typer.Option(
-            "--interactive", "-i", help="Forward stdin even from a terminal, line by line.", rich_help_panel=_RUNNING
+            "--interactive",
+            "-i",
+            help="Forward stdin even from a terminal, line by line.",
+            rich_help_panel=_RUNNING,
         ),
     ] = False,
     remove: Annotated[
         bool, typer.Option("--rm", help="Forget the worker when it has ended.", rich_help_panel=_RUNNING)
     ] = False,
     detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Print its id and leave it running.", rich_help_panel=_RUNNING)
+        bool,
+        typer.Option("--detach", "-d", help="Print its id and leave it running.", rich_help_panel=_RUNNING),
     ] = False,
     worker_id: options.WorkerIdOption = None,
     speech: options.SpeechOption = "text",
@@ -95,19 +99,20 @@ def run(
     if detach:
         _create_detached(place, request, as_json=as_json)
         return
-    forwards = script != "-" and (interactive or not _is_terminal_in())
     asked: SimpleQueue[str] = SimpleQueue()
     with on_signals(_Asks(asked), *_SIGNALS):
         with client_for(place) as client:
             worker = client.post("/v1/workers", request)["worker"]["worker_id"]
         _Controller(place, worker, asked).start()
         session = _Session(place, worker, as_json=as_json)
-        if forwards or script == "-":
-            session.forwarder = StdinForwarder(place, worker, together=speech == "text")
+        if script == "-":
+            session.forwarder = StdinForwarder(place, worker, None, together=True)
+        elif interactive or not _is_terminal_in():
+            session.forwarder = StdinForwarder(place, worker, sys.stdin.fileno(), together=speech == "text")
         code = session.run()
         if remove:
             with client_for(place) as client:
-                client.delete(_path(worker))
+                client.delete(path_of(worker))
     raise typer.Exit(code)
 
 
@@ -123,8 +128,17 @@ class _Session:
 
     def run(self) -> int:
         """Until the worker has ended and everything it wrote is written; its exit code."""
-        with ExitStack() as stack:
-            follower = stack.enter_context(following(self._runtime, self._worker, "earliest"))
+        try:
+            self._follow()
+        except BrokenPipeError:
+            # Nobody reads on: what a program would learn by SIGPIPE, the worker learns so.
+            with client_for(self._runtime) as client:
+                client.post(path_of(self._worker, "cancel"), {"reason": "nobody reads its output any more"})
+            raise
+        return self._code()
+
+    def _follow(self) -> None:
+        with following(self._runtime, self._worker, "earliest") as follower:
             copier = Copier(self._runtime, {} if self._as_json else self._copies(), follower.leave)
             if self.forwarder is not None:
                 self.forwarder.start()
@@ -138,8 +152,7 @@ class _Session:
             finally:
                 if self.forwarder is not None:
                     self.forwarder.worker_ended()
-            self._finish(copier)
-        return self._code()
+            copier.finish()
 
     def _copies(self) -> dict[str, LogCopy]:
         streams = {"stdout": sys.stdout, "stderr": sys.stderr}
@@ -157,19 +170,8 @@ class _Session:
             self.forwarder.worker_runs()
         elif said.name == "exit":
             self._exit = said.data
-        elif said.name == "alert" and said.data["source"] == "executor":
+        elif (said.name, said.data.get("source", said.data.get("code"))) in _OURS:
             note(said.data["message"])
-        elif said.name == "error" and said.data["code"] == "launch_failed":
-            note(said.data["message"])
-
-    def _finish(self, copier: Copier) -> None:
-        try:
-            copier.finish()
-        except BrokenPipeError:
-            # Nobody reads on: what a program would learn by SIGPIPE, the worker learns so.
-            with client_for(self._runtime) as client:
-                client.post(_path(self._worker, "cancel"), {"reason": "nobody reads its output any more"})
-            raise
 
     def _code(self) -> int:
         code = own_code(self._exit)
@@ -181,7 +183,14 @@ class _Session:
         return code
 
 
-_REASONS = {"timeout": "its wall time was over", "lost": "nobody saw how", "launch_failed": "it could not be started"}
+_OURS = frozenset({("alert", "executor"), ("error", "launch_failed")})
+"""What the runtime itself has to say of a worker."""
+
+_REASONS = {
+    "timeout": "its wall time was over",
+    "lost": "nobody saw how",
+    "launch_failed": "it could not be started",
+}
 
 
 class _Asks:
@@ -198,7 +207,7 @@ class _Asks:
 
 
 class _Controller:
-    """Does what signals ask for, each in a thread of its own: a stop may take long, and a cancel hastens it."""
+    """Does what signals ask for, each in a thread of its own: a cancel must not wait for a slow stop."""
 
     def __init__(self, runtime: Found, worker: str, asked: SimpleQueue[str]) -> None:
         self._runtime = runtime
@@ -221,7 +230,7 @@ class _Controller:
 
         try:
             with client_for(self._runtime) as client:
-                client.post(_path(self._worker, act), {}, timeout_s=END_TIMEOUT_S)
+                client.post(path_of(self._worker, act), {}, timeout_s=END_TIMEOUT_S)
         except ApiError as refusal:
             if refusal.code != "worker_not_found":  # Ended and removed meanwhile.
                 note(f"cannot {act} {self._worker}: {refusal}")
@@ -236,12 +245,6 @@ def _create_detached(runtime: Found, request: Json, *, as_json: bool) -> None:
         write_document(answer)
     else:
         write_line(answer["worker"]["worker_id"])
-
-
-def _path(worker: str, *rest: str) -> str:
-    from watchglass.client.http import worker_path
-
-    return worker_path(worker, *rest)
 
 
 def _is_terminal_in() -> bool:

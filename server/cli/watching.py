@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
+
 from watchglass.protocol.cursor import encode_cursor
 
 from . import options
@@ -31,7 +32,10 @@ _WORDS = frozenset({"text_delta", "text_done", "thinking_delta", "output", "user
 CursorOption = Annotated[
     str | None,
     typer.Option(
-        "--cursor", metavar="CURSOR", help="Begin after this event; or 'earliest', or 'latest'.", show_default=False
+        "--cursor",
+        metavar="CURSOR",
+        help="Begin after this event; or 'earliest', or 'latest'.",
+        show_default=False,
     ),
 ]
 RetryFor = Annotated[
@@ -63,7 +67,7 @@ def attach(
     """
     screen: Screen = JsonScreen() if as_json else TextScreen(worker, context=cursor is None)
     with following(found(url, token_file, runtime), worker, cursor, retry_for) as follower:
-        phase = _show_all(follower, screen, worker)
+        phase = _show_all(follower, screen)
         detached = not follower.ended
         last = follower.cursor
     screen.close()
@@ -94,7 +98,7 @@ def events(
                 if said.kind == "told":
                     _print_event(said, as_json=as_json)
         if follow and not follower.ended:
-            note(f"left at {follower.cursor}; go on with: watchglass events -f {worker} --cursor {follower.cursor}")
+            note(f"left; go on with: watchglass events -f {worker} --cursor {follower.cursor}")
 
 
 def logs(
@@ -103,7 +107,8 @@ def logs(
     stderr: Annotated[bool, typer.Option("--stderr", help="Its stderr, in place of its stdout.")] = False,
     offset: Annotated[int, typer.Option("--offset", metavar="BYTES", min=0, help="Leave out so much.")] = 0,
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="BYTES", min=0, help="At most so much.", show_default=False)
+        int | None,
+        typer.Option("--limit", metavar="BYTES", min=0, help="At most so much.", show_default=False),
     ] = None,
     url: options.Url = None,
     token_file: options.TokenFile = None,
@@ -267,7 +272,7 @@ def input_text(data: Json) -> str:
     return content if isinstance(content, str) else json.dumps(item)
 
 
-def _show_all(follower: Follower, screen: Screen, worker: str) -> str | None:
+def _show_all(follower: Follower, screen: Screen) -> str | None:
     """Show everything until the end, or until the reader leaves; the last phase that was told."""
     phase: str | None = None
     with leaving_on_interrupt(follower):
