@@ -26,7 +26,6 @@ from watchglass.protocol.errors import (
     InputBacklog,
     InvalidRequest,
     LaunchFailed,
-    RuntimeFault,
     RuntimeStopped,
     StatePoisoned,
     WorkerActive,
@@ -372,7 +371,7 @@ class Runtime:
         claimed = self._keys.claim(key, request)
         try:
             detail = await self._create(request)
-        except RuntimeFault as fault:
+        except Exception as fault:
             self._keys.forget(key)
             claimed.set_exception(fault)
             claimed.exception()  # Seen: there may be nobody else who waits for it.
