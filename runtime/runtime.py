@@ -26,7 +26,6 @@ from watchglass.protocol.errors import (
     InputBacklog,
     InvalidRequest,
     LaunchFailed,
-    RuntimeFault,
     RuntimeStopped,
     StatePoisoned,
     WorkerActive,
@@ -344,22 +343,22 @@ class Runtime:
 
     async def announce_input(self, worker: Worker) -> None:
         """Tell the runtime's log of an accepted input."""
-        await self._announcements.tell(
-            RuntimeEventKind.WORKER_INPUT_ACCEPTED, f"worker {worker.worker_id} accepted input", worker.ref
+        await self._tell_of(
+            worker, RuntimeEventKind.WORKER_INPUT_ACCEPTED, f"worker {worker.worker_id} accepted input"
         )
 
     async def on_ended(self, worker: Worker) -> None:
         """A worker's tree is empty: its room goes to the next."""
         self._dispatcher.withdraw(worker.worker_id)
         self._dispatcher.release(worker.worker_id)
-        if worker.life.exit is not None and worker.life.exit.reason == "launch_failed":
+        launch_failed = worker.life.exit is not None and worker.life.exit.reason == "launch_failed"
+        if launch_failed:
             self.tally.launches_failed += 1
-        if not worker.announced:
-            return  # Its creation is being refused.
-        self.tally.workers_ended[worker.life.phase] += 1
+        if worker.announced or not launch_failed:  # Otherwise its creation is refused.
+            self.tally.workers_ended[worker.life.phase] += 1
         cancelled = worker.life.phase is Phase.CANCELLED
         kind = RuntimeEventKind.WORKER_CANCELLED if cancelled else RuntimeEventKind.WORKER_STOPPED
-        await self._announcements.tell(kind, f"worker {worker.worker_id} {worker.life.phase}", worker.ref)
+        await self._tell_of(worker, kind, f"worker {worker.worker_id} {worker.life.phase}")
 
     # Inside.
 
@@ -371,7 +370,7 @@ class Runtime:
         claimed = self._keys.claim(key, request)
         try:
             detail = await self._create(request)
-        except RuntimeFault as fault:
+        except Exception as fault:
             self._keys.forget(key)
             claimed.set_exception(fault)
             claimed.exception()  # Seen: there may be nobody else who waits for it.
@@ -382,19 +381,22 @@ class Runtime:
     async def _create(self, request: CreateWorkerRequest) -> WorkerDetail:
         self._check_ref(request.initial_input)
         plan = None if request.execution is None else resolve(request, self.options.capability_mode)
-        if plan is not None:
-            self._dispatcher.check_room()
         now_us = system_clock_us()
         worker_id = request.worker_id or generated_id("wk", now_us, _random())
         self._catalog.hold(worker_id)
         try:
+            if plan is not None:
+                self._dispatcher.hold(worker_id)
             entry = await self._register(
                 WorkerRecord(worker_id=worker_id, created_us=now_us, request=request, plan=plan)
             )
+            launch = self._admit(entry)
         finally:
             self._catalog.let_go(worker_id)
+            self._dispatcher.let_go(worker_id)
         try:
-            await self._start(entry)
+            if launch is not None:
+                await launch
         except LaunchFailed:
             self._catalog.remove(worker_id)
             await self._store.delete(worker_id)
@@ -413,17 +415,16 @@ class Runtime:
         await entry.driver.ask(entry.driver.begin)
         return entry
 
-    async def _start(self, entry: Entry) -> None:
-        """Launch now and wait for it, or leave the worker in the queue."""
+    def _admit(self, entry: Entry) -> asyncio.Task[None] | None:
+        """Launch now, or leave the worker in the queue. It may have been stopped already."""
         launches: list[asyncio.Task[None]] = []
 
         def launch() -> None:
             launches.append(self._changes.start(entry.driver.ask(entry.driver.launch)))
 
-        if not entry.worker.passive:
+        if entry.worker.active and not entry.worker.passive:
             self._dispatcher.admit(entry.worker.worker_id, launch)
-        if launches:
-            await launches[0]
+        return launches[0] if launches else None
 
     def _counted(
         self, on_visible: Callable[[Sequence[Record], Sequence[Event]], None]
@@ -436,7 +437,6 @@ class Runtime:
         return counted
 
     async def _announce_created(self, worker: Worker) -> None:
-        worker.announced = True
         self.tally.workers_created += 1
         request = worker.record.request
         self._announcements.diagnose_creation(
@@ -447,6 +447,16 @@ class Runtime:
         await self._announcements.tell(
             RuntimeEventKind.WORKER_CREATED, f"worker {worker.worker_id} created", worker.ref
         )
+        while worker.untold:
+            await self._announcements.tell(*worker.untold.popleft(), worker.ref)
+        worker.announced = True
+
+    async def _tell_of(self, worker: Worker, kind: RuntimeEventKind, message: str) -> None:
+        """Tell the runtime's log of a worker, but never before its creation."""
+        if worker.announced:
+            await self._announcements.tell(kind, message, worker.ref)
+        else:
+            worker.untold.append((kind, message))
 
     async def _end(self, worker_id: WorkerId, cue: Cue, request: LifecycleRequest) -> WorkerLifecycleAck:
         entry = self._catalog.get(worker_id)
