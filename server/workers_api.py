@@ -41,7 +41,7 @@ from watchglass.protocol.workers import (
 )
 from watchglass.runtime import WorkerFilter
 
-from .exchange import Query, answer, body, body_or_default, idempotency_key, query, refuses, the_runtime
+from .exchange import Query, answer, body, body_or_default, idempotency_key, nothing, query, refuses, the_runtime
 
 LIST_LIMIT_MAX = 10_000
 TRANSCRIPT_LIMIT_DEFAULT = 256
@@ -130,7 +130,7 @@ async def show_worker(worker_id: WorkerId) -> Response:
 async def remove_worker(worker_id: WorkerId) -> Response:
     """Forget an ended worker, its journal and its files."""
     await the_runtime().remove(worker_id)
-    return Response(b"", 204)
+    return nothing()
 
 
 @workers_api.post("/<worker_id>/input")
