@@ -41,7 +41,17 @@ from watchglass.protocol.workers import (
 )
 from watchglass.runtime import WorkerFilter
 
-from .exchange import Query, answer, body, body_or_default, idempotency_key, nothing, query, refuses, the_runtime
+from .exchange import (
+    Query,
+    answer,
+    body,
+    body_or_default,
+    idempotency_key,
+    nothing,
+    query,
+    refuses,
+    the_runtime,
+)
 
 LIST_LIMIT_MAX = 10_000
 TRANSCRIPT_LIMIT_DEFAULT = 256
