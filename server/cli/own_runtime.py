@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from watchglass.server.local import start_ticks
 
 from .faults import CliError
 from .finding import Choice, find
+from .interrupts import Interrupts
 
 START_TIMEOUT_S: Final = 20.0
 LEAVE_TIMEOUT_S: Final = 8.0
@@ -31,19 +32,28 @@ HURRY_TIMEOUT_S: Final = 4.0
 _SAID_BYTES_MAX: Final = 64 << 10
 
 
-@dataclass(slots=True)
 class OwnRuntime:
     """A running server, and every process of it that was seen."""
 
-    address: Address
-    process: subprocess.Popen[bytes]
-    leftovers: list[str] = field(default_factory=list)
-    exit_code: int | None = None
-    _seen: dict[int, int] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._directory = tempfile.mkdtemp(prefix="watchglass-demo-")
+        self._process = _started(self._directory)
+        self._seen: dict[int, int] = {}  # Start ticks by pid: a number may come again.
+        self.leftovers: list[str] = []
+        self.exit_code: int | None = None
+
+    def wait_listening(self) -> None:
+        """Return when it takes requests. Raises CliError."""
+        _wait_listening(self._process)
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+        return find(Choice(), {"WATCHGLASS_STATE_DIR": self._directory}).address
 
     def look(self) -> int:
         """Remember all its processes that are there now; how many were ever seen."""
-        for pid in _descendants(self.process.pid):
+        for pid in _descendants(self._process.pid):
             ticks = start_ticks(pid)
             if ticks is not None:
                 self._seen[pid] = ticks
@@ -53,43 +63,48 @@ class OwnRuntime:
         """Stop the server, then see what is left of it, and end that too."""
         self.look()
         for patience_s in (LEAVE_TIMEOUT_S, HURRY_TIMEOUT_S):
-            self.process.send_signal(signal.SIGTERM)
+            self._process.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(patience_s)
+                self._process.wait(patience_s)
                 break
         else:
-            self.leftovers.append(f"{self.process.pid} (the server)")
-            self.process.kill()
-        self.exit_code = self.process.wait()
+            self.leftovers.append(f"{self._process.pid} (the server)")
+            self._process.kill()
+        self.exit_code = self._process.wait()
         for pid, ticks in self._seen.items():
             if _runs(pid, ticks):
                 self.leftovers.append(f"{pid} ({_name(pid)})")
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 @contextmanager
-def own_runtime() -> Iterator[OwnRuntime]:
-    """Start a server on a free port. Raises CliError when it does not come up."""
-    with tempfile.TemporaryDirectory(prefix="watchglass-demo-") as directory:
-        environ = {**os.environ, "WATCHGLASS_STATE_DIR": directory}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "watchglass.server.cli", "serve", "--display-name", "demo"],
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for us, who then end it in order.
-        )
-        runtime = OwnRuntime(Address("http://127.0.0.1:1"), process)
-        try:
-            _wait_listening(process)
-            runtime.address = find(Choice(), {"WATCHGLASS_STATE_DIR": directory}).address
-            yield runtime
-        finally:
-            runtime.leave()
-            assert process.stderr is not None
-            process.stderr.close()
+def own_runtime(interrupt: Interrupts) -> Iterator[OwnRuntime]:
+    """A server on a free port. Raises CliError when it does not come up."""
+    runtime: OwnRuntime | None = None
+    try:
+        with interrupt.held():
+            runtime = OwnRuntime()
+        runtime.wait_listening()
+        yield runtime
+    finally:
+        if runtime is not None:
+            with interrupt.held():
+                runtime.leave()
+
+
+def _started(directory: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "watchglass.server.cli", "serve", "--display-name", "demo"],
+        env={**os.environ, "WATCHGLASS_STATE_DIR": directory},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for us, who then end it in order.
+    )
 
 
 def _wait_listening(process: subprocess.Popen[bytes]) -> None:

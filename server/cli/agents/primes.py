@@ -6,8 +6,8 @@ import itertools
 import select
 import sys
 
-PAUSE_S = 0.03
-IN_A_ROW = 12
+PAUSE_S = 0.01
+IN_A_ROW = 16
 
 
 def main() -> None:
