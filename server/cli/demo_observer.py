@@ -108,7 +108,7 @@ class Observer:
             if seen.cut is not None and seen.cut.head_at_return is None:
                 seen.cut.head_at_return = said.data["as_of"]
                 self._stage.say(
-                    f"the connection to {self.worker} was cut at {seen.cut.at}; its observer goes on from there"
+                    f"cut the connection to {self.worker} at {seen.cut.at}; its observer goes on from there"
                 )
             return
         if seen.cut is not None and seen.cut.head_at_return is None:
