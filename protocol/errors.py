@@ -58,6 +58,7 @@ class InvalidQuery(RuntimeFault):
         super().__init__(f"query parameter {parameter}={shown(value)}: {reason}")
         self.parameter = parameter
         self.value = value
+        self.reason = reason
 
 
 class LimitTooLarge(RuntimeFault):

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from .base import (
     ARGS_BYTES_MAX,
@@ -48,12 +48,18 @@ def _env_name(name: str) -> str:
     return name
 
 
+def _in_key_order(texts: dict[str, str]) -> dict[str, str]:
+    return dict(sorted(texts.items()))
+
+
 EnvName = Annotated[OsText, AfterValidator(_env_name)]
 RelativePath = Annotated[SaidOsText, AfterValidator(_relative_inside)]
 AbsolutePath = Annotated[SaidOsText, AfterValidator(_absolute)]
 Positive = Annotated[int, Field(gt=0, lt=1 << 53)]
 MetadataValue = Annotated[str, StringConstraints(max_length=4096)]
-Metadata = Annotated[dict[Name, MetadataValue], Field(max_length=METADATA_ENTRIES_MAX)]
+Metadata = Annotated[
+    dict[Name, MetadataValue], Field(max_length=METADATA_ENTRIES_MAX), AfterValidator(_in_key_order)
+]
 
 
 class ExecutionSpec(Wire):
@@ -174,11 +180,6 @@ class ControlContext(Wire):
     requires_strict_sandbox: bool = False
     requires_resource_reservation: bool = False
     labels: Metadata = Field(default_factory=dict)
-
-    @field_validator("labels")
-    @classmethod
-    def _in_key_order(cls, labels: dict[str, str]) -> dict[str, str]:
-        return dict(sorted(labels.items()))
 
 
 class ResourceEnforcement(Wire):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from .base import Wire
-from .errors import InvalidJson, InvalidRequest, shown
+from .errors import SHOWN_CHARS_MAX, InvalidJson, InvalidRequest, shown
 
 M = TypeVar("M", bound=Wire)
 
@@ -46,7 +46,14 @@ def _reason(detail: ErrorDetails) -> str:
     place = [str(part) for part in detail["loc"]]
     message = detail["msg"].removeprefix("Value error, ")
     reason = message[:1].lower() + message[1:]
-    return f"{'.'.join(place) or 'body'}: {reason}{_got(place, detail['input'])}"
+    shown_place = ".".join(map(_shown_part, place)) or "body"
+    return f"{shown_place}: {reason}{_got(place, detail['input'])}"
+
+
+def _shown_part(part: str) -> str:
+    """A key of the caller's may be long, and `NAME=value` where a name belongs holds a secret."""
+    name, equals, _ = part.partition("=")
+    return f"{name[:SHOWN_CHARS_MAX]}…" if equals or len(name) > SHOWN_CHARS_MAX else name
 
 
 def _got(place: list[str], value: Any) -> str:

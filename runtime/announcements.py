@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 import orjson
+
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import LimitTooLarge, WrongRuntimeCursor
 from watchglass.protocol.events import Event

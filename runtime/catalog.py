@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -109,6 +110,6 @@ class Catalog:
             return admitted, False
         return admitted[:limit], len(admitted) > limit
 
-    def count(self, status: WorkerStatus) -> int:
-        """How many workers show this status."""
-        return sum(status_of(entry.worker.life.phase) is status for entry in self._entries.values())
+    def counts(self) -> Counter[WorkerStatus]:
+        """How many workers show each status."""
+        return Counter(status_of(entry.worker.life.phase) for entry in self._entries.values())

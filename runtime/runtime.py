@@ -13,6 +13,7 @@ nothing half done.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -73,7 +74,11 @@ from .policy import resolve
 from .tally import Tally
 from .worker import Worker
 
+END_S_MAX = 15.0
+"""How long after its grace a worker may take to end before a drain goes on without it."""
+
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 StreamName = Literal["stdout", "stderr"]
 
 
@@ -91,6 +96,7 @@ class Runtime:
         self.input_backlog_max_bytes = options.input_backlog_max_bytes
         self._store = store
         self._tasks = tasks
+        self._drivers: set[asyncio.Task[None]] = set()
         self._changes = Changes()
         self._stopping = False
         self._catalog = Catalog(options.workers_max)
@@ -111,15 +117,16 @@ class Runtime:
 
     def summary(self) -> RuntimeSummary:
         """The runtime in one object."""
+        counts = self._catalog.counts()
         return RuntimeSummary(
             runtime_id=self.runtime_id,
             display_name=self.options.display_name,
             backend=self._store.backend,
             status="stopped" if self._stopping else "running",
             worker_count=len(self._catalog),
-            active_worker_count=self._catalog.count(WorkerStatus.RUNNING),
-            stopped_worker_count=self._catalog.count(WorkerStatus.STOPPED),
-            cancelled_worker_count=self._catalog.count(WorkerStatus.CANCELLED),
+            active_worker_count=counts[WorkerStatus.RUNNING],
+            stopped_worker_count=counts[WorkerStatus.STOPPED],
+            cancelled_worker_count=counts[WorkerStatus.CANCELLED],
             diagnostic_count=self._announcements.diagnostic_count,
             limits=self.options.limits,
             version=__version__,
@@ -296,17 +303,28 @@ class Runtime:
         await self._changes.finish(self._store.delete(worker_id))
 
     async def drain(self) -> None:
-        """Take no more changes, and end every worker; bounded by the grace and the executor.
+        """Take no more changes, and end every worker.
 
-        Observers keep their feeds until the store is closed, so they see every end.
+        Bounded: what has not left `END_S_MAX` seconds after its grace is left to
+        the executor, which kills it. Observers keep their feeds until the store
+        is closed, so they see every end.
         """
         if self._stopping:
             return
         self._stopping = True
-        await self._changes.wait_idle()
-        for waiting in (True, False):  # Those that wait go first, so that no freed slot starts one.
-            await self._leave_all(Cue.STOP, waiting=waiting)
+        try:
+            async with asyncio.timeout(self.options.grace_ms / 1000 + END_S_MAX):
+                await self._changes.wait_idle()
+                for waiting in (True, False):  # Those that wait go first, so that no freed slot starts one.
+                    await self._leave_all(Cue.STOP, waiting=waiting)
+        except TimeoutError:
+            _LOG.error("workers are left %s s after their grace: %s", END_S_MAX, self._left())
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STOPPED, f"runtime {self.runtime_id} stopped")
+
+    def close(self) -> None:
+        """End the drivers of workers that would not end."""
+        for task in self._drivers:
+            task.cancel()
 
     async def abandon(self) -> None:
         """Hasten a drain: SIGKILL to every tree that is left."""
@@ -393,7 +411,9 @@ class Runtime:
         worker.log = await self._store.create(record, self._counted(worker.on_visible))
         entry = Entry(worker, Driver(worker, self))
         self._catalog.add(entry)
-        self._tasks.create_task(entry.driver.run(), name=f"driver {worker.worker_id}")
+        task = self._tasks.create_task(entry.driver.run(), name=f"driver {worker.worker_id}")
+        self._drivers.add(task)
+        task.add_done_callback(self._drivers.discard)
         await entry.driver.ask(entry.driver.begin)
         return entry
 
@@ -439,6 +459,9 @@ class Runtime:
             self._check_running()
             await self._changes.finish(self._leave(entry, cue, request.reason))
         return entry.worker.lifecycle_ack()
+
+    def _left(self) -> list[WorkerId]:
+        return [entry.worker.worker_id for entry in self._catalog if entry.worker.active]
 
     async def _leave_all(self, cue: Cue, *, waiting: bool) -> None:
         leaving = [
@@ -506,6 +529,7 @@ async def open_runtime(
             yield runtime
         finally:
             await runtime.drain()
+            runtime.close()
             await store.close()
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -131,11 +132,18 @@ class MemoryStore:
         log = self._logs.pop(worker_id, None)
         if log is not None:
             log.close(removed=True)
-            await asyncio.to_thread(shutil.rmtree, self.directory(worker_id), ignore_errors=True)
+            await asyncio.to_thread(shutil.rmtree, self._set_aside(worker_id), ignore_errors=True)
 
     def directory(self, worker_id: WorkerId) -> Path:
         """See `Store.directory`."""
         return self._root / "workers" / worker_id
+
+    def _set_aside(self, worker_id: WorkerId) -> Path:
+        """A worker's folder under another name: its id may be used again before its files are gone."""
+        aside = Path(tempfile.mkdtemp(prefix="removed-", dir=self._root))
+        with suppress(OSError):  # Somebody removed it already.
+            self.directory(worker_id).rename(aside)
+        return aside
 
     async def check(self) -> None:
         """See `Store.check`."""

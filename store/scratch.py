@@ -25,9 +25,10 @@ def scratch_directory() -> Iterator[Path]:
     prefix = f"watchglass-{os.getuid()}-"
     _remove_abandoned(Path(tempfile.gettempdir()), prefix)
     root = Path(tempfile.mkdtemp(prefix=prefix))
-    lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(root / "lock.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        (root / "lock.new").rename(root / "lock")  # Held before anybody can find it free.
         yield root
     finally:
         shutil.rmtree(root, ignore_errors=True)

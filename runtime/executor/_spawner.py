@@ -20,6 +20,12 @@ from .host.wire import ANSWER, FORK, SETTLE
 REQUESTS_MAX = 64
 """Forks asked for and not answered; the rest wait in the server, not in the socket."""
 
+FORK_S_MAX = 10.0
+"""A spawn daemon that does not answer for so long is replaced; the workers go on without it."""
+
+SETTLE_S_MAX = 5.0
+"""How long a dead supervisor's descendants may take to die, before we stop asking."""
+
 LEAVE_S_MAX = 10.0
 """How long a spawn daemon may take to leave when its socket closes and its supervisors are gone."""
 
@@ -43,7 +49,9 @@ class Spawner:
 
     def __init__(self) -> None:
         self._daemon: _Daemon | None = None
+        self._former: list[_Daemon] = []
         self._slots = asyncio.Semaphore(REQUESTS_MAX)
+        self._is_closed = False
 
     @property
     def pid(self) -> int | None:
@@ -56,7 +64,7 @@ class Spawner:
         A cancelled call leaves nothing: a supervisor whose channel ends leaves.
 
         Raises:
-            LaunchFailed: The daemon cannot be started, or cannot fork.
+            LaunchFailed: The daemon cannot be started, cannot fork, or is closed.
         """
         async with self._slots:
             try:
@@ -69,28 +77,49 @@ class Spawner:
                 raise LaunchFailed("spawn", "spawn daemon", errno.EOWNERDEAD) from None
 
     async def settle(self) -> None:
-        """Return when nothing is left of supervisors that died; at once when no daemon could know."""
+        """Return when nothing is left of supervisors that died, at most SETTLE_S_MAX later.
+
+        At once when no daemon could know.
+        """
         if self._daemon is not None:
-            with contextlib.suppress(SpawndGone):
-                await self._daemon.settle()
+            with contextlib.suppress(SpawndGone, TimeoutError):
+                async with asyncio.timeout(SETTLE_S_MAX):
+                    await self._daemon.settle()
 
     async def close(self) -> None:
-        """End the daemon. It is gone when this returns."""
-        if self._daemon is not None:
-            await self._daemon.close()
+        """End the daemon. It is gone when this returns, and no other is started."""
+        self._is_closed = True
+        for daemon in (*self._former, self._daemon):
+            if daemon is not None:
+                await daemon.close()
 
     async def _fork_once(self) -> tuple[Forked, socket.socket]:
-        if self._daemon is None or self._daemon.is_gone:
-            try:
-                self._daemon = _Daemon()
-            except OSError as error:
-                raise LaunchFailed("spawn", "spawn daemon", error.errno or errno.EIO) from error
+        if self._is_closed:
+            raise LaunchFailed("spawn", "spawn daemon", errno.ECANCELED)
+        daemon = self._running()
         ours, theirs = socket.socketpair()
         try:
-            return await self._daemon.fork(theirs), ours
+            async with asyncio.timeout(FORK_S_MAX):
+                return await daemon.fork(theirs), ours
+        except TimeoutError:
+            ours.close()
+            daemon.kill()
+            raise LaunchFailed("spawn", "spawn daemon", errno.ETIMEDOUT) from None
         except BaseException:
             ours.close()
             raise
+
+    def _running(self) -> _Daemon:
+        """The daemon to ask, started if there is none. Raises LaunchFailed."""
+        if self._daemon is not None and not self._daemon.is_gone:
+            return self._daemon
+        self._former = [former for former in (*self._former, self._daemon) if former and not former.is_reaped]
+        try:
+            self._daemon = _Daemon()
+        except OSError as error:
+            self._daemon = None
+            raise LaunchFailed("spawn", "spawn daemon", error.errno or errno.EIO) from error
+        return self._daemon
 
 
 class _Daemon:
@@ -119,6 +148,10 @@ class _Daemon:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def is_reaped(self) -> bool:
+        return self._reaped.done()
+
     async def fork(self, theirs: socket.socket) -> Forked:
         """Hand `theirs` to a new supervisor; it is closed here in any case.
 
@@ -130,7 +163,12 @@ class _Daemon:
         with theirs:
             self._ask(FORK, theirs.fileno())
         self._forks.append(answer)
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                os.close(answer.result().pidfd)  # It came in the same moment; nobody else will.
+            raise
 
     async def settle(self) -> None:
         """Raises SpawndGone."""
@@ -139,7 +177,13 @@ class _Daemon:
         self._settles.append(answer)
         await answer
 
+    def kill(self) -> None:
+        """For one that does not answer. Its supervisors and their workers go on."""
+        self._process.kill()
+        self._lose()
+
     async def close(self) -> None:
+        """Let it leave, which it does after its last supervisor; kill it after LEAVE_S_MAX seconds."""
         self._lose()
         try:
             async with asyncio.timeout(LEAVE_S_MAX):

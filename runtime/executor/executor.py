@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -48,6 +49,7 @@ class Executor:
 
     def __init__(self) -> None:
         self._spawner = Spawner()
+        self._is_closed = False
         self._processes: dict[Process, asyncio.Event] = {}
         self._sweeps: set[asyncio.Task[None]] = set()
 
@@ -74,7 +76,11 @@ class Executor:
             raise LaunchFailed("spawn", plan.argv[0], errno.ETIMEDOUT) from None
 
     async def close(self) -> None:
-        """Kill every worker, wait until nothing is left, and end the spawn daemon."""
+        """Kill every worker, wait until nothing is left, and end the spawn daemon.
+
+        A launch that is under way fails, and so does every later one.
+        """
+        self._is_closed = True
         for process in self._processes:
             process.kill()
         if not await self._wait_gone(CLOSE_S_MAX):
@@ -82,9 +88,14 @@ class Executor:
                 process.kill_supervisor()
             await self._wait_gone(CLOSE_S_MAX)
         await self._spawner.close()
+        await asyncio.gather(*self._sweeps)
 
     async def _launch(self, plan: LaunchPlan, on_change: Callable[[], None]) -> Process:
         forked, ours = await self._spawner.fork()
+        if self._is_closed:
+            ours.close()
+            os.close(forked.pidfd)
+            raise LaunchFailed("spawn", plan.argv[0], errno.ECANCELED)
         process = Process(plan, forked, ours, on_change=on_change, on_dead=self._on_dead)
         self._processes[process] = asyncio.Event()
         try:

@@ -164,7 +164,7 @@ class Process:
         Asking again can only shorten the grace.
         """
         grace = self._plan.grace_ms if grace_ms is None else grace_ms
-        self._channel.send(wire.STOP, wire.pack_u64(grace))
+        self._channel.send(wire.STOP, wire.pack_u64(max(0, grace)))
 
     def kill(self) -> None:
         """SIGKILL the whole tree now."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import orjson
+
 from watchglass.protocol.base import NAME_CHARS_MAX
 from watchglass.protocol.events import RUNTIME_ONLY, Event, shape_fault
 from watchglass.protocol.workers import WorkerInput

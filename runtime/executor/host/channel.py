@@ -1,12 +1,15 @@
 """The supervisor's end of its control channel. Nothing here waits for the server.
 
-A server that does not read costs a bounded amount: wakes and progress are flags
-that become one frame each when the socket has room again.
+A server that does not read costs a bounded amount: a wake is sent only when
+everything before it was read, and of progress only the newest number is kept.
 """
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import sys
+import termios
 from collections import deque
 
 from . import wire
@@ -17,7 +20,7 @@ _RECEIVE_BYTES = 64 * 1024
 class Channel:
     """Frames in (`inbox`) and out over a non-blocking socket. `closed` once the server's end is."""
 
-    __slots__ = ("_decoder", "_out", "_socket", "_taken", "_wake", "closed", "inbox")
+    __slots__ = ("_decoder", "_out", "_socket", "_taken", "closed", "inbox")
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
@@ -25,7 +28,6 @@ class Channel:
         self._decoder = wire.Decoder()
         self.inbox: deque[tuple[int, bytes]] = deque()
         self._out = bytearray()
-        self._wake = False
         self._taken: int | None = None
         self.closed = False
 
@@ -54,9 +56,9 @@ class Channel:
         self.flush()
 
     def wake(self) -> None:
-        """Tell the server that there is output, at least once after now."""
-        self._wake = True
-        self.flush()
+        """Make the server look for output after now; every frame does, so one unread is enough."""
+        if not self._out and not self.closed and self._unread_bytes() == 0:
+            self.send(wire.WAKE)
 
     def tell_taken(self, total_bytes: int) -> None:
         """Tell the server how much input the pipe took in all; only the newest number matters."""
@@ -65,8 +67,9 @@ class Channel:
 
     def flush(self) -> None:
         while not self.closed:
-            if not self._out:
-                self._take_flags()
+            if not self._out and self._taken is not None:
+                self._out += wire.pack(wire.TAKEN, wire.pack_u64(self._taken))
+                self._taken = None
             if not self._out:
                 return
             try:
@@ -78,10 +81,7 @@ class Channel:
                 return
             del self._out[:count]
 
-    def _take_flags(self) -> None:
-        if self._taken is not None:
-            self._out += wire.pack(wire.TAKEN, wire.pack_u64(self._taken))
-            self._taken = None
-        if self._wake:
-            self._out += wire.pack(wire.WAKE)
-            self._wake = False
+    def _unread_bytes(self) -> int:
+        """What the kernel holds for the server (SIOCOUTQ, which is TIOCOUTQ by another name)."""
+        answer = fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4))
+        return int.from_bytes(answer, sys.byteorder)

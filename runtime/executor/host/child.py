@@ -12,7 +12,7 @@ import os
 import resource
 import signal
 
-from . import linux
+from . import linux, signals
 from .plan import Plan
 
 CPU_HARD_EXTRA_S = 2
@@ -50,7 +50,7 @@ def _become_worker(plan: Plan, stdio: tuple[int, int, int], report: int, parent:
         os.setsid()
         for target, fd in enumerate(stdio):
             os.dup2(fd, target)
-        _reset_signals()
+        signals.reset()
         os.umask(_UMASK)
         linux.signal_on_parent_death(signal.SIGKILL)
         if os.getppid() != parent:
@@ -71,13 +71,6 @@ def _become_worker(plan: Plan, stdio: tuple[int, int, int], report: int, parent:
         os.write(report, f"{step} {errno.EINVAL}".encode())
     finally:
         os._exit(127)
-
-
-def _reset_signals() -> None:
-    """Python ignores SIGPIPE and SIGXFSZ and we ignore more; an ignored signal would survive exec."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _set_limits(plan: Plan) -> None:

@@ -44,9 +44,3 @@ class Ladder:
         if _RANK[cause] > _RANK[self.cause]:
             self.cause = cause
         self.force_at = now if self.force_at is None else min(self.force_at, now)
-
-    def is_forced(self, now: float) -> bool:
-        return self.force_at is not None and now >= self.force_at
-
-    def is_in_grace(self, now: float) -> bool:
-        return self.force_at is not None and now < self.force_at

@@ -70,7 +70,9 @@ def boot_id() -> str:
 
 
 def stat_fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the command name: [0] state, [1] parent, [19] start time in ticks.
+    """The fields of /proc/PID/stat after the command name.
+
+    [0] state, [1] parent, [17] threads, [19] start time in clock ticks since boot.
 
     Raises:
         FileNotFoundError, ProcessLookupError: No such process.

@@ -8,6 +8,8 @@ import select
 import signal
 from collections.abc import Callable
 
+WAIT_S_MAX = 3600.0
+
 Handler = Callable[[int], None]
 """Called with the poll events of its descriptor."""
 
@@ -41,8 +43,13 @@ class Loop:
             self._poll.unregister(fd)
 
     def wait(self, timeout_s: float | None) -> list[tuple[int, int]]:
-        """The ready (descriptor, events), or [] after `timeout_s`; a child's death ends the wait too."""
-        return self._poll.poll(None if timeout_s is None else max(0, int(timeout_s * 1000) + 1))
+        """The ready (descriptor, events), or [] after `timeout_s`; a child's death ends the wait too.
+
+        A wait longer than WAIT_S_MAX ends there: who waits looks at the clock again.
+        """
+        if timeout_s is None:
+            return self._poll.poll()
+        return self._poll.poll(int(min(max(0.0, timeout_s), WAIT_S_MAX) * 1000) + 1)
 
     def handle(self, ready: list[tuple[int, int]]) -> None:
         for fd, events in ready:

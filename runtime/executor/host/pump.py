@@ -107,6 +107,8 @@ class Pump:
         try:
             if self.error_number is not None:
                 os.ftruncate(self._log, self.kept)
+        except OSError as error:
+            self.error_number = error.errno
         finally:
             os.close(self._log)
 

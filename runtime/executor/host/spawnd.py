@@ -20,16 +20,13 @@ import signal
 import socket
 import sys
 
-from . import linux, tree
+from . import linux, signals, tree
 from .loop import Loop
 from .supervisor import supervise
 from .wire import ANSWER, FORK, SETTLE
 
 ORPHAN_TICK_S = 0.02
 """Between two attempts to kill what a dead supervisor left."""
-
-_IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGPIPE)
-"""A terminal's Ctrl-C and a service manager's first signal are for the server, which then tells us."""
 
 _SUPERVISOR_BUG = 70
 
@@ -123,8 +120,7 @@ def _become_supervisor(channel: int) -> None:
 
 def main() -> None:
     """Serve the socket that is descriptor 0. Started by the server in a session of its own."""
-    for number in _IGNORED:
-        signal.signal(number, signal.SIG_IGN)
+    signals.settle()
     server = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, 0)

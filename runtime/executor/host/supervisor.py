@@ -36,6 +36,9 @@ from .worker import Worker
 DRAIN_S = 1.0
 """How long output is read when the tree is empty and someone outside it holds a pipe open."""
 
+WAKE_GAP_S = 0.002
+"""The least time between two wakes: a worker that says much costs the server no more than this."""
+
 KILL_TICK_MIN_S = 0.005
 KILL_TICK_MAX_S = 0.25
 """Between two attempts to kill a tree; growing, as what survives one is likely stuck in the kernel."""
@@ -92,6 +95,8 @@ class Supervisor:
         self._ended_at = 0.0
         self._wall_at: float | None = None
         self._drain_until: float | None = None
+        self._wake_at: float | None = None
+        self._last_wake_at = 0.0
         self._kill_again_at = 0.0
         self._kill_tick_s = KILL_TICK_MIN_S
         self._strays: set[int] = set()
@@ -119,24 +124,19 @@ class Supervisor:
         worker = self._worker
         self._loop.watch(self._channel.fileno(), self._on_channel)
         self._loop.watch(worker.report, self._on_report)
-        for pump in worker.pumps:
-            self._watch_output(pump, pump.pipe)
         self._loop.watch(worker.input.pipe, self._on_stdin, 0)
         self._obey()  # What came together with the plan.
 
     def _turn(self) -> None:
         """Wait for something, note who died, then act."""
-        self._loop.set_mask(self._channel.fileno(), self._channel_mask())
+        if not self._channel.closed:
+            wanted = select.POLLIN | (select.POLLOUT if self._channel.wants_write else 0)
+            self._loop.set_mask(self._channel.fileno(), wanted)
         ready = self._loop.wait(self._timeout_s())
         self._worker.reaper.reap()  # First: a worker that ended by itself was not ended by a later command.
         self._note_leader()
         self._loop.handle(ready)
         self._keep_order()
-
-    def _channel_mask(self) -> int:
-        if self._channel.closed:
-            return 0
-        return select.POLLIN | (select.POLLOUT if self._channel.wants_write else 0)
 
     # Starting
 
@@ -165,6 +165,8 @@ class Supervisor:
         self._started_at = time.monotonic()
         if self._plan.wall_time_ms is not None:
             self._wall_at = self._started_at + self._plan.wall_time_ms / 1000
+        for pump in self._worker.pumps:  # Only now: no output is older than the start.
+            self._watch_output(pump, pump.pipe)
         started = {"pid": self._worker.pid, "started_at_us": started_at_us}
         self._channel.send(wire.STARTED, json.dumps(started).encode())
         return None
@@ -176,8 +178,8 @@ class Supervisor:
         self._channel.flush()
         self._obey()
         if self._channel.closed:
-            self._loop.set_mask(self._channel.fileno(), 0)
-            self._ladder.force(LEASE, now=time.monotonic())
+            self._loop.forget(self._channel.fileno())
+            self._force(LEASE)
 
     def _obey(self) -> None:
         while self._channel.inbox:
@@ -218,8 +220,8 @@ class Supervisor:
 
     def _watch_output(self, pump: Pump, fd: int) -> None:
         def on_output(_events: int) -> None:
-            if pump.pump():
-                self._channel.wake()
+            if pump.pump() and self._wake_at is None:
+                self._wake_at = max(time.monotonic(), self._last_wake_at + WAKE_GAP_S)
             if pump.is_closed:
                 self._loop.forget(fd)
 
@@ -235,6 +237,7 @@ class Supervisor:
             self._worker.input.close()
             self._tell_input()
             self._signal_group(signal.SIGTERM)
+            self._signal_group(signal.SIGCONT)  # One that was stopped can only then handle it.
 
     def _force(self, cause: str) -> None:
         if not self._has_ended or self._ladder.cause is not None:
@@ -257,33 +260,37 @@ class Supervisor:
             self._tell_input()
 
     def _keep_order(self) -> None:
-        """Climb the ladder as far as the clock says."""
+        """Do what is due by the clock: tell of output, climb the ladder."""
         now = time.monotonic()
+        if self._wake_at is not None and now >= self._wake_at:
+            self._wake_at = None
+            self._last_wake_at = now
+            self._channel.wake()
         if self._wall_at is not None and now >= self._wall_at:
             self._wall_at = None
             self._ask(WALL_TIME, self._plan.grace_ms / 1000)
-        if not self._worker.reaper.empty and now >= self._kill_again_at and self._must_kill(now):
+        kill_at = self._kill_at()
+        if kill_at is not None and now >= kill_at:
             self._strays |= tree.kill_descendants(os.getpid()) - {self._worker.pid}
             self._kill_again_at = now + self._kill_tick_s
             self._kill_tick_s = min(2 * self._kill_tick_s, KILL_TICK_MAX_S)
 
-    def _must_kill(self, now: float) -> bool:
-        """By force; or the leader is dead and nobody of its group may use a grace to end in order."""
-        if self._ladder.is_forced(now):
-            return True
-        if not self._has_ended:
-            return False
-        return not (self._ladder.is_in_grace(now) and _group_lives(self._worker.pid))
+    def _kill_at(self) -> float | None:
+        """When the tree is to be killed (again), if it is.
+
+        At once when the leader is dead, but when it was asked to leave, its
+        group shares its grace: a shell dies before the program that it runs.
+        """
+        at = self._ladder.force_at
+        if self._has_ended and (at is None or not _group_lives(self._worker.pid)):
+            at = 0.0
+        return None if at is None or self._worker.reaper.empty else max(at, self._kill_again_at)
 
     def _timeout_s(self) -> float | None:
         """Until the next deadline; None without one."""
-        due = [at for at in (self._wall_at, self._drain_until) if at is not None]
-        if not self._worker.reaper.empty:
-            if self._ladder.force_at is not None:
-                due.append(max(self._ladder.force_at, self._kill_again_at))
-            elif self._has_ended:
-                due.append(self._kill_again_at)
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        deadlines = (self._wall_at, self._drain_until, self._wake_at, self._kill_at())
+        due = [at for at in deadlines if at is not None]
+        return min(due) - time.monotonic() if due else None
 
     def _drain(self) -> None:
         """Read the pipes to their end; the tree is empty, so it comes at once unless they were given away."""

@@ -20,6 +20,7 @@ STOP_PASSES_MAX = 16
 """How often a tree is searched for processes born meanwhile before it is killed as it is."""
 
 _GONE = (FileNotFoundError, ProcessLookupError)
+_STATE, _PARENT, _THREADS = 0, 1, 17  # See `stat_fields`.
 
 
 def children(pid: int) -> list[int]:
@@ -43,14 +44,19 @@ def _signal_child(pid: int, number: int, parents: set[int]) -> bool:
         return False
     try:
         fields = stat_fields(pid)
-        if fields[0] in "ZX" or int(fields[1]) not in parents:
+        if _is_dead(fields) or int(fields[_PARENT]) not in parents:
             return False
         signal.pidfd_send_signal(pidfd, number)
-    except _GONE:
+    except (*_GONE, PermissionError):  # Somebody else's, which in our tree only root could make it.
         return False
     finally:
         os.close(pidfd)
     return True
+
+
+def _is_dead(fields: list[str]) -> bool:
+    """A process whose first thread has ended shows as a zombie too, but its other threads live."""
+    return fields[_STATE] in "ZX" and int(fields[_THREADS]) <= 1
 
 
 def signal_descendants(root: int, number: int, *, skip: set[int] | None = None) -> set[int]:
@@ -63,12 +69,10 @@ def signal_descendants(root: int, number: int, *, skip: set[int] | None = None) 
     todo = [root]
     while todo:
         for pid in children(todo.pop()):
-            if pid in known:
-                continue
-            if _signal_child(pid, number, known):
+            if pid not in known and _signal_child(pid, number, known):
                 received.add(pid)
-            known.add(pid)
-            todo.append(pid)
+                known.add(pid)
+                todo.append(pid)
     return received
 
 

@@ -1,0 +1,207 @@
+"""The whole server as one ASGI application.
+
+    host, origin, token ──▶ feeds: straight on the socket
+                       └──▶ HTTP: Quart, one small module a face
+
+Feeds go past Quart, whose socket costs memory and a turn of the loop for each
+message (limits.md §2). Everything refused is JSON with a code, wherever it is
+refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from http import HTTPStatus
+from typing import cast
+from urllib.parse import unquote, urlsplit
+
+from quart import Quart, Response, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
+
+from watchglass.protocol.base import BODY_BYTES_MAX
+from watchglass.protocol.errors import (
+    BodyTooLarge,
+    Internal,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    RuntimeFault,
+)
+from watchglass.runtime import Runtime
+
+from .asgi import Message, Receive, Scope, Send, answer_http, refuse_websocket
+from .auth import Access
+from .config import FeedBounds
+from .docs_api import docs_api, document
+from .errors import STATUS, error_body, error_headers
+from .exchange import RUNTIME_KEY
+from .feed import FEED_ROUTE, Feeds, feed_worker_id
+from .health_api import METRICS_KEY, health_api
+from .logs_api import logs_api
+from .metrics import UNKNOWN_ROUTE, Metrics
+from .runtime_api import runtime_api
+from .workers_api import workers_api
+
+LINGER_S = 2.0
+"""How long a refused body may go on arriving: a client that is cut while it sends misses the answer."""
+_ROUTE_KEY = "watchglass.route"
+_LOG = logging.getLogger(__name__)
+
+
+class Application:
+    """The ASGI application of one runtime. Made by `create_app`."""
+
+    def __init__(self, runtime: Runtime, access: Access, bounds: FeedBounds) -> None:
+        self._access = access
+        self._metrics = Metrics(runtime)
+        self.feeds = Feeds(runtime, self._metrics, close_s=bounds.close_s)
+        self._http = _http_app(runtime, self._metrics)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._http(scope, receive, send)  # type: ignore[arg-type]  # Quart's own words for ASGI.
+            return
+        scope["path"] = _path(scope)
+        exchange = _Exchange(scope, receive, send)
+        try:
+            await self._serve(scope, exchange, receive, send)
+        except RuntimeFault as fault:
+            await exchange.refuse(fault)
+        except Exception:  # noqa: BLE001 - our bug: the log has it whole, the caller a code.
+            _LOG.exception("%s %s failed", scope.get("method", "WebSocket"), scope["path"])
+            await exchange.refuse(Internal())
+        finally:
+            exchange.count(self._metrics)
+
+    async def _serve(self, scope: Scope, exchange: _Exchange, receive: Receive, send: Send) -> None:
+        self._access.check(scope)
+        if scope["type"] == "http":
+            await self._http(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]  # As above.
+            return
+        worker_id = feed_worker_id(scope["path"])
+        if worker_id is None:
+            raise NotFound(scope["path"])
+        scope[_ROUTE_KEY] = FEED_ROUTE
+        await self.feeds.serve(scope, receive, send, worker_id)
+
+
+def create_app(runtime: Runtime, access: Access, bounds: FeedBounds | None = None) -> Application:
+    """The application that serves a runtime by these rules."""
+    return Application(runtime, access, bounds or FeedBounds())
+
+
+class _Exchange:
+    """One request, watched: whether its body is in, whether its answer is out."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._body_in = asyncio.Event()
+        self._started_s = asyncio.get_running_loop().time()
+        self.status: int | None = None
+
+    async def receive(self) -> Message:
+        """As ASGI's."""
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self._body_in.set()
+        return message
+
+    async def send(self, message: Message) -> None:
+        """As ASGI's; an answer to a body that is still arriving waits a little."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if not self._body_in.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LINGER_S):
+                        await self._body_in.wait()
+        await self._send(message)
+
+    async def refuse(self, fault: RuntimeFault) -> None:
+        """Answer with an error, unless an answer is out already."""
+        if self.status is not None:
+            return
+        self.status = STATUS[type(fault)]
+        headers = [(name.encode(), value.encode()) for name, value in error_headers(fault).items()]
+        content = error_body(fault)
+        if self._scope["type"] == "websocket":
+            await refuse_websocket(self._scope, self._send, self.status, headers, content)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while not self._body_in.is_set():
+                    await self.receive()
+        headers.append((b"content-length", str(len(content)).encode()))
+        await answer_http(self._send, self.status, headers, content)
+
+    def count(self, metrics: Metrics) -> None:
+        """Tell the metrics; an upgrade that went well is a feed and no request."""
+        if self.status is not None:
+            duration_s = asyncio.get_running_loop().time() - self._started_s
+            route = self._scope.get(_ROUTE_KEY, UNKNOWN_ROUTE)
+            metrics.request_answered(self._scope.get("method", "GET"), route, self.status, duration_s)
+
+
+def _path(scope: Scope) -> str:
+    """The path to route by: an escaped slash stays escaped, so that an id cannot span two segments."""
+    raw = scope.get("raw_path") or scope["path"].encode()
+    text = raw.decode("latin1").replace("%2F", "%252F").replace("%2f", "%252f")
+    return unquote(text if text.startswith("/") else urlsplit(text).path)
+
+
+def _http_app(runtime: Runtime, metrics: Metrics) -> Quart:
+    app = Quart(__name__, static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
+    app.config["RESPONSE_TIMEOUT"] = None  # A peer that takes nothing is dropped by `connections`.
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False
+    app.extensions[RUNTIME_KEY] = runtime
+    app.extensions[METRICS_KEY] = metrics
+    app.before_request(_note_route)
+    app.register_error_handler(RuntimeFault, _on_fault)
+    app.register_error_handler(HTTPException, _on_http_exception)
+    app.register_error_handler(Exception, _on_bug)
+    document(app)
+    for face in (workers_api, logs_api, runtime_api, health_api, docs_api):
+        app.register_blueprint(face)
+    return app
+
+
+async def _note_route() -> None:
+    if request.url_rule is not None:
+        template = request.url_rule.rule.replace("<any(stdout, stderr):", "<")
+        cast("Scope", request.scope)[_ROUTE_KEY] = template.replace("<", "{").replace(">", "}")
+
+
+async def _on_fault(fault: RuntimeFault) -> Response:
+    return Response(error_body(fault), STATUS[type(fault)], headers=error_headers(fault))
+
+
+async def _on_http_exception(fault: HTTPException) -> Response:
+    """What Quart itself refuses, in our words."""
+    ours = _fault_of(fault)
+    response = await _on_fault(ours)
+    if isinstance(fault, NoSuchMethod) and fault.valid_methods:
+        response.headers["allow"] = ", ".join(sorted(fault.valid_methods))
+    return response
+
+
+async def _on_bug(fault: Exception) -> Response:
+    _LOG.error("%s %s failed", request.method, request.path, exc_info=fault)
+    return await _on_fault(Internal())
+
+
+def _fault_of(fault: HTTPException) -> RuntimeFault:
+    if fault.code == HTTPStatus.NOT_FOUND:
+        return NotFound(request.path)
+    if fault.code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return MethodNotAllowed(request.method, request.path)
+    if fault.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return BodyTooLarge(BODY_BYTES_MAX)
+    if fault.code == HTTPStatus.REQUEST_TIMEOUT:
+        return InvalidRequest("the body did not arrive in time")
+    return InvalidRequest(fault.description or "the request cannot be understood")

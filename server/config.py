@@ -1,0 +1,300 @@
+"""What `watchglass serve` is told, checked before anything starts.
+
+`serve_config` takes raw option values and is the only way to a `ServeConfig`;
+behind it there are no strings to parse. It reads a token file and nothing else,
+and opens nothing. The default token (of the state directory) is looked up by
+`serving`, because that may make a file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from watchglass.protocol.base import NAME_CHARS_MAX
+from watchglass.protocol.errors import shown
+from watchglass.protocol.identity import RuntimeId, id_fault
+from watchglass.protocol.runtime import RuntimeLimits
+from watchglass.runtime.options import RuntimeOptions
+from watchglass.store.base import Retention
+
+from .local import TOKEN_BYTES_MAX
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
+
+_PORT_MAX = 65535
+_COUNT_MAX = 1 << 31
+_BYTES_MAX = 1 << 50
+_HOUR_MS = 3_600_000
+_BIND = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})\Z")
+_TOKEN = re.compile(r"[\x21-\x7e]+\Z")
+_ORIGIN = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^/\s]+|null)\Z")
+
+
+class ConfigError(Exception):
+    """One clear line about one flag; `watchglass serve` ends with exit code 2."""
+
+
+class Secret:
+    """A text that no repr, log or traceback shows."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "<redacted>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedBounds:
+    """How long and how much a feed waits for its observer."""
+
+    stall_s: float = 30.0
+    """A socket that takes no byte for so long is closed (feed.md §1.4)."""
+    close_s: float = 5.0
+    """How long feeds may take to say goodbye when the server stops."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    """Everything that a server needs to know. Made by `serve_config`.
+
+    `token` is the given one, and `token_file` the file it came from; with
+    neither, and `auth`, the token of the user's state directory is meant.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    auth: bool = True
+    token: Secret | None = None
+    token_file: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
+    retention: Retention = field(default_factory=Retention)
+    feed: FeedBounds = field(default_factory=FeedBounds)
+    log_level: LogLevel = "warning"
+
+
+def serve_config(
+    *,
+    bind: str = "127.0.0.1:0",
+    runtime_id: str | None = None,
+    display_name: str | None = None,
+    store: str = "memory",
+    local_token: str | None = None,
+    local_token_env: str | None = None,
+    local_token_file: str | os.PathLike[str] | None = None,
+    no_auth: bool = False,
+    allow_host: Sequence[str] = (),
+    allow_origin: Sequence[str] = (),
+    max_transcript_projection_items: int | str | None = None,
+    max_event_batch_items: int | str | None = None,
+    max_running_workers: int | str | None = None,
+    max_waiting_workers: int | str | None = None,
+    max_workers: int | str | None = None,
+    max_observers: int | str | None = None,
+    retain_bytes: int | str | None = None,
+    retain_events: int | str | None = None,
+    input_backlog_bytes: int | str | None = None,
+    output_max_bytes: int | str | None = None,
+    grace_ms: int | str | None = None,
+    log_level: str = "warning",
+    environ: Mapping[str, str] | None = None,
+) -> ServeConfig:
+    """The configuration that these option values say; None means the default.
+
+    Each parameter is the flag of the same name (`bind` is `--bind`); numbers
+    may come as text. `environ` is where `local_token_env` is looked up, the
+    process's own environment when left out.
+
+    Raises:
+        ConfigError: One line that names the flag and the value at fault. A
+            token is never part of it.
+    """
+    host, port = _address(bind)
+    if store != "memory":
+        raise ConfigError(f"--store {shown(store)}: this version has 'memory' only")
+    token = _token(local_token, local_token_env, local_token_file, os.environ if environ is None else environ)
+    _check_exposure(host, bind, token, no_auth=no_auth)
+    if log_level not in LOG_LEVELS:
+        raise ConfigError(f"--log-level {shown(log_level)}: use one of {', '.join(LOG_LEVELS)}")
+    options, limits, kept = RuntimeOptions(), RuntimeLimits(), Retention()
+    return ServeConfig(
+        host=host,
+        port=port,
+        auth=not no_auth,
+        token=token,
+        token_file=None if local_token_file is None else Path(local_token_file).absolute(),
+        allowed_hosts=tuple(_allowed_host(name) for name in allow_host),
+        allowed_origins=tuple(_allowed_origin(origin) for origin in allow_origin),
+        runtime=RuntimeOptions(
+            runtime_id=_runtime_id(runtime_id),
+            display_name=_display_name(display_name),
+            limits=RuntimeLimits(
+                max_transcript_projection_items=_number(
+                    "--max-transcript-projection-items",
+                    max_transcript_projection_items,
+                    limits.max_transcript_projection_items,
+                ),
+                max_event_batch_items=_number(
+                    "--max-event-batch-items", max_event_batch_items, limits.max_event_batch_items
+                ),
+            ),
+            running_workers_max=_number(
+                "--max-running-workers", max_running_workers, options.running_workers_max
+            ),
+            waiting_workers_max=_number(
+                "--max-waiting-workers", max_waiting_workers, options.waiting_workers_max, least=0
+            ),
+            workers_max=_number("--max-workers", max_workers, options.workers_max),
+            observers_max=_number("--max-observers", max_observers, options.observers_max),
+            input_backlog_max_bytes=_number(
+                "--input-backlog-bytes", input_backlog_bytes, options.input_backlog_max_bytes, most=_BYTES_MAX
+            ),
+            output_max_bytes=_number(
+                "--output-max-bytes", output_max_bytes, options.output_max_bytes, most=_BYTES_MAX
+            ),
+            grace_ms=_number("--grace-ms", grace_ms, options.grace_ms, least=0, most=_HOUR_MS),
+        ),
+        retention=Retention(
+            max_bytes=_number("--retain-bytes", retain_bytes, kept.max_bytes, most=_BYTES_MAX),
+            max_events=_number("--retain-events", retain_events, kept.max_events),
+        ),
+        log_level=log_level,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address. A name other than localhost counts as not."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _address(bind: str) -> tuple[str, int]:
+    match = _BIND.match(bind)
+    if match is None:
+        raise ConfigError(f"--bind {shown(bind)}: use HOST:PORT, such as 127.0.0.1:0 or [::1]:8080")
+    port = int(match["port"])
+    if port > _PORT_MAX:
+        raise ConfigError(f"--bind {shown(bind)}: port {port} is out of range; {_PORT_MAX} is the most")
+    host = match["host"] or match["v6"]
+    if match["v6"] is not None and not _is_ipv6(host):
+        raise ConfigError(f"--bind {shown(bind)}: {shown(host)} is no IPv6 address")
+    return host.lower(), port
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
+def _token(
+    value: str | None, variable: str | None, file: str | os.PathLike[str] | None, environ: Mapping[str, str]
+) -> Secret | None:
+    given = {"--local-token": value, "--local-token-env": variable, "--local-token-file": file}
+    named = [flag for flag, source in given.items() if source is not None]
+    if len(named) > 1:
+        raise ConfigError(f"{' and '.join(named)}: give one source of the token, not {len(named)}")
+    if value is not None:
+        return _checked_token("--local-token", value)
+    if variable is not None:
+        if variable not in environ:
+            raise ConfigError(f"--local-token-env {shown(variable)}: this environment variable is not set")
+        return _checked_token(f"--local-token-env {shown(variable)}", environ[variable])
+    if file is not None:
+        return _checked_token(f"--local-token-file {shown(os.fspath(file))}", _token_text(file))
+    return None
+
+
+def _token_text(file: str | os.PathLike[str]) -> str:
+    try:
+        with Path(file).open("rb") as opened:
+            return opened.read(TOKEN_BYTES_MAX + 1).decode("utf-8", "replace").strip()
+    except OSError as fault:
+        raise ConfigError(
+            f"--local-token-file {shown(os.fspath(file))}: cannot be read: {fault.strerror or fault}"
+        ) from None
+
+
+def _checked_token(source: str, text: str) -> Secret:
+    if not text.strip():
+        raise ConfigError(f"{source}: the token is empty")
+    if len(text) > TOKEN_BYTES_MAX:
+        raise ConfigError(f"{source}: the token is over {TOKEN_BYTES_MAX} bytes")
+    if _TOKEN.match(text) is None:
+        raise ConfigError(f"{source}: a token is printable ASCII without spaces, for it travels in a header")
+    return Secret(text)
+
+
+def _check_exposure(host: str, bind: str, token: Secret | None, *, no_auth: bool) -> None:
+    if no_auth and token is not None:
+        raise ConfigError("--no-auth: leave it out, or leave out the token")
+    if is_loopback(host):
+        return
+    if no_auth:
+        raise ConfigError(f"--no-auth: not with --bind {shown(bind)}, which others can reach; use a token")
+    if token is None:
+        raise ConfigError(
+            f"--bind {shown(bind)}: others can reach this address, so it needs a token; "
+            "give --local-token-file, --local-token-env or --local-token"
+        )
+
+
+def _runtime_id(text: str | None) -> RuntimeId | None:
+    fault = None if text is None else id_fault(text)
+    if fault is not None:
+        raise ConfigError(f"--runtime-id {shown(text)}: {fault}")
+    return text
+
+
+def _display_name(text: str | None) -> str | None:
+    if text is not None and (not text.strip() or len(text) > NAME_CHARS_MAX or not text.isprintable()):
+        raise ConfigError(
+            f"--display-name {shown(text)}: use 1 to {NAME_CHARS_MAX} printable characters, not all blank"
+        )
+    return text
+
+
+def _allowed_host(text: str) -> str:
+    if not text.strip() or not text.isascii() or any(mark in text for mark in " /@?#\t\n"):
+        raise ConfigError(f"--allow-host {shown(text)}: use NAME or NAME:PORT, without scheme or path")
+    return text.lower()
+
+
+def _allowed_origin(text: str) -> str:
+    if _ORIGIN.match(text.lower()) is None:
+        raise ConfigError(f"--allow-origin {shown(text)}: use SCHEME://HOST[:PORT], as a browser sends it")
+    return text.lower()
+
+
+def _number(
+    flag: str, given: int | str | None, default: int, *, least: int = 1, most: int = _COUNT_MAX
+) -> int:
+    if given is None:
+        return default
+    try:
+        number = int(given)
+    except ValueError:
+        raise ConfigError(f"{flag} {shown(given)}: is no whole number") from None
+    if not least <= number <= most:
+        raise ConfigError(f"{flag} {number}: use a number from {least} to {most}")
+    return number

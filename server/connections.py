@@ -1,0 +1,142 @@
+"""Every open connection of a server: accepted, watched, closed. Hypercorn speaks, we own the sockets.
+
+Hypercorn's own `serve` keeps its sockets to itself; with them here, three
+promises can be kept that it does not make:
+
+* A peer that takes no byte for `stall_s` while something waits for it is
+  dropped, HTTP and feed alike. "Takes" is what its TCP acknowledged (TCP_INFO,
+  tcpi_bytes_acked): our own buffer can stand still for minutes in front of a
+  slow peer whose socket buffer is large.
+* A stop is bounded: idle connections close at once, busy ones when their answer
+  is out, and what is left after `close_s` is dropped.
+* No connection and no task of one outlives the block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+
+from watchglass.protocol.base import WEBSOCKET_INBOUND_BYTES_MAX
+
+BACKLOG: Final = 1024
+KEEP_ALIVE_S: Final = 60.0
+"""How long a connection may be idle, and how long the head of a request may take."""
+_LOOKS_PER_STALL: Final = 4
+_TCP_INFO_BYTES: Final = 128
+_BYTES_ACKED_AT: Final = 120
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    transport: asyncio.WriteTransport
+    task: asyncio.Task[Any]
+    progress: int = -1
+    since_s: float = 0.0
+
+
+class Connections:
+    """The connections of one listening socket."""
+
+    def __init__(self, app: Any, *, stall_s: float) -> None:
+        self._app = ASGIWrapper(app)
+        self._config = _hypercorn_config()
+        self._context = WorkerContext(None)
+        self._stall_s = stall_s
+        self._open: set[_Connection] = set()
+
+    @asynccontextmanager
+    async def accepting(self, listener: socket.socket, *, close_s: float) -> AsyncIterator[None]:
+        """Serve while the block runs; after it, every connection is closed."""
+        server = await asyncio.start_server(self._serve, sock=listener, backlog=BACKLOG)
+        watch = asyncio.create_task(self._watch(), name="stalled connections")
+        try:
+            yield
+        finally:
+            server.close()
+            await self._context.terminated.set()
+            await self._wait_closed(close_s)
+            for connection in self._open:
+                connection.transport.abort()
+            await self._wait_closed(close_s)
+            watch.cancel()
+            await asyncio.wait([watch, *self._cancelled()])
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connection = _Connection(writer.transport, task)
+        self._open.add(connection)
+        try:
+            loop = asyncio.get_running_loop()
+            await TCPServer(self._app, loop, self._config, self._context, {}, reader, writer)
+        except Exception:  # noqa: BLE001 - one connection's failure is not the server's.
+            _LOG.exception("a connection failed")
+        finally:
+            writer.transport.abort()  # Closed already, unless something failed.
+            self._open.discard(connection)
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._stall_s / _LOOKS_PER_STALL)
+            for connection in list(self._open):
+                if _stalled_s(connection, loop.time()) >= self._stall_s:
+                    _LOG.warning("dropped a connection that took no byte for %g s", self._stall_s)
+                    connection.transport.abort()
+
+    async def _wait_closed(self, timeout_s: float) -> None:
+        if self._open:
+            await asyncio.wait([connection.task for connection in self._open], timeout=timeout_s)
+
+    def _cancelled(self) -> list[asyncio.Task[Any]]:
+        tasks = [connection.task for connection in self._open]
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+
+def _stalled_s(connection: _Connection, now_s: float) -> float:
+    """For how long the peer has taken nothing of what waits for it."""
+    progress = _progress(connection.transport)
+    if progress is None or progress != connection.progress:
+        connection.progress = -1 if progress is None else progress
+        connection.since_s = now_s
+    return now_s - connection.since_s
+
+
+def _progress(transport: asyncio.WriteTransport) -> int | None:
+    """A number that grows when the peer takes bytes; None when nothing waits for it."""
+    if not transport.get_write_buffer_size():
+        return None
+    try:
+        info = transport.get_extra_info("socket").getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES
+        )
+        acked: int = struct.unpack_from("=Q", info, _BYTES_ACKED_AT)[0]
+    except (OSError, struct.error):  # No TCP, or closed just now: nothing to count by.
+        return None
+    return acked
+
+
+def _hypercorn_config() -> Config:
+    config = Config()
+    config.accesslog = None
+    config.errorlog = logging.getLogger("hypercorn.error")
+    config.include_server_header = False
+    config.keep_alive_timeout = KEEP_ALIVE_S
+    config.keep_alive_max_requests = 1 << 30
+    config.websocket_max_message_size = WEBSOCKET_INBOUND_BYTES_MAX
+    return config

@@ -1,0 +1,175 @@
+"""`/openapi.json` and `/docs`: the interface, told by the code that serves it.
+
+quart-schema collects models, parameters and summaries from the handlers; here
+the document gets what it cannot know: the refusals (`exchange.refuses`, and
+those that every endpoint has), which endpoints need the token, answers that are
+not JSON, and the feed, which is no Quart route. `/docs` shows the same document
+as one page that fetches nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, cast
+
+import orjson
+from quart import Blueprint, Quart, Response, current_app
+from quart_schema import HttpSecurityScheme, Info, QuartSchema, hide
+from quart_schema.openapi import OpenAPIProvider
+from werkzeug.routing import Rule
+
+from watchglass import __version__
+from watchglass.protocol.errors import (
+    BodyTooLarge,
+    ForbiddenHost,
+    ForbiddenOrigin,
+    Internal,
+    InvalidJson,
+    InvalidQuery,
+    InvalidRequest,
+    InvalidWorkerId,
+    ResourceLimitExceeded,
+    RuntimeFault,
+    Unauthorized,
+    WorkerNotFound,
+)
+
+from .auth import OPEN_PATHS
+from .docs_page import page
+from .errors import STATUS, ErrorAnswer
+from .exchange import FAULTS_ATTRIBUTE
+from .feed import FEED_ROUTE
+
+_SCHEME = "local_token"
+_ALWAYS: tuple[type[RuntimeFault], ...] = (ForbiddenHost, ForbiddenOrigin, Internal)
+_WITH_BODY: tuple[type[RuntimeFault], ...] = (InvalidJson, InvalidRequest, BodyTooLarge)
+_ERROR_SCHEMA = {"$ref": "#/components/schemas/ErrorAnswer"}
+_LOG_ROUTE = "/v1/workers/{worker_id}/logs/{stream}"
+_OTHER_ANSWERS: dict[tuple[str, str], dict[str, str]] = {
+    ("delete", "/v1/workers/{worker_id}"): {"204": "The worker is forgotten."},
+    ("get", _LOG_ROUTE): {
+        "200": "application/octet-stream: the bytes; Content-Range tells which",
+        "206": "application/octet-stream: the bytes of the Range header",
+    },
+    ("get", "/metrics"): {"200": "text/plain: Prometheus' text format"},
+}
+_FEED = {
+    "summary": "Watch a worker (WebSocket).",
+    "description": "Text frames of JSON: a snapshot, the events after the cursor, then live events. "
+    "The feed is for observation only.",
+    "operationId": "get_feed",
+    "parameters": [
+        {"name": "worker_id", "in": "path", "required": True, "schema": {"type": "string"}},
+        {
+            "name": "cursor",
+            "in": "query",
+            "schema": {"type": "string"},
+            "description": "wo_ and 16 hex digits, earliest, or latest (the default)",
+        },
+    ],
+    "responses": {"101": {"description": "The feed follows."}},
+}
+_FEED_FAULTS = (InvalidWorkerId, InvalidQuery, WorkerNotFound, ResourceLimitExceeded)
+
+docs_api = Blueprint("docs", __name__)
+
+
+@docs_api.get("/openapi.json")
+@hide
+async def openapi() -> Response:
+    """This interface for machines."""
+    return Response(orjson.dumps(_document()), content_type="application/json")
+
+
+@docs_api.get("/docs")
+@hide
+async def docs() -> Response:
+    """This interface for people."""
+    response = Response(page(_document()), content_type="text/html; charset=utf-8")
+    response.headers["content-security-policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+    response.headers["x-content-type-options"] = "nosniff"
+    return response
+
+
+def document(app: Quart) -> None:
+    """Prepare an application for telling about itself; before its routes are added."""
+    QuartSchema(
+        app,
+        openapi_path=None,
+        info=Info(
+            title="watchglass",
+            version=__version__,
+            description="Runs agent workers as supervised processes; every event is in a journal.",
+        ),
+        security_schemes={_SCHEME: HttpSecurityScheme(scheme="bearer")},
+        openapi_provider_class=_Provider,
+    )
+
+
+class _Provider(OpenAPIProvider):
+    """quart-schema's document, with our refusals in it."""
+
+    def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+        """See `OpenAPIProvider.build_paths`."""
+        paths, components = super().build_paths(rule)
+        handler = self._app.view_functions[rule.endpoint]
+        for path, operations in paths.items():
+            for method, operation in operations.items():
+                _complete(method, path, operation, handler)
+        return paths, components
+
+
+def _document() -> dict[str, Any]:
+    provider = cast("QuartSchema", current_app.extensions["QUART_SCHEMA"]).openapi_provider
+    schema: dict[str, Any] = provider.schema()
+    feed: dict[str, Any] = {
+        **_FEED,
+        "responses": {**cast("dict[str, Any]", _FEED["responses"]), **_refusals(_FEED_FAULTS)},
+    }
+    _secure(FEED_ROUTE, feed)
+    schema["paths"] = dict(sorted({**schema["paths"], FEED_ROUTE: {"get": feed}}.items()))
+    error = ErrorAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema["components"]["schemas"].update(error.pop("$defs"), ErrorAnswer=error)
+    return schema
+
+
+def _complete(method: str, path: str, operation: dict[str, Any], handler: Callable[..., Any]) -> None:
+    faults: tuple[type[RuntimeFault], ...] = getattr(handler, FAULTS_ATTRIBUTE, ())
+    if "requestBody" in operation:
+        faults = (*faults, *_WITH_BODY)
+    for status, description in _OTHER_ANSWERS.get((method, path), {}).items():
+        operation["responses"][status] = _plain(description)
+    operation["responses"] = {
+        **{str(status): told for status, told in operation["responses"].items()},
+        **_refusals(faults, status=503 if path == "/readyz" else None),
+    }
+    _secure(path, operation)
+
+
+def _plain(description: str) -> dict[str, Any]:
+    kind, colon, _ = description.partition(": ")
+    return {"description": description, **({"content": {kind: {}}} if colon and "/" in kind else {})}
+
+
+def _refusals(faults: tuple[type[RuntimeFault], ...], status: int | None = None) -> dict[str, Any]:
+    """The answers of an endpoint that refuses with these."""
+    by_status: defaultdict[int, list[str]] = defaultdict(list)
+    for fault in faults:
+        by_status[status or STATUS[fault]].append(fault.code)
+    for fault in _ALWAYS:
+        by_status[STATUS[fault]].append(fault.code)
+    return {str(number): _refusal(sorted(set(codes))) for number, codes in sorted(by_status.items())}
+
+
+def _refusal(codes: list[str]) -> dict[str, Any]:
+    schema = {**_ERROR_SCHEMA, "x-codes": codes}
+    return {"description": ", ".join(codes), "content": {"application/json": {"schema": schema}}}
+
+
+def _secure(path: str, operation: dict[str, Any]) -> None:
+    if path in OPEN_PATHS:
+        operation["security"] = []
+        return
+    operation["security"] = [{_SCHEME: []}]
+    operation["responses"][str(STATUS[Unauthorized])] = _refusal([Unauthorized.code])

@@ -1,0 +1,101 @@
+"""One request read, one answer written: what all HTTP handlers share.
+
+A handler parses, calls one method of the runtime and maps the result; what it
+raises on purpose becomes an answer in `app`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from quart import Response, current_app, request
+
+from watchglass.protocol.base import Wire
+from watchglass.protocol.errors import InvalidQuery, InvalidRequest, RuntimeFault
+from watchglass.protocol.parsing import decode
+from watchglass.runtime import Runtime
+
+M = TypeVar("M", bound=Wire)
+Q = TypeVar("Q", bound="Query")
+F = TypeVar("F", bound=Callable[..., Any])
+
+RUNTIME_KEY = "watchglass.runtime"
+FAULTS_ATTRIBUTE = "_watchglass_faults"
+IDEMPOTENCY_KEY_CHARS_MAX = 255
+
+
+class Query(BaseModel):
+    """Base of the query parameters of an endpoint; unknown ones are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def the_runtime() -> Runtime:
+    """The runtime behind this application."""
+    runtime = current_app.extensions[RUNTIME_KEY]
+    assert isinstance(runtime, Runtime)
+    return runtime
+
+
+def refuses(*faults: type[RuntimeFault]) -> Callable[[F], F]:
+    """Which faults an endpoint answers with, beside those that all have; the OpenAPI document shows them."""
+
+    def mark(handler: F) -> F:
+        setattr(handler, FAULTS_ATTRIBUTE, faults)
+        return handler
+
+    return mark
+
+
+async def body(model: type[M]) -> M:
+    """The request's body as a model. Raises InvalidJson, InvalidRequest; a body over the bound is a 413."""
+    return decode(model, await request.get_data())
+
+
+async def body_or_default(model: type[M]) -> M:
+    """The same, where an empty body means the defaults."""
+    content = await request.get_data()
+    return decode(model, content) if content else model()
+
+
+def query(model: type[Q]) -> Q:
+    """The query parameters as a model. Raises InvalidQuery."""
+    given = {name: _value(model, name) for name in model.model_fields if name in request.args}
+    try:
+        return model.model_validate(given)
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidQuery(name, ", ".join(request.args.getlist(name)), message) from None
+
+
+def idempotency_key() -> str | None:
+    """The header of this name. Raises InvalidRequest."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and (not key.strip() or len(key) > IDEMPOTENCY_KEY_CHARS_MAX):
+        raise InvalidRequest(
+            f"Idempotency-Key: use 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters, not all blank"
+        )
+    return key
+
+
+def answer(model: Wire, status: int = 200) -> Response:
+    """A model as the answer; optional fields without a value are null."""
+    return Response(
+        model.model_dump_json(),
+        status,
+        headers={"cache-control": "no-store"},
+        content_type="application/json",
+    )
+
+
+def _value(model: type[Query], name: str) -> object:
+    given = request.args.getlist(name)
+    if model.model_fields[name].annotation == list[str]:
+        return given
+    if len(given) > 1:
+        raise InvalidQuery(name, ", ".join(given), "is given more than once")
+    return given[0]

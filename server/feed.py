@@ -1,0 +1,277 @@
+"""The socket side of the observation feed, version 1 (contract, "Observation feed"; feed.md §1).
+
+    refused before the upgrade:  a bad id, no such worker, too many observers
+    then, on the socket:         snapshot → backlog → live
+    the end:                     a diagnostic says why, then a close frame
+
+The runtime's `Reader` owns order and position; here are only bytes. Two tasks
+serve an observer: this one sends, a second one reads, so that a close or a word
+from the observer is seen at once, whatever the sender waits for. An observer
+that takes no bytes is dropped by `connections`, which knows the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from enum import StrEnum
+from typing import Final
+from urllib.parse import parse_qs
+
+from watchglass.protocol.errors import (
+    CursorExpired,
+    CursorFault,
+    CursorMalformed,
+    CursorUnknown,
+    InvalidQuery,
+    WorkerNotFound,
+)
+from watchglass.protocol.frames import FeedDiagnosticCode, diagnostic_frame, event_frame
+from watchglass.protocol.identity import parse_worker_id
+from watchglass.runtime import Reader, Runtime
+from watchglass.store.base import LogClosed
+
+from .asgi import Receive, Scope, Send
+from .hypercorn_socket import prepare_feed
+from .metrics import Metrics
+
+FEED_ROUTE: Final = "/v1/workers/{worker_id}/events/ws"
+_FEED_PATH = re.compile(r"/v1/workers/([^/]*)/events/ws\Z")
+_FRAMES_PER_TURN = 32
+_LOG = logging.getLogger(__name__)
+
+CLOSE_CODES: Final[dict[FeedDiagnosticCode, int]] = {
+    FeedDiagnosticCode.CURSOR_MALFORMED: 1008,
+    FeedDiagnosticCode.CURSOR_UNKNOWN_OR_EXPIRED: 1008,
+    FeedDiagnosticCode.CURSOR_EXPIRED: 1008,
+    FeedDiagnosticCode.WORKER_NOT_FOUND: 1000,
+    FeedDiagnosticCode.OBSERVATION_ONLY: 1008,
+    FeedDiagnosticCode.WEBSOCKET_ERROR: 1002,
+    FeedDiagnosticCode.UNAVAILABLE: 1011,
+    FeedDiagnosticCode.UPSTREAM_CLOSED: 1001,
+    FeedDiagnosticCode.SERIALIZE_FAILED: 1011,
+}
+"""RFC 6455 close codes; 1008 means: not like this again, 1001: come back later."""
+
+_CURSOR_CODES: Final[dict[type[CursorFault], FeedDiagnosticCode]] = {
+    CursorMalformed: FeedDiagnosticCode.CURSOR_MALFORMED,
+    CursorUnknown: FeedDiagnosticCode.CURSOR_UNKNOWN_OR_EXPIRED,
+    CursorExpired: FeedDiagnosticCode.CURSOR_EXPIRED,
+}
+
+
+class _Ended(Exception):
+    """The feed is over for this reason."""
+
+    def __init__(self, code: FeedDiagnosticCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _Heard(StrEnum):
+    """What ends a feed from the observer's side."""
+
+    CLOSED = "closed"
+    SPOKE = "spoke"
+
+
+def feed_worker_id(path: str) -> str | None:
+    """The worker id in a feed's path, unchecked; None for another path."""
+    match = _FEED_PATH.match(path)
+    return None if match is None else match[1]
+
+
+class Feeds:
+    """Every open feed of one server."""
+
+    def __init__(self, runtime: Runtime, metrics: Metrics, *, close_s: float) -> None:
+        self._runtime = runtime
+        self._metrics = metrics
+        self._close_s = close_s
+        self._open = 0
+        self._none_open = asyncio.Event()
+        self._none_open.set()
+
+    async def wait_none_open(self) -> None:
+        """Return when no feed is open."""
+        await self._none_open.wait()
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send, worker_id: str) -> None:
+        """One feed, from before the upgrade to its close.
+
+        Raises (only before the upgrade): InvalidWorkerId, InvalidQuery,
+        WorkerNotFound, ResourceLimitExceeded.
+        """
+        cursor = _cursor(scope)
+        parse_worker_id(worker_id)
+        async with AsyncExitStack() as stack:
+            try:
+                reader = await stack.enter_async_context(self._runtime.observe(worker_id, cursor))
+            except CursorFault as fault:
+                refused = _ended_by_cursor(fault)
+                await self._converse(receive, send, lambda _counter: _fail(refused))
+                return
+            await self._converse(receive, send, lambda counter: _send_all(reader, send, counter))
+
+    async def _converse(
+        self, receive: Receive, send: Send, speak: Callable[[_FrameCounter], Awaitable[None]]
+    ) -> None:
+        """Accept, speak until something ends it, say why, close."""
+        ear = _Ear(receive)
+        prepare_feed(send, ear.observer_spoke)
+        counter = _FrameCounter()
+        reason = "client_closed"
+        self._opened()
+        try:
+            await receive()  # websocket.connect
+            await send({"type": "websocket.accept"})
+            ended = await ear.speak_until_heard(lambda: speak(counter))
+            if ended is not None:
+                reason = ended.code
+                await self._close(send, ear, ended)
+        finally:
+            await ear.close()
+            self._closed(reason, counter.frames)
+
+    async def _close(self, send: Send, ear: _Ear, ended: _Ended) -> None:
+        """Say why, and leave the observer the time to say goodbye."""
+        text = diagnostic_frame(ended.code, str(ended)).decode()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._close_s):
+                await send({"type": "websocket.send", "text": text})
+                await send({"type": "websocket.close", "code": CLOSE_CODES[ended.code]})
+                await ear.wait_closed()
+
+    def _opened(self) -> None:
+        self._open += 1
+        self._none_open.clear()
+        self._metrics.feed_opened()
+
+    def _closed(self, reason: str, frames: int) -> None:
+        self._open -= 1
+        self._metrics.feed_closed(reason, frames)
+        if not self._open:
+            self._none_open.set()
+
+
+class _FrameCounter:
+    """How many events one feed sent."""
+
+    __slots__ = ("frames",)
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+
+class _Ear:
+    """Always reads what comes from the observer, and interrupts the sender when it matters."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._task: asyncio.Task[None] | None = None
+        self._leash: asyncio.Timeout | None = None
+        self._heard: _Heard | None = None
+
+    def observer_spoke(self) -> None:
+        """Some data came, whole or in part."""
+        self._hear(_Heard.SPOKE)
+
+    async def speak_until_heard(self, speak: Callable[[], Awaitable[None]]) -> _Ended | None:
+        """Run `speak` until it ends or the observer does something; why it is over (None: it left)."""
+        try:
+            async with asyncio.timeout(None) as self._leash:
+                self._task = asyncio.create_task(self._listen(), name="feed ear")
+                await speak()
+        except _Ended as ended:
+            return ended
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the observer is told and the log has it.
+            if isinstance(fault, TimeoutError) and self._heard is not None:
+                return self._ended_by_observer()
+            _LOG.exception("a feed failed")
+            return _Ended(FeedDiagnosticCode.UNAVAILABLE, "the feed failed; the runtime's log says more")
+        finally:
+            self._leash = None
+        raise AssertionError("a feed ends by a reason alone")
+
+    def _ended_by_observer(self) -> _Ended | None:
+        if self._heard is _Heard.CLOSED:
+            return None
+        return _Ended(
+            FeedDiagnosticCode.OBSERVATION_ONLY,
+            "this feed is for observation only; send input with POST /v1/workers/{worker_id}/input",
+        )
+
+    async def wait_closed(self) -> None:
+        """Return when the observer has closed its side."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def close(self) -> None:
+        """Stop reading."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _listen(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "websocket.disconnect":
+                self._hear(_Heard.CLOSED)
+                return
+            self._hear(_Heard.SPOKE)
+
+    def _hear(self, heard: _Heard) -> None:
+        if self._heard is not None or self._leash is None:
+            return
+        self._heard = heard
+        if not self._leash.expired():
+            self._leash.reschedule(asyncio.get_running_loop().time())
+
+
+async def _send_all(reader: Reader, send: Send, counter: _FrameCounter) -> None:
+    """Snapshot, backlog, live; ends by raising `_Ended`."""
+    await _send_frame(send, reader.snapshot)
+    try:
+        while True:
+            for record in await reader.next_batch():
+                await _send_frame(send, record.line)
+                counter.frames += 1
+                if counter.frames % _FRAMES_PER_TURN == 0:
+                    await asyncio.sleep(0)  # A send that has room does not wait; others want their turn.
+    except CursorFault as fault:
+        raise _ended_by_cursor(fault) from None
+    except LogClosed as closed:
+        raise _ended_by_close(reader, removed=closed.removed) from None
+
+
+async def _send_frame(send: Send, envelope: bytes) -> None:
+    await send({"type": "websocket.send", "text": event_frame(envelope).decode()})
+
+
+async def _fail(ended: _Ended) -> None:
+    raise ended
+
+
+def _ended_by_cursor(fault: CursorFault) -> _Ended:
+    return _Ended(_CURSOR_CODES[type(fault)], str(fault))
+
+
+def _ended_by_close(reader: Reader, *, removed: bool) -> _Ended:
+    if removed:
+        return _Ended(FeedDiagnosticCode.WORKER_NOT_FOUND, str(WorkerNotFound(reader.worker_id)))
+    return _Ended(
+        FeedDiagnosticCode.UPSTREAM_CLOSED, "the runtime has stopped; what this worker said was sent whole"
+    )
+
+
+def _cursor(scope: Scope) -> str | None:
+    """The query parameter of this name. Raises InvalidQuery."""
+    query = parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True)
+    given = query.get("cursor", [])
+    if len(given) > 1:
+        raise InvalidQuery("cursor", ", ".join(given), "is given more than once")
+    return given[0] if given else None

@@ -1,0 +1,134 @@
+"""Prometheus metrics, in a registry of our own.
+
+Numbers of workers are read from the runtime when somebody asks; numbers of
+connections are counted here. Every label has a closed set of values, so no
+request can make these grow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from watchglass.protocol.lifecycle import ENDED
+from watchglass.runtime import Runtime
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+UNKNOWN_ROUTE = "(none)"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """What one server counts."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_RuntimeCollector(runtime))
+        ProcessCollector(namespace="watchglass", registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        self._requests = Counter(
+            "watchglass_http_requests",
+            "HTTP requests answered, refused WebSocket upgrades among them.",
+            ["method", "route", "status"],
+            registry=self._registry,
+        )
+        self._request_s = Histogram(
+            "watchglass_http_request_duration_seconds",
+            "From the request's head to the end of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._feeds_open = Gauge(
+            "watchglass_feeds_open", "WebSocket feeds that are open.", registry=self._registry
+        )
+        self._feeds_closed = Counter(
+            "watchglass_feeds_closed",
+            "Feeds that ended, by the diagnostic sent, or client_closed, or stalled.",
+            ["reason"],
+            registry=self._registry,
+        )
+        self._feed_frames = Counter(
+            "watchglass_feed_frames", "Event frames sent to observers.", registry=self._registry
+        )
+
+    def request_answered(self, method: str, route: str, status: int, duration_s: float) -> None:
+        """Count one request; `route` is a template, never a path."""
+        known = method if method in _METHODS else "OTHER"
+        self._requests.labels(known, route, str(status)).inc()
+        self._request_s.labels(route).observe(duration_s)
+
+    def feed_opened(self) -> None:
+        """One more observer."""
+        self._feeds_open.inc()
+
+    def feed_closed(self, reason: str, frames: int) -> None:
+        """One less."""
+        self._feeds_open.dec()
+        self._feeds_closed.labels(reason).inc()
+        self._feed_frames.inc(frames)
+
+    def exposition(self) -> bytes:
+        """Everything, as Prometheus reads it."""
+        return generate_latest(self._registry)
+
+
+class _RuntimeCollector(Collector):
+    """What the runtime knows of itself, read when asked."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._gauges()
+        yield from self._counters()
+
+    def _gauges(self) -> Iterator[Metric]:
+        summary = self._runtime.summary()
+        workers = GaugeMetricFamily(
+            "watchglass_workers", "Workers in the catalog, by the contract's status.", labels=["status"]
+        )
+        workers.add_metric(["running"], summary.active_worker_count)
+        workers.add_metric(["stopped"], summary.stopped_worker_count)
+        workers.add_metric(["cancelled"], summary.cancelled_worker_count)
+        yield workers
+        for name, help_text, value in (
+            ("workers_waiting", "Workers that wait for a slot.", summary.waiting_worker_count),
+            ("slots_capacity", "Processes that may run at once.", summary.capacity.task_slots),
+            ("slots_reserved", "Slots that are taken.", summary.reserved.task_slots),
+            ("observers", "Readers of workers' journals.", summary.observer_count),
+            ("runtime_running", "1 while changes are taken.", int(summary.status == "running")),
+        ):
+            yield GaugeMetricFamily(f"watchglass_{name}", help_text, value=value)
+        yield GaugeMetricFamily(
+            "watchglass_start_time_seconds", "When the runtime started.", value=self._runtime.started_us / 1e6
+        )
+
+    def _counters(self) -> Iterator[Metric]:
+        tally = self._runtime.tally
+        for name, help_text, value in (
+            ("workers_created", "Workers created.", tally.workers_created),
+            ("launches_failed", "Processes that could not be started.", tally.launches_failed),
+            ("inputs_accepted", "Inputs accepted.", tally.inputs_accepted),
+            ("inputs_refused", "Inputs refused for a full backlog.", tally.inputs_refused),
+            ("events_appended", "Events appended to journals.", tally.events_appended),
+            ("event_bytes_appended", "Their bytes.", tally.event_bytes_appended),
+        ):
+            yield CounterMetricFamily(f"watchglass_{name}", help_text, value=value)
+        ended = CounterMetricFamily("watchglass_workers_ended", "Workers that ended.", labels=["phase"])
+        for phase in sorted(ENDED):
+            ended.add_metric([phase], tally.workers_ended[phase])
+        yield ended

@@ -1,0 +1,67 @@
+"""`/v1/runtime`, `/v1/diagnostics`, `/v1/events/batch`: the runtime as a whole."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from quart import Blueprint, Response
+from quart_schema import document_querystring, document_response
+
+from watchglass.protocol.errors import (
+    CursorExpired,
+    InvalidJson,
+    InvalidQuery,
+    InvalidRequest,
+    LimitTooLarge,
+    WrongRuntimeCursor,
+)
+from watchglass.protocol.parsing import decode
+from watchglass.protocol.runtime import (
+    DiagnosticsAnswer,
+    RuntimeAnswer,
+    RuntimeEventBatch,
+    RuntimeEventCursor,
+)
+
+from .exchange import Query, answer, query, refuses, the_runtime
+
+runtime_api = Blueprint("runtime", __name__, url_prefix="/v1")
+
+
+class EventBatchQuery(Query):
+    """Where to read on; without a cursor, from the oldest kept event."""
+
+    cursor: str | None = Field(default=None, description="the next_cursor of the batch before, as JSON")
+    limit: int | None = Field(default=None, ge=1, le=1 << 53)
+
+
+@runtime_api.get("/runtime")
+@document_response(RuntimeAnswer)
+async def show_runtime() -> Response:
+    """Show the runtime in one object."""
+    return answer(RuntimeAnswer(runtime=the_runtime().summary()))
+
+
+@runtime_api.get("/diagnostics")
+@document_response(DiagnosticsAnswer)
+async def list_diagnostics() -> Response:
+    """List the newest notes for an operator."""
+    return answer(DiagnosticsAnswer(diagnostics=the_runtime().diagnostics()))
+
+
+@runtime_api.get("/events/batch")
+@document_querystring(EventBatchQuery)
+@document_response(RuntimeEventBatch)
+@refuses(InvalidQuery, LimitTooLarge, WrongRuntimeCursor, CursorExpired)
+async def read_events() -> Response:
+    """Read a bounded batch of the runtime's own events."""
+    asked, runtime = query(EventBatchQuery), the_runtime()
+    return answer(await runtime.runtime_events(_cursor(asked.cursor), asked.limit))
+
+
+def _cursor(text: str | None) -> RuntimeEventCursor | None:
+    if text is None:
+        return None
+    try:
+        return decode(RuntimeEventCursor, text)
+    except (InvalidJson, InvalidRequest) as fault:
+        raise InvalidQuery("cursor", text, f"use the next_cursor of a batch: {fault}") from None

@@ -1,0 +1,234 @@
+"""`/v1/workers`: every command and every answer of the worker runtime contract, but the feed."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from quart import Blueprint, Response
+from quart_schema import document_headers, document_querystring, document_request, document_response
+
+from watchglass.protocol.errors import (
+    IdempotencyConflict,
+    InputBacklog,
+    InvalidQuery,
+    InvalidWorkerId,
+    LaunchFailed,
+    LimitTooLarge,
+    ResourceLimitExceeded,
+    RuntimeStopped,
+    StatePoisoned,
+    StoreIo,
+    TranscriptExpired,
+    UnsupportedCapability,
+    WorkerActive,
+    WorkerExists,
+    WorkerNotFound,
+    WrongRuntime,
+)
+from watchglass.protocol.events import AppendEventsAnswer, AppendEventsRequest
+from watchglass.protocol.identity import WorkerId, parse_worker_id
+from watchglass.protocol.lifecycle import Phase, WorkerStatus
+from watchglass.protocol.workers import (
+    CreateWorkerRequest,
+    ExplanationAnswer,
+    InteractionAnswer,
+    LifecycleAnswer,
+    LifecycleRequest,
+    SignalRequest,
+    TranscriptAnswer,
+    WorkerAnswer,
+    WorkerInput,
+    WorkersAnswer,
+)
+from watchglass.runtime import WorkerFilter
+
+from .exchange import Query, answer, body, body_or_default, idempotency_key, query, refuses, the_runtime
+
+LIST_LIMIT_MAX = 10_000
+TRANSCRIPT_LIMIT_DEFAULT = 256
+_COUNT_MAX = 1 << 53
+
+workers_api = Blueprint("workers", __name__, url_prefix="/v1/workers")
+
+
+class WorkersQuery(Query):
+    """Which workers, and how many of them; without parameters the whole list."""
+
+    status: WorkerStatus | None = None
+    phase: Phase | None = None
+    label: list[str] = Field(
+        default_factory=list, description="NAME=VALUE, a label of the control context; repeatable"
+    )
+    limit: int | None = Field(default=None, ge=1, le=LIST_LIMIT_MAX)
+    after: str | None = Field(default=None, description="the worker id that the page before ended with")
+
+
+class TranscriptQuery(Query):
+    """Which entries; without `start`, from the oldest kept one."""
+
+    start: int | None = Field(default=None, ge=0, le=_COUNT_MAX)
+    limit: int | None = Field(default=None, ge=0, le=_COUNT_MAX)
+
+
+class CreateWorkerHeaders(Query):
+    """A key that makes it safe to send a creation again."""
+
+    idempotency_key: str | None = None
+
+
+@workers_api.url_value_preprocessor
+def _check_worker_id(_endpoint: str | None, values: dict[str, str] | None) -> None:
+    if values and "worker_id" in values:
+        parse_worker_id(values["worker_id"])
+
+
+@workers_api.get("")
+@document_querystring(WorkersQuery)
+@document_response(WorkersAnswer)
+@refuses(InvalidQuery)
+async def list_workers() -> Response:
+    """List workers, in order of creation."""
+    asked = query(WorkersQuery)
+    wanted = WorkerFilter(status=asked.status, phase=asked.phase, labels=_labels(asked.label))
+    workers, more = the_runtime().list_workers(wanted, limit=asked.limit, after=asked.after)
+    return answer(
+        WorkersAnswer(workers=list(workers), next_after=workers[-1].worker_id if more and workers else None)
+    )
+
+
+@workers_api.post("")
+@document_headers(CreateWorkerHeaders)
+@document_request(CreateWorkerRequest)
+@document_response(WorkerAnswer)
+@refuses(
+    WrongRuntime,
+    LaunchFailed,
+    UnsupportedCapability,
+    RuntimeStopped,
+    WorkerExists,
+    IdempotencyConflict,
+    ResourceLimitExceeded,
+    StoreIo,
+)
+async def create_worker() -> Response:
+    """Create a worker, and start its process when it has one and there is room."""
+    request = await body(CreateWorkerRequest)
+    return answer(
+        WorkerAnswer(worker=await the_runtime().create_worker(request, idempotency_key=idempotency_key()))
+    )
+
+
+@workers_api.get("/<worker_id>")
+@document_response(WorkerAnswer)
+@refuses(InvalidWorkerId, WorkerNotFound)
+async def show_worker(worker_id: WorkerId) -> Response:
+    """Show a worker, whole."""
+    return answer(WorkerAnswer(worker=the_runtime().worker(worker_id)))
+
+
+@workers_api.delete("/<worker_id>")
+@refuses(InvalidWorkerId, WorkerNotFound, WorkerActive, RuntimeStopped)
+async def remove_worker(worker_id: WorkerId) -> Response:
+    """Forget an ended worker, its journal and its files."""
+    await the_runtime().remove(worker_id)
+    return Response(b"", 204)
+
+
+@workers_api.post("/<worker_id>/input")
+@document_request(WorkerInput)
+@document_response(InteractionAnswer)
+@refuses(InvalidWorkerId, WorkerNotFound, WrongRuntime, RuntimeStopped, InputBacklog, StatePoisoned, StoreIo)
+async def send_input(worker_id: WorkerId) -> Response:
+    """Say something to a worker; answered when it is in the journal and on its way."""
+    said = await body(WorkerInput)
+    return answer(InteractionAnswer(ack=await the_runtime().send_input(worker_id, said)))
+
+
+@workers_api.post("/<worker_id>/stop")
+@document_request(LifecycleRequest)
+@document_response(LifecycleAnswer)
+@refuses(InvalidWorkerId, WorkerNotFound, WrongRuntime, RuntimeStopped)
+async def stop_worker(worker_id: WorkerId) -> Response:
+    """Ask a worker to leave, then make it leave; answered when it has ended."""
+    request = await body_or_default(LifecycleRequest)
+    return answer(LifecycleAnswer(ack=await the_runtime().stop(worker_id, request)))
+
+
+@workers_api.post("/<worker_id>/cancel")
+@document_request(LifecycleRequest)
+@document_response(LifecycleAnswer)
+@refuses(InvalidWorkerId, WorkerNotFound, WrongRuntime, RuntimeStopped)
+async def cancel_worker(worker_id: WorkerId) -> Response:
+    """Abandon a worker: its process tree is killed at once."""
+    request = await body_or_default(LifecycleRequest)
+    return answer(LifecycleAnswer(ack=await the_runtime().cancel(worker_id, request)))
+
+
+@workers_api.post("/<worker_id>/interrupt")
+@document_request(LifecycleRequest)
+@document_response(LifecycleAnswer)
+@refuses(InvalidWorkerId, WorkerNotFound, WrongRuntime, RuntimeStopped, StatePoisoned)
+async def interrupt_worker(worker_id: WorkerId) -> Response:
+    """End the turn and keep the worker (SIGINT)."""
+    request = await body_or_default(LifecycleRequest)
+    return answer(LifecycleAnswer(ack=await the_runtime().interrupt(worker_id, request)))
+
+
+@workers_api.post("/<worker_id>/signal")
+@document_request(SignalRequest)
+@document_response(LifecycleAnswer)
+@refuses(InvalidWorkerId, WorkerNotFound, WrongRuntime, RuntimeStopped, StatePoisoned)
+async def signal_worker(worker_id: WorkerId) -> Response:
+    """Send a signal to a worker's process group."""
+    request = await body(SignalRequest)
+    return answer(LifecycleAnswer(ack=await the_runtime().signal(worker_id, request.signal, request)))
+
+
+@workers_api.post("/<worker_id>/close-stdin")
+@document_request(LifecycleRequest)
+@document_response(LifecycleAnswer)
+@refuses(InvalidWorkerId, WorkerNotFound, WrongRuntime, RuntimeStopped, StatePoisoned)
+async def close_stdin(worker_id: WorkerId) -> Response:
+    """End a worker's input after what it was sent."""
+    request = await body_or_default(LifecycleRequest)
+    return answer(LifecycleAnswer(ack=await the_runtime().close_stdin(worker_id, request)))
+
+
+@workers_api.get("/<worker_id>/transcript")
+@document_querystring(TranscriptQuery)
+@document_response(TranscriptAnswer)
+@refuses(InvalidWorkerId, InvalidQuery, LimitTooLarge, WorkerNotFound, TranscriptExpired)
+async def show_transcript(worker_id: WorkerId) -> Response:
+    """Show a window of what was said."""
+    asked, runtime = query(TranscriptQuery), the_runtime()
+    most = runtime.options.limits.max_transcript_projection_items
+    limit = min(TRANSCRIPT_LIMIT_DEFAULT, most) if asked.limit is None else asked.limit
+    return answer(TranscriptAnswer(transcript=runtime.transcript(worker_id, asked.start, limit)))
+
+
+@workers_api.post("/<worker_id>/events")
+@document_request(AppendEventsRequest)
+@document_response(AppendEventsAnswer)
+@refuses(InvalidWorkerId, WorkerNotFound, RuntimeStopped, StatePoisoned, StoreIo)
+async def append_events(worker_id: WorkerId) -> Response:
+    """Append events to the journal of a worker that has no process."""
+    request = await body(AppendEventsRequest)
+    return answer(await the_runtime().append_events(worker_id, request.events))
+
+
+@workers_api.get("/<worker_id>/explain")
+@document_response(ExplanationAnswer)
+@refuses(InvalidWorkerId, WorkerNotFound)
+async def explain_worker(worker_id: WorkerId) -> Response:
+    """Say why a worker is where it is."""
+    return answer(ExplanationAnswer(explanation=the_runtime().explain(worker_id)))
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for label in given:
+        name, equals, value = label.partition("=")
+        if not name or not equals:
+            raise InvalidQuery("label", label, "use NAME=VALUE")
+        if labels.setdefault(name, value) != value:
+            raise InvalidQuery("label", label, f"and {name}={labels[name]} cannot both hold")
+    return labels

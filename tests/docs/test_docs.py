@@ -1,0 +1,115 @@
+"""The documentation tells the truth: what it lists is what there is."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from watchglass.protocol import base
+from watchglass.protocol.errors import faults
+from watchglass.protocol.events import SHAPES
+from watchglass.protocol.frames import FeedDiagnosticCode
+from watchglass.protocol.lifecycle import Phase
+from watchglass.runtime import RuntimeOptions
+from watchglass.runtime.speech.jsonl import LINE_BYTES_MAX
+from watchglass.runtime.speech.text import DONE_CHARS_MAX
+from watchglass.server.errors import STATUS
+
+ROOT = Path(__file__).parent.parent.parent
+DOCS = ROOT / "docs"
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text()
+
+
+def section(text: str, heading: str) -> str:
+    return text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def rows(table: str) -> list[list[str]]:
+    """The cells of a Markdown table's body."""
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+
+
+def codes(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_every_error_code_is_in_the_docs_with_its_status() -> None:
+    documented = {
+        code: int(status)
+        for cell, status, _ in rows(section(page("http.md"), "Errors"))
+        for code in codes(cell)
+    }
+    assert documented == {fault.code: STATUS[fault] for fault in faults()}
+
+
+def test_every_diagnostic_of_the_feed_is_in_the_docs() -> None:
+    documented = {codes(row[0])[0] for row in rows(section(page("feed.md"), "Why a feed ends"))}
+    assert documented == set(FeedDiagnosticCode)
+
+
+def test_the_events_that_the_docs_describe_exist() -> None:
+    documented = {codes(row[0])[0] for row in rows(section(page("feed.md"), "Events"))}
+    assert documented <= set(SHAPES)
+
+
+def test_every_phase_is_in_the_docs() -> None:
+    assert {f"`{phase}`" for phase in Phase} <= set(re.findall(r"`\w+`", page("workers.md")))
+
+
+@pytest.mark.parametrize(
+    ("doc", "number"),
+    [
+        ("http.md", base.BODY_BYTES_MAX),
+        ("http.md", base.INPUT_CONTENT_BYTES_MAX),
+        ("http.md", base.ENV_BYTES_MAX),
+        ("http.md", base.ARGS_BYTES_MAX),
+        ("http.md", base.PRODUCED_EVENTS_MAX),
+        ("http.md", base.WEBSOCKET_INBOUND_BYTES_MAX),
+        ("http.md", base.ID_CHARS_MAX),
+        ("http.md", base.METADATA_ENTRIES_MAX),
+        ("workers.md", RuntimeOptions().input_backlog_max_bytes),
+        ("workers.md", LINE_BYTES_MAX),
+        ("feed.md", DONE_CHARS_MAX),
+    ],
+)
+def test_the_bounds_in_the_docs_are_those_of_the_code(doc: str, number: int) -> None:
+    assert re.search(rf"(?<![\d,]){number:,}(?![\d,])", page(doc))
+
+
+@pytest.mark.parametrize("doc", [*sorted(DOCS.glob("*.md")), ROOT / "README.md"], ids=lambda doc: doc.name)
+def test_links_lead_somewhere(doc: Path) -> None:
+    dead = [target for target in LINK.findall(doc.read_text()) if not (doc.parent / target).exists()]
+    assert dead == []
+
+
+def test_the_embedding_example_runs(tmp_path: Path) -> None:
+    [example] = re.findall(r"```python\n(.*?)```", page("embedding.md"), re.DOTALL)
+    script = tmp_path / "example.py"
+    script.write_text(example)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("user: hello, glass\nassistant: hello, glass\n")
+
+
+def test_the_readme_has_one_line_to_run_and_one_line_to_test() -> None:
+    readme = (ROOT / "README.md").read_text()
+    lines = [line for line in readme.splitlines() if line.startswith("python3 -m venv")]
+    assert len(lines) == 2
+    assert lines[0].endswith("watchglass demo")
+    assert lines[1].endswith("pytest")
+
+
+def test_the_map_in_the_readme_names_folders_that_are_there() -> None:
+    table = section((ROOT / "README.md").read_text(), "Find your way")
+    assert [name for row in rows(table) for name in codes(row[0]) if not (ROOT / name).is_dir()] == []

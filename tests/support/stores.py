@@ -1,0 +1,42 @@
+"""Every store that there is. A store that joins here joins the promises of `store/base.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from watchglass.protocol.cursor import BEGINNING, Seq
+from watchglass.protocol.events import Event
+from watchglass.protocol.identity import WorkerId
+from watchglass.protocol.workers import CreateWorkerRequest
+from watchglass.store.base import Log, Record, Retention, Store, WorkerRecord
+from watchglass.store.memory import open_memory_store
+from watchglass.store.numbering import ClockUs
+
+OpenStore = Callable[[Retention, ClockUs], AbstractAsyncContextManager[Store]]
+
+OPENERS: dict[str, OpenStore] = {
+    "memory": open_memory_store,
+}
+
+
+def record_of(worker_id: WorkerId, created_us: int = 1) -> WorkerRecord:
+    """A new passive worker, as the catalog keeps it."""
+    return WorkerRecord(worker_id=worker_id, created_us=created_us, request=CreateWorkerRequest(), plan=None)
+
+
+def nobody(_records: Sequence[Record], _events: Sequence[Event]) -> None:
+    """Nobody looks at what becomes visible."""
+
+
+def said(*texts: str) -> list[Event]:
+    """One `text_delta` for each text."""
+    return [Event("text_delta", {"text": text}) for text in texts]
+
+
+async def read_all(log: Log, *, after: int = BEGINNING) -> list[Record]:
+    """Every kept record after a position, by as many reads as it takes."""
+    taken: list[Record] = []
+    while records := await log.read(after=taken[-1].seq if taken else Seq(after)):
+        taken += records
+    return taken
