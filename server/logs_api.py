@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Literal
 
-import aiofiles
+import aiofiles.threadpool
 from pydantic import Field
 from quart import Blueprint, Response, request
 from quart_schema import document_querystring
@@ -77,10 +76,11 @@ def _size_bytes(path: Path) -> int:
 
 async def _pieces(path: Path, wanted: Span) -> AsyncIterator[bytes]:
     left = wanted.length
-    async with aiofiles.open(path, "rb") as file:
-        await file.seek(wanted.start, os.SEEK_SET)
+    with path.open("rb") as file:  # Not in a thread: whoever is cancelled while it opens there loses it.
+        file.seek(wanted.start)
+        pieces = aiofiles.threadpool.wrap(file)
         while left:
-            piece = await file.read(min(left, CHUNK_BYTES))
+            piece = await pieces.read(min(left, CHUNK_BYTES))
             if not piece:
                 return  # Cut by somebody else; the short answer tells.
             left -= len(piece)
