@@ -24,18 +24,29 @@ class Dispatcher:
         self._ledger = ledger
         self._waiting_max = waiting_max
         self._waiting: dict[WorkerId, Callable[[], None]] = {}  # In order of admission.
+        self._held: set[WorkerId] = set()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def check_room(self) -> None:
-        """Refuse before anything is kept. Raises ResourceLimitExceeded when the queue is full."""
-        full = self._ledger.reserved.task_slots >= self._ledger.capacity.task_slots
-        if full and len(self._waiting) >= self._waiting_max:
+    def hold(self, worker_id: WorkerId) -> None:
+        """Keep a place for a worker that is being created, until it is admitted or let go.
+
+        Raises:
+            ResourceLimitExceeded: The slots and the queue are full.
+        """
+        free_slots = self._ledger.capacity.task_slots - self._ledger.reserved.task_slots
+        if len(self._waiting) + len(self._held) >= self._waiting_max + free_slots:
             raise ResourceLimitExceeded("workers waiting for a slot", self._waiting_max)
+        self._held.add(worker_id)
+
+    def let_go(self, worker_id: WorkerId) -> None:
+        """The worker will not be admitted: its place is free again."""
+        self._held.discard(worker_id)
 
     def admit(self, worker_id: WorkerId, start: Callable[[], None]) -> None:
         """Start a worker now, or when its turn comes."""
+        self._held.discard(worker_id)
         self._waiting[worker_id] = start
         self._dispatch()
 

@@ -81,6 +81,7 @@ class Driver:
         self._stderr = PlainStream("stderr")
         self._unsent: list[bytes] = []  # Accepted before there is a process.
         self._stdin_closing = False
+        self._has_left = False
 
     # The callers' side.
 
@@ -89,6 +90,8 @@ class Driver:
 
         The act runs to its end even when the caller is cancelled.
         """
+        if self._has_left:
+            return await act()  # The worker has ended; every act knows what that means to it.
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._mailbox.append(_Ask(act, answer))  # type: ignore[arg-type]  # The pair shares its T.
         self._wake.set()
@@ -197,6 +200,7 @@ class Driver:
             await self._wake.wait()
             self._wake.clear()
             await self._serve()
+        self._has_left = True
 
     async def _serve(self) -> None:
         while self._mailbox:

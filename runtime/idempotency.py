@@ -12,6 +12,8 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import orjson
+
 from watchglass.protocol.errors import IdempotencyConflict
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.workers import CreateWorkerRequest
@@ -58,4 +60,6 @@ class IdempotencyKeys:
 
 
 def _digest(request: CreateWorkerRequest) -> bytes:
-    return hashlib.sha256(request.model_dump_json().encode()).digest()
+    """The same for the same request, in whatever order its objects were sent."""
+    said = orjson.dumps(request.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(said).digest()

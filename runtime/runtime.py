@@ -24,10 +24,8 @@ from watchglass import __version__
 from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.errors import (
     InputBacklog,
-    Internal,
     InvalidRequest,
     LaunchFailed,
-    RuntimeFault,
     RuntimeStopped,
     StatePoisoned,
     WorkerActive,
@@ -85,9 +83,7 @@ StreamName = Literal["stdout", "stderr"]
 class Runtime:
     """Workers, their journals and who watches them. Made by `open_runtime`."""
 
-    def __init__(
-        self, options: RuntimeOptions, store: Store, executor: Executor, tasks: asyncio.TaskGroup
-    ) -> None:
+    def __init__(self, options: RuntimeOptions, store: Store, executor: Executor) -> None:
         self.options = options
         self.runtime_id: RuntimeId = options.runtime_id or generated_id("rt", system_clock_us(), _random())
         self.started_us = system_clock_us()
@@ -95,7 +91,6 @@ class Runtime:
         self.executor = executor
         self.input_backlog_max_bytes = options.input_backlog_max_bytes
         self._store = store
-        self._tasks = tasks
         self._drivers: set[asyncio.Task[None]] = set()
         self._changes = Changes()
         self._stopping = False
@@ -321,10 +316,12 @@ class Runtime:
             _LOG.error("workers are left %s s after their grace: %s", END_S_MAX, self._left())
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STOPPED, f"runtime {self.runtime_id} stopped")
 
-    def close(self) -> None:
-        """End the drivers of workers that would not end."""
-        for task in self._drivers:
-            task.cancel()
+    async def close(self) -> None:
+        """End the drivers of workers that would not end; the executor then kills what is left of these."""
+        drivers = set(self._drivers)
+        for driver in drivers:
+            driver.cancel()
+        await asyncio.gather(*drivers, return_exceptions=True)
 
     async def abandon(self) -> None:
         """Hasten a drain: SIGKILL to every tree that is left."""
@@ -347,22 +344,22 @@ class Runtime:
 
     async def announce_input(self, worker: Worker) -> None:
         """Tell the runtime's log of an accepted input."""
-        await self._announcements.tell(
-            RuntimeEventKind.WORKER_INPUT_ACCEPTED, f"worker {worker.worker_id} accepted input", worker.ref
+        await self._tell_of(
+            worker, RuntimeEventKind.WORKER_INPUT_ACCEPTED, f"worker {worker.worker_id} accepted input"
         )
 
     async def on_ended(self, worker: Worker) -> None:
         """A worker's tree is empty: its room goes to the next."""
         self._dispatcher.withdraw(worker.worker_id)
         self._dispatcher.release(worker.worker_id)
-        if worker.life.exit is not None and worker.life.exit.reason == "launch_failed":
+        launch_failed = worker.life.exit is not None and worker.life.exit.reason == "launch_failed"
+        if launch_failed:
             self.tally.launches_failed += 1
-        if not worker.announced:
-            return  # Its creation is being refused.
-        self.tally.workers_ended[worker.life.phase] += 1
+        if worker.announced or not launch_failed:  # Otherwise its creation is refused.
+            self.tally.workers_ended[worker.life.phase] += 1
         cancelled = worker.life.phase is Phase.CANCELLED
         kind = RuntimeEventKind.WORKER_CANCELLED if cancelled else RuntimeEventKind.WORKER_STOPPED
-        await self._announcements.tell(kind, f"worker {worker.worker_id} {worker.life.phase}", worker.ref)
+        await self._tell_of(worker, kind, f"worker {worker.worker_id} {worker.life.phase}")
 
     # Inside.
 
@@ -375,9 +372,9 @@ class Runtime:
     ) -> WorkerDetail:
         try:
             detail = await self._create(request)
-        except BaseException as fault:
+        except Exception as fault:
             self._keys.forget(key)
-            claimed.set_exception(fault if isinstance(fault, RuntimeFault) else Internal())
+            claimed.set_exception(fault)
             claimed.exception()  # Seen: there may be nobody else who waits for it.
             raise
         claimed.set_result(detail.worker_id)
@@ -386,19 +383,22 @@ class Runtime:
     async def _create(self, request: CreateWorkerRequest) -> WorkerDetail:
         self._check_ref(request.initial_input)
         plan = None if request.execution is None else resolve(request, self.options.capability_mode)
-        if plan is not None:
-            self._dispatcher.check_room()
         now_us = system_clock_us()
         worker_id = request.worker_id or generated_id("wk", now_us, _random())
         self._catalog.hold(worker_id)
         try:
+            if plan is not None:
+                self._dispatcher.hold(worker_id)
             entry = await self._register(
                 WorkerRecord(worker_id=worker_id, created_us=now_us, request=request, plan=plan)
             )
+            launch = self._admit(entry)
         finally:
             self._catalog.let_go(worker_id)
+            self._dispatcher.let_go(worker_id)
         try:
-            await self._start(entry)
+            if launch is not None:
+                await launch
         except LaunchFailed:
             self._catalog.remove(worker_id)
             await self._store.delete(worker_id)
@@ -411,23 +411,22 @@ class Runtime:
         worker.log = await self._store.create(record, self._counted(worker.on_visible))
         entry = Entry(worker, Driver(worker, self))
         self._catalog.add(entry)
-        task = self._tasks.create_task(entry.driver.run(), name=f"driver {worker.worker_id}")
+        task = asyncio.create_task(entry.driver.run(), name=f"driver {worker.worker_id}")
         self._drivers.add(task)
         task.add_done_callback(self._drivers.discard)
         await entry.driver.ask(entry.driver.begin)
         return entry
 
-    async def _start(self, entry: Entry) -> None:
-        """Launch now and wait for it, or leave the worker in the queue."""
+    def _admit(self, entry: Entry) -> asyncio.Task[None] | None:
+        """Launch now, or leave the worker in the queue. It may have been stopped already."""
         launches: list[asyncio.Task[None]] = []
 
         def launch() -> None:
             launches.append(self._changes.start(entry.driver.ask(entry.driver.launch)))
 
-        if not entry.worker.passive:
+        if entry.worker.active and not entry.worker.passive:
             self._dispatcher.admit(entry.worker.worker_id, launch)
-        if launches:
-            await launches[0]
+        return launches[0] if launches else None
 
     def _counted(
         self, on_visible: Callable[[Sequence[Record], Sequence[Event]], None]
@@ -440,7 +439,6 @@ class Runtime:
         return counted
 
     async def _announce_created(self, worker: Worker) -> None:
-        worker.announced = True
         self.tally.workers_created += 1
         request = worker.record.request
         self._announcements.diagnose_creation(
@@ -451,6 +449,16 @@ class Runtime:
         await self._announcements.tell(
             RuntimeEventKind.WORKER_CREATED, f"worker {worker.worker_id} created", worker.ref
         )
+        while worker.untold:
+            await self._announcements.tell(*worker.untold.popleft(), worker.ref)
+        worker.announced = True
+
+    async def _tell_of(self, worker: Worker, kind: RuntimeEventKind, message: str) -> None:
+        """Tell the runtime's log of a worker, but never before its creation."""
+        if worker.announced:
+            await self._announcements.tell(kind, message, worker.ref)
+        else:
+            worker.untold.append((kind, message))
 
     async def _end(self, worker_id: WorkerId, cue: Cue, request: LifecycleRequest) -> WorkerLifecycleAck:
         entry = self._catalog.get(worker_id)
@@ -522,14 +530,13 @@ async def open_runtime(
         if store is None:
             store = await stack.enter_async_context(open_memory_store())
         executor = await stack.enter_async_context(open_executor())
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        runtime = Runtime(options or RuntimeOptions(), store, executor, tasks)
+        runtime = Runtime(options or RuntimeOptions(), store, executor)
         await runtime.open()
         try:
             yield runtime
         finally:
             await runtime.drain()
-            runtime.close()
+            await runtime.close()
             await store.close()
 
 

@@ -8,6 +8,7 @@ What it says of itself is put together from three places: the catalog's record
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from watchglass.protocol.events import Event, Json
 from watchglass.protocol.execution import Usage
 from watchglass.protocol.identity import WorkerId, WorkerRef
 from watchglass.protocol.lifecycle import ENDED, Cue, Phase, advance, status_of
+from watchglass.protocol.runtime import RuntimeEventKind
 from watchglass.protocol.workers import (
     WorkerDetail,
     WorkerExit,
@@ -61,6 +63,8 @@ class Worker:
         self.view = WorkerView(ref)
         self.life = Life()
         self.announced = False
+        self.untold: deque[tuple[RuntimeEventKind, str]] = deque()
+        """Runtime events that wait until the creation is told."""
 
     @property
     def worker_id(self) -> WorkerId:

@@ -4,7 +4,7 @@
                        └──▶ HTTP: Quart, one small module a face
 
 Feeds go past Quart, whose socket costs memory and a turn of the loop for each
-message (limits.md §2). Everything refused is JSON with a code, wherever it is
+message. Everything refused is JSON with a code, wherever it is
 refused.
 """
 

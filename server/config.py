@@ -62,7 +62,7 @@ class FeedBounds:
     """How long and how much a feed waits for its observer."""
 
     stall_s: float = 30.0
-    """A socket that takes no byte for so long is closed (feed.md §1.4)."""
+    """A socket that takes no byte for so long is closed."""
     close_s: float = 5.0
     """How long feeds may take to say goodbye when the server stops."""
 

@@ -1,4 +1,4 @@
-"""The socket side of the observation feed, version 1 (contract, "Observation feed"; feed.md §1).
+"""The socket side of the observation feed, version 1 (contract, "Observation feed").
 
     refused before the upgrade:  a bad id, no such worker, too many observers
     then, on the socket:         snapshot → backlog → live

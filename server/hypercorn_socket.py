@@ -5,7 +5,7 @@ does nothing: the feed then works with what ASGI promises alone.
 
 * Hypercorn accepts permessage-deflate whenever it is offered. Compression has
   its own state for every connection, so encoded frames could not be shared
-  (limits.md §2.6); we forget the offer before the handshake is answered.
+ ; we forget the offer before the handshake is answered.
 * Hypercorn gathers what a client sends until a message is whole, and goes on
   gathering after a message that is over its bound. A feed takes no messages:
   the first byte of one is noticed and thrown away.

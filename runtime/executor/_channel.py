@@ -36,8 +36,9 @@ class Channel:
         """Never waits. After the end it does nothing: whoever could act on it is gone."""
         if self._is_closed:
             return
+        is_waiting = bool(self._out)
         self._out += pack(kind, body)
-        if len(self._out) == len(body) + len(pack(0)):
+        if not is_waiting:
             self._write()
 
     def finish(self) -> None:

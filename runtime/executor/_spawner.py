@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -29,7 +30,7 @@ SETTLE_S_MAX = 5.0
 LEAVE_S_MAX = 10.0
 """How long a spawn daemon may take to leave when its socket closes and its supervisors are gone."""
 
-_START = "import sys; sys.path.append(sys.argv[1]); from host.spawnd import main; main()"
+_START = "import sys; sys.path.append(sys.argv[1]); from host.spawnd import main; main(int(sys.argv[2]))"
 _KEPT_ENV = ("LD_LIBRARY_PATH",)  # A Python that lies outside the system may need it to start.
 
 
@@ -45,11 +46,12 @@ class Forked(NamedTuple):
 
 
 class Spawner:
-    """One spawn daemon at a time, started when it is first needed."""
+    """One spawn daemon at a time; the next is started when the one before it died."""
 
     def __init__(self) -> None:
         self._daemon: _Daemon | None = None
         self._former: list[_Daemon] = []
+        self._files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._slots = asyncio.Semaphore(REQUESTS_MAX)
         self._is_closed = False
 
@@ -57,6 +59,11 @@ class Spawner:
     def pid(self) -> int | None:
         """The spawn daemon's pid while one runs."""
         return self._daemon.pid if self._daemon is not None and not self._daemon.is_gone else None
+
+    def start(self) -> None:
+        """Start the daemon ahead of the first launch, which then finds it ready."""
+        with contextlib.suppress(LaunchFailed):  # The launch tries again, and tells.
+            self._running()
 
     async def fork(self) -> tuple[Forked, socket.socket]:
         """A new supervisor and our end of its control channel.
@@ -115,7 +122,7 @@ class Spawner:
             return self._daemon
         self._former = [former for former in (*self._former, self._daemon) if former and not former.is_reaped]
         try:
-            self._daemon = _Daemon()
+            self._daemon = _Daemon(self._files_max)
         except OSError as error:
             self._daemon = None
             raise LaunchFailed("spawn", "spawn daemon", error.errno or errno.EIO) from error
@@ -125,14 +132,14 @@ class Spawner:
 class _Daemon:
     """One spawn daemon's life, from its start until it is reaped."""
 
-    def __init__(self) -> None:
+    def __init__(self, files_max: int) -> None:
         """Start it; it serves a few milliseconds later. Raises OSError."""
         self._loop = asyncio.get_running_loop()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
         with theirs:
             try:
-                self._process = _start(theirs)
+                self._process = _start(theirs, files_max)
                 self._pidfd = os.pidfd_open(self._process.pid)
             except OSError:
                 self._socket.close()
@@ -251,11 +258,11 @@ class _Daemon:
         self._reaped.set_result(None)
 
 
-def _start(theirs: socket.socket) -> subprocess.Popen[bytes]:
+def _start(theirs: socket.socket, files_max: int) -> subprocess.Popen[bytes]:
     """In its own session, with an empty environment. Its stderr is ours: only a bug writes there."""
     here = Path(__file__).resolve().parent
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _START, str(here)],
+        [sys.executable, "-I", "-S", "-c", _START, str(here), str(files_max)],
         stdin=theirs.fileno(),
         stdout=subprocess.DEVNULL,
         env={name: os.environ[name] for name in _KEPT_ENV if name in os.environ},

@@ -38,6 +38,7 @@ async def open_executor() -> AsyncIterator[Executor]:
     CLOSE_S_MAX seconds is left to it.
     """
     executor = Executor()
+    executor.start()
     try:
         yield executor
     finally:
@@ -55,8 +56,12 @@ class Executor:
 
     @property
     def spawn_daemon_pid(self) -> int | None:
-        """None before the first launch, and between its death and the next launch."""
+        """None between its death and the next launch."""
         return self._spawner.pid
+
+    def start(self) -> None:
+        """Have the spawn daemon ready. Workers keep the limit on open files that holds for us now."""
+        self._spawner.start()
 
     async def launch(self, plan: LaunchPlan, on_change: Callable[[], None]) -> Process:
         """Start a worker; return when its program runs.
@@ -68,10 +73,10 @@ class Executor:
         Raises:
             LaunchFailed: No worker runs; the error says which step failed on what.
         """
-        plan.encode()
+        body = plan.encode()
         try:
             async with asyncio.timeout(LAUNCH_S_MAX):
-                return await self._launch(plan, on_change)
+                return await self._launch(plan, body, on_change)
         except TimeoutError:
             raise LaunchFailed("spawn", plan.argv[0], errno.ETIMEDOUT) from None
 
@@ -90,13 +95,13 @@ class Executor:
         await self._spawner.close()
         await asyncio.gather(*self._sweeps)
 
-    async def _launch(self, plan: LaunchPlan, on_change: Callable[[], None]) -> Process:
+    async def _launch(self, plan: LaunchPlan, body: bytes, on_change: Callable[[], None]) -> Process:
         forked, ours = await self._spawner.fork()
         if self._is_closed:
             ours.close()
             os.close(forked.pidfd)
             raise LaunchFailed("spawn", plan.argv[0], errno.ECANCELED)
-        process = Process(plan, forked, ours, on_change=on_change, on_dead=self._on_dead)
+        process = Process(plan, forked, ours, body=body, on_change=on_change, on_dead=self._on_dead)
         self._processes[process] = asyncio.Event()
         try:
             await process.wait_started()

@@ -83,10 +83,14 @@ class Process:
         forked: Forked,
         ours: socket.socket,
         *,
+        body: bytes,
         on_change: Callable[[], None],
         on_dead: Callable[[Process], None],
     ) -> None:
-        """`on_dead` is called once, when the supervisor is dead and its last word is read."""
+        """`body` is the plan, encoded.
+
+        `on_dead` is called once, when the supervisor is dead and its last word is read.
+        """
         self.pid = 0
         self.supervisor_pid = forked.pid
         self.started_at_us = 0
@@ -107,7 +111,7 @@ class Process:
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._channel = Channel(ours, self._on_frame, self._on_channel_end)
         self._loop.add_reader(self._pidfd, self._on_supervisor_death)
-        self._channel.send(wire.PLAN, plan.encode())
+        self._channel.send(wire.PLAN, body)
 
     @property
     def cookie(self) -> str:

@@ -5,12 +5,13 @@
 
 An unknown event name is passed on unchanged. A line that is no event (not
 JSON, a known name with another shape, a name of the runtime's own, longer than
-`LINE_BYTES_MAX`) becomes `output` with the reason, so that nothing is lost.
+`LINE_BYTES_MAX`, nested over `NESTING_MAX`) becomes `output` with the reason, so that nothing is lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import orjson
 
@@ -21,6 +22,8 @@ from watchglass.protocol.workers import WorkerInput
 from .stream import PlainStream
 
 LINE_BYTES_MAX = 256 << 10
+NESTING_MAX = 128
+"""Deeper data is read by orjson, but not written by it, nor read by many an observer's parser."""
 
 
 class JsonlSpeech:
@@ -91,6 +94,8 @@ def _read(line: bytes) -> tuple[Event | None, str]:
         return None, f"not JSON: {fault}"
     if not isinstance(said, dict):
         return None, "not a JSON object"
+    if line.count(b"{") + line.count(b"[") > NESTING_MAX and _is_nested_over(NESTING_MAX, said):
+        return None, f"nested over {NESTING_MAX} levels"
     name, data = said.get("event"), said.get("data", {})
     if not isinstance(name, str) or not name.strip() or len(name) > NAME_CHARS_MAX:
         return None, f"event: a name of 1 to {NAME_CHARS_MAX} characters is missing"
@@ -101,3 +106,11 @@ def _read(line: bytes) -> tuple[Event | None, str]:
     event = Event(name, data)
     fault_text = shape_fault(event)
     return (event, "") if fault_text is None else (None, fault_text)
+
+
+def _is_nested_over(levels: int, value: Any) -> bool:
+    layer = [value]
+    for _ in range(levels):
+        inner = (part for outer in layer for part in (outer.values() if isinstance(outer, dict) else outer))
+        layer = [part for part in inner if isinstance(part, dict | list)]
+    return bool(layer)

@@ -10,7 +10,7 @@ import trio
 from support.api import Api
 from support.feed import Json, Observer, data_of, in_thread, journal, names, observing, refusal, text_of
 from support.serving import Served
-from support.workers import program
+from support.programs import program
 from trio_websocket import ConnectionClosed
 
 pytestmark = pytest.mark.trio
@@ -275,15 +275,18 @@ async def test_compression_is_never_accepted(served: Served) -> None:
 
 async def test_what_is_wrong_before_the_upgrade_is_refused_with_the_http_error(served: Served) -> None:
     worker_id = (await in_thread(Api(served).create))["worker_id"]
-    token = (b"Authorization", f"Bearer {served.token}".encode())
     assert await refusal(served, "nobody") == (404, "worker_not_found")
     assert await refusal(served, "%20") == (400, "invalid_worker_id")
-    assert await refusal(served, worker_id, headers=[]) == (401, "unauthorized")
-    assert await refusal(served, "nobody", headers=[]) == (401, "unauthorized")
-    wrong = [(b"Authorization", b"Bearer wrong")]
-    assert await refusal(served, worker_id, headers=wrong) == (401, "unauthorized")
-    origin = [token, (b"Origin", b"http://evil.example")]
-    assert await refusal(served, worker_id, headers=origin) == (403, "forbidden_origin")
+    assert await refusal(served, worker_id, query="?cursor=a&cursor=b") == (400, "invalid_query")
+    for token in ("", "Bearer wrong"):
+        for asked in (worker_id, "nobody"):
+            unauthorized = await refusal(served, asked, headers={"Authorization": token})
+            assert unauthorized == (401, "unauthorized")
+    for headers, code in [
+        ({"Origin": "http://evil.example"}, "forbidden_origin"),
+        ({"Host": "evil.example"}, "forbidden_host"),
+    ]:
+        assert await refusal(served, worker_id, headers=headers) == (403, code)
 
 
 async def test_a_plain_get_of_the_feed_is_no_upgrade_and_no_crash(served: Served) -> None:

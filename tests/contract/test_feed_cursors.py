@@ -6,7 +6,7 @@ import pytest
 from support.api import Api
 from support.feed import in_thread, journal, names, observing, refusal
 from support.serving import Served
-from support.workers import program
+from support.programs import program
 
 pytestmark = pytest.mark.trio
 

@@ -8,7 +8,7 @@ import pytest
 from support.api import Api
 from support.feed import data_of, in_thread, journal, observing
 from support.serving import Served
-from support.workers import program
+from support.programs import program
 
 pytestmark = pytest.mark.trio
 

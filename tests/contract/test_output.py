@@ -7,7 +7,7 @@ from support.api import Api
 from support.feed import data_of, in_thread, journal, names, observing, text_of
 from support.processes import rss_bytes
 from support.serving import Served
-from support.workers import program
+from support.programs import program
 
 pytestmark = pytest.mark.trio
 

@@ -1,7 +1,6 @@
 """What the forked child does, in this order, until it is the worker.
 
-Whatever restricts it further (cgroups, another uid, Landlock, seccomp) belongs
-in this sequence; executor.md 4.2 says where. Nothing here is raced: every step
+Whatever restricts it further belongs in this sequence. Nothing here is raced: every step
 is done before the program runs, and a step that fails ends the launch.
 """
 
@@ -21,22 +20,27 @@ CPU_HARD_EXTRA_S = 2
 _UMASK = 0o077
 
 
+class ForkFailed(OSError):
+    """The kernel gives no further process."""
+
+
 def fork_worker(plan: Plan, stdio: tuple[int, int, int]) -> tuple[int, int]:
     """Fork the worker with `stdio` as its descriptors 0 to 2; return (pid, report descriptor).
 
     The report ends empty when the program runs, or holds "<step> <errno>".
 
     Raises:
-        OSError: No process or no pipe could be made.
+        ForkFailed: No process could be made.
+        OSError: No pipe could be made.
     """
     report, report_in_child = os.pipe()
     parent = os.getpid()
     try:
         pid = os.fork()
-    except OSError:
+    except OSError as error:
         os.close(report)
         os.close(report_in_child)
-        raise
+        raise ForkFailed(error.errno, error.strerror) from error
     if pid == 0:
         _become_worker(plan, stdio, report_in_child, parent)
     os.close(report_in_child)
@@ -76,8 +80,6 @@ def _become_worker(plan: Plan, stdio: tuple[int, int, int], report: int, parent:
 def _set_limits(plan: Plan) -> None:
     """Per process, and inherited. Memory comes last: under it we may run out ourselves."""
     _limit(resource.RLIMIT_CORE, 0, 0)
-    _, descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
-    _limit(resource.RLIMIT_NOFILE, descriptors, descriptors)
     if plan.cpu_time_s is not None:
         _limit(resource.RLIMIT_CPU, plan.cpu_time_s, plan.cpu_time_s + CPU_HARD_EXTRA_S)
     if plan.memory_bytes is not None:

@@ -14,6 +14,8 @@ start, so that a disk that fills up later does not cost us the exit.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 
@@ -42,7 +44,11 @@ class Record:
         for name in (RUN, EXIT):
             self._remove(name)
         self._exit_draft = create(EXIT + _DRAFT, directory_fd)
-        os.posix_fallocate(self._exit_draft, 0, EXIT_BYTES_MAX)
+        try:
+            os.posix_fallocate(self._exit_draft, 0, EXIT_BYTES_MAX)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # A file system that cannot promise room.
+                raise
 
     def write_run(self, run: dict[str, object]) -> None:
         """Raises OSError. Not synced: after a crash of the machine nothing runs anyway."""
@@ -63,8 +69,9 @@ class Record:
         self._publish(EXIT)
 
     def abandon(self) -> None:
-        """The worker never ran: there is no exit to tell of."""
-        self._remove(EXIT + _DRAFT)
+        """The worker never ran: there is no exit to tell of. A draft that stays says nothing."""
+        with contextlib.suppress(OSError):
+            self._remove(EXIT + _DRAFT)
 
     def _publish(self, name: str) -> None:
         os.rename(name + _DRAFT, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)

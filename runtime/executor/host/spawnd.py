@@ -16,6 +16,7 @@ import contextlib
 import errno
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -118,8 +119,14 @@ def _become_supervisor(channel: int) -> None:
         os._exit(code)
 
 
-def main() -> None:
-    """Serve the socket that is descriptor 0. Started by the server in a session of its own."""
+def main(files_max: int) -> None:
+    """Serve the socket that is descriptor 0. Started by the server in a session of its own.
+
+    `files_max` is the soft limit on open files for workers: the server may have
+    raised its own, and programs that walk all their descriptors would pay for it.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, hard))
     signals.settle()
     server = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)

@@ -27,6 +27,7 @@ import time
 
 from . import tree, wire
 from .channel import Channel
+from .child import ForkFailed
 from .ladder import KILL, LEASE, STOP, WALL_TIME, Ladder
 from .loop import Loop
 from .plan import Plan
@@ -59,10 +60,12 @@ def supervise(channel_fd: int) -> None:
     plan = Plan(body)
     try:
         worker = Worker(plan)
+    except ForkFailed as error:
+        _tell_last(channel, loop, wire.FAILED, _failed("spawn", "process", error))
     except OSError as error:
         _tell_last(channel, loop, wire.FAILED, _failed("setup", plan.directory, error))
-        return
-    Supervisor(plan, channel, loop, worker).run()
+    else:
+        Supervisor(plan, channel, loop, worker).run()
 
 
 def _failed(step: str, subject: str, error: OSError) -> dict[str, object]:

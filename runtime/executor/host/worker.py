@@ -22,7 +22,8 @@ class Worker:
         """Make the files and pipes, and fork.
 
         Raises:
-            OSError: One of them cannot be made. No process exists then.
+            ForkFailed: There is no further process.
+            OSError: A file or pipe cannot be made. No process exists then.
         """
         self.plan = plan
         directory = os.open(plan.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -166,6 +166,19 @@ async def test_after_the_block_nothing_is_left(
     assert (await subject.exit()).cause == "kill"
 
 
+async def test_a_supervisor_that_hangs_does_not_outlive_the_block(
+    tmp_path: Path, make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watchglass.runtime.executor.executor.CLOSE_S_MAX", 1.0)
+    async with open_executor() as executor:
+        lab = make_lab(executor, tmp_path)
+        subject = await lab.python(WITH_A_DAEMON)
+        await subject.until_says(b"\n")
+        os.kill(subject.process.supervisor_pid, signal.SIGSTOP)
+    assert lab.left() == []
+    assert (await subject.exit()).cause == "lost"
+
+
 async def test_a_terminal_cannot_reach_the_spawn_daemon(lab: Lab) -> None:
     subject = await lab.run("cat")
     spawn_daemon = lab.executor.spawn_daemon_pid

@@ -82,7 +82,7 @@ async def test_stop_asks_with_sigterm(lab: Lab) -> None:
 
 
 async def test_a_worker_that_handles_sigterm_ends_in_its_own_way(lab: Lab) -> None:
-    subject = await lab.sh("trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 1000 & wait; done")
+    subject = await lab.sh("trap 'echo bye; exit 7' TERM; sleep 1000 & echo ready; wait")
     await subject.until_says(b"ready")
     subject.process.stop()
     assert await subject.says() == b"ready\nbye\n"
@@ -112,7 +112,7 @@ async def test_a_second_stop_shortens_the_grace_and_kill_ends_it(lab: Lab) -> No
 
 async def test_the_group_shares_the_grace_of_its_leader(lab: Lab) -> None:
     """A shell dies of SIGTERM at once; the program that it runs may still save its work."""
-    program = "trap 'sleep 0.2; echo saved; exit' TERM; echo ready; while :; do sleep 1000 & wait; done"
+    program = "trap 'sleep 0.2; echo saved; exit' TERM; sleep 1000 & echo ready; wait"
     subject = await lab.sh(f'sh -c "{program}" & wait')
     await subject.until_says(b"ready")
     subject.process.stop()
@@ -131,7 +131,7 @@ async def test_stop_of_a_worker_that_is_over_changes_nothing(lab: Lab) -> None:
 
 
 async def test_a_signal_reaches_the_group(lab: Lab) -> None:
-    subject = await lab.sh("trap 'echo usr1; exit' USR1; echo ready; while :; do sleep 1000 & wait; done")
+    subject = await lab.sh("trap 'echo usr1; exit' USR1; sleep 1000 & echo ready; wait")
     await subject.until_says(b"ready")
     subject.process.signal(signal.SIGUSR1)
     assert await subject.says() == b"ready\nusr1\n"
@@ -140,7 +140,7 @@ async def test_a_signal_reaches_the_group(lab: Lab) -> None:
 
 
 async def test_a_worker_that_was_paused_still_hears_a_stop(lab: Lab) -> None:
-    subject = await lab.sh("trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 1000 & wait; done")
+    subject = await lab.sh("trap 'echo bye; exit 7' TERM; sleep 1000 & echo ready; wait")
     await subject.until_says(b"ready")
     subject.process.signal(signal.SIGSTOP)
     subject.process.stop()

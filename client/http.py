@@ -1,0 +1,187 @@
+"""A runtime's HTTP interface, synchronously, on one kept connection.
+
+JSON goes in and out as plain dicts: no model is built, so that a command
+starts fast. One client belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import select
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote, urlencode
+
+from .address import Address
+from .faults import ApiError, BadAnswer, Unreachable
+
+Json = dict[str, Any]
+Query = Mapping[str, str | int | Sequence[str] | None]
+
+CONNECT_TIMEOUT_S: Final = 5.0
+ANSWER_TIMEOUT_S: Final = 60.0
+END_TIMEOUT_S: Final = 3660.0
+"""Stop and cancel answer when the worker has ended: the longest grace, and a minute."""
+ANSWER_BYTES_MAX: Final = 256 << 20
+
+
+class Client:
+    """Requests to one runtime.
+
+    Every call raises `ApiError` when the runtime refuses, `Unreachable` when it
+    does not answer, and `BadAnswer` when what answers is no runtime.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._connection: http.client.HTTPConnection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def move(self, address: Address) -> None:
+        """Speak to this address from now on: a restarted runtime may have another port."""
+        if address != self.address:
+            self.close()
+            self.address = address
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def get(self, path: str, query: Query | None = None) -> Json:
+        """The JSON object at a path."""
+        return self._json("GET", path, query=query)
+
+    def post(self, path: str, body: Json | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Json:
+        """The JSON answer to a change."""
+        return self._json("POST", path, body=body, timeout_s=timeout_s)
+
+    def delete(self, path: str) -> None:
+        """Remove what is at a path."""
+        self._request("DELETE", path)
+
+    def get_bytes(self, path: str, query: Query | None = None) -> bytes:
+        """The bytes at a path, as they are."""
+        return self._request("GET", path, query=query)[1]
+
+    def _json(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Json | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> Json:
+        _, answer = self._request(method, path, query=query, body=body, timeout_s=timeout_s)
+        said = _decoded(answer)
+        if said is None:
+            raise BadAnswer(f"{self.address.url}{path} did not answer as a runtime does")
+        return said
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Json | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> tuple[int, bytes]:
+        status, reason, answer = self._exchange(method, _target(self.address, path, query), body, timeout_s)
+        if 200 <= status < 300:
+            return status, answer
+        raise api_error(status, reason, answer)
+
+    def _exchange(
+        self, method: str, target: str, body: Json | None, timeout_s: float
+    ) -> tuple[int, str, bytes]:
+        headers = self.address.headers()
+        content = None
+        if body is not None:
+            content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+            headers["Content-Type"] = "application/json"
+        try:
+            connection = self._open()
+            assert connection.sock is not None
+            connection.sock.settimeout(timeout_s)
+            connection.request(method, target, content, headers)
+            response = connection.getresponse()
+            answer = response.read(ANSWER_BYTES_MAX)
+        except (OSError, http.client.HTTPException) as fault:
+            self.close()
+            raise Unreachable(self.address.url, _reason(fault)) from fault
+        except BaseException:
+            self.close()  # Half an exchange leaves a connection that nobody can use.
+            raise
+        return response.status, response.reason, answer
+
+    def _open(self) -> http.client.HTTPConnection:
+        """The kept connection, or a new one when the server has closed it meanwhile."""
+        kept = self._connection
+        if kept is not None and kept.sock is not None and not _readable(kept.sock.fileno()):
+            return kept
+        self.close()
+        self._connection = _connection(self.address)
+        self._connection.connect()
+        return self._connection
+
+
+def worker_path(worker_id: str, *rest: str) -> str:
+    """The path of a worker, or of something of it."""
+    return "/".join(["/v1/workers", quote(worker_id, safe=""), *rest])
+
+
+def api_error(status: int, reason: str, answer: bytes) -> ApiError:
+    """The refusal that a body says, or one made of the status line alone."""
+    said = _decoded(answer)
+    error = said.get("error") if said is not None else None
+    if isinstance(error, dict) and isinstance(error.get("code"), str):
+        return ApiError(status, error["code"], str(error.get("message", error["code"])))
+    return ApiError(status, f"http_{status}", f"the runtime answered {status} {reason}".strip())
+
+
+def _decoded(answer: bytes) -> Json | None:
+    try:
+        said = json.loads(answer)
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _target(address: Address, path: str, query: Query | None) -> str:
+    asked = {name: value for name, value in (query or {}).items() if value is not None}
+    return address.path + path + (f"?{urlencode(asked, doseq=True)}" if asked else "")
+
+
+def _connection(address: Address) -> http.client.HTTPConnection:
+    if address.secure:
+        return http.client.HTTPSConnection(address.host, address.port, timeout=CONNECT_TIMEOUT_S)
+    return http.client.HTTPConnection(address.host, address.port, timeout=CONNECT_TIMEOUT_S)
+
+
+def _readable(descriptor: int) -> bool:
+    """On a connection without a request, something to read is its end."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _reason(fault: Exception) -> str:
+    if isinstance(fault, TimeoutError):
+        return "no answer in time"
+    if isinstance(fault, http.client.RemoteDisconnected):
+        return "the connection was closed without an answer"
+    if isinstance(fault, OSError) and fault.strerror:
+        return fault.strerror.lower()
+    return str(fault) or type(fault).__name__

@@ -1,0 +1,116 @@
+"""Copies the raw streams of a worker, byte for byte, while it writes them.
+
+The feed says when there is more; the bytes come from the logs, for an event
+carries text, in which what is not UTF-8 is lost. A thread of its own copies, so
+that many small events become few large reads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from watchglass.client.faults import ClientFault, Unreachable
+
+from .reaching import client_for
+
+if TYPE_CHECKING:
+    from watchglass.client.http import Client
+
+    from .finding import Found
+
+Sink = Callable[[bytes], None]
+
+READ_BYTES: Final = 1 << 20
+FINISH_TIMEOUT_S: Final = 600.0
+"""How long the rest of a log may take to be copied when its worker has ended."""
+
+
+class LogCopy:
+    """One stream and how far it is copied."""
+
+    def __init__(
+        self, worker: str, stream: str, sink: Sink, *, offset: int = 0, limit: int | None = None
+    ) -> None:
+        self._worker = worker
+        self._stream = stream
+        self._sink = sink
+        self._left = limit
+        self.offset = offset
+
+    @property
+    def full(self) -> bool:
+        """Whether as many bytes are copied as were asked for."""
+        return self._left == 0
+
+    def copy(self, client: Client) -> None:
+        """Copy what is there now."""
+        from watchglass.client.http import worker_path
+
+        path = worker_path(self._worker, "logs", self._stream)
+        while not self.full:
+            asked = READ_BYTES if self._left is None else min(self._left, READ_BYTES)
+            data = client.get_bytes(path, {"offset": self.offset, "limit": asked})
+            if data:
+                self._sink(data)
+                self.offset += len(data)
+                self._left = None if self._left is None else self._left - len(data)
+            if len(data) < asked:
+                return
+
+
+class Copier:
+    """Copies streams whenever it is woken, until `finish`.
+
+    `on_fault` is called, in the copier's thread, when it cannot go on: the fault
+    is then raised by `finish`.
+    """
+
+    def __init__(self, runtime: Found, copies: Mapping[str, LogCopy], on_fault: Callable[[], None]) -> None:
+        self._runtime = runtime
+        self._copies = dict(copies)
+        self._on_fault = on_fault
+        self._wake = threading.Event()
+        self._finishing = False
+        self._fault: OSError | ClientFault | None = None
+        self._thread = threading.Thread(target=self._run, name="watchglass-copier", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There may be more."""
+        self._wake.set()
+
+    def finish(self) -> None:
+        """Copy what is left, and end. Raises what kept it from copying."""
+        self._finishing = True
+        self._wake.set()
+        self._thread.join(FINISH_TIMEOUT_S)
+        if self._fault is not None:
+            raise self._fault
+        if self._thread.is_alive():
+            raise Unreachable(self._runtime.address.url, f"the logs took more than {FINISH_TIMEOUT_S:.0f} s")
+
+    def _run(self) -> None:
+        try:
+            with client_for(self._runtime) as client:
+                while not self._finishing:
+                    self._wake.wait()
+                    self._copy(client)
+        except (OSError, ClientFault) as fault:
+            self._fault = fault
+            self._on_fault()
+
+    def _copy(self, client: Client) -> None:
+        final = self._finishing  # Looked at first: what is copied then is complete.
+        self._wake.clear()
+        try:
+            for copy in self._copies.values():
+                copy.copy(client)
+        except Unreachable:
+            if final:
+                raise
+            client.move(self._runtime.again())  # The feed comes back, and wakes us then.
+            return
+        if self._finishing and not final:
+            self._wake.set()

@@ -1,0 +1,66 @@
+"""Exit codes, and the one line that says why."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from watchglass.client.faults import ApiError, ClientFault, Unreachable
+
+
+class ExitCode(IntEnum):
+    """What a command's exit code says. `run` exits with its worker's own code."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    NOT_AUTHORISED = 4
+    UNREACHABLE = 5
+
+
+EXIT_CODES = """Exit codes:
+  0  done
+  1  the worker failed, or the runtime refused
+  2  the command line is wrong
+  3  no such worker
+  4  not authorised: the token is missing or is not the right one
+  5  no runtime can be reached
+'run' exits with the worker's own code, 128 + N when signal N ended it."""
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""What shells show of a process that SIGPIPE ended."""
+
+
+class CliError(Exception):
+    """A command cannot go on; the text is one line for a person."""
+
+    def __init__(self, text: str, exit_code: int = ExitCode.FAILED) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class UsageFault(CliError):
+    """The command line asks for what cannot be; `main` adds where the help is."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, ExitCode.USAGE)
+        self.command = "watchglass"
+
+
+def exit_code(fault: CliError | ClientFault) -> int:
+    """The exit code of a fault."""
+    if isinstance(fault, CliError):
+        return fault.exit_code
+    if isinstance(fault, Unreachable):
+        return ExitCode.UNREACHABLE
+    if isinstance(fault, ApiError):
+        return _OF_STATUS.get(fault.status, ExitCode.FAILED)
+    return ExitCode.FAILED
+
+
+_OF_STATUS = {
+    401: ExitCode.NOT_AUTHORISED,
+    403: ExitCode.NOT_AUTHORISED,
+    404: ExitCode.NOT_FOUND,
+}

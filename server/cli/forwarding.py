@@ -1,0 +1,172 @@
+"""From our stdin to a worker's: lines become inputs, the end closes its stdin.
+
+An input must not be blank (the contract), so blank lines travel with the next
+line that is not; only those at the very end cannot be sent. Lines that are
+ready together go together as one input of speech `text`, whose encoding gives
+the very same bytes; `jsonl` gets one input a line.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+from watchglass.client.faults import ApiError, ClientFault
+
+from .faults import CliError
+from .reaching import client_for
+from .showing import note
+
+if TYPE_CHECKING:
+    from watchglass.client.http import Client
+
+    from .finding import Found
+
+READ_BYTES: Final = 64 << 10
+INPUT_BYTES_MAX: Final = 256 << 10
+BACKLOG_WAIT_FIRST_S: Final = 0.02
+BACKLOG_WAIT_MAX_S: Final = 0.5
+
+
+class Lines:
+    """Bytes in, contents of inputs out. Pure.
+
+    Raises `CliError` for what no input can hold: a line that is not UTF-8, or
+    over the bound.
+    """
+
+    def __init__(self, *, together: bool) -> None:
+        self._together = together
+        self._held = b""
+
+    def feed(self, data: bytes) -> list[str]:
+        """Contents made of the lines that are complete now."""
+        complete, newline, rest = (self._held + data).rpartition(b"\n")
+        self._held = rest
+        if not newline:
+            _check_size(rest)
+            return []
+        contents, blank = self._contents(complete)
+        self._held = blank + rest
+        _check_size(self._held)
+        return contents
+
+    def finish(self) -> list[str]:
+        """What is left: a last line without its newline."""
+        left, self._held = self._held, b""
+        return self._contents(left)[0] if left.strip() else []
+
+    def _contents(self, lines: bytes) -> tuple[list[str], bytes]:
+        """Contents of whole lines, and the blank lines at their end."""
+        if not self._together:
+            return [_text(line) for line in lines.split(b"\n") if line.strip()], b""
+        said = lines.rstrip(b"\n")
+        if not said.strip():
+            return [], lines + b"\n"
+        contents = [_text(part) for part in _parts(said)]
+        return contents, lines[len(said) :]
+
+
+class StdinForwarder:
+    """Sends what comes from a descriptor to a worker, in a thread that ends with the process.
+
+    Without a descriptor there is nothing to send, and the worker's stdin is closed.
+    """
+
+    def __init__(self, runtime: Found, worker: str, descriptor: int | None, *, together: bool) -> None:
+        self._runtime = runtime
+        self._worker = worker
+        self._descriptor = descriptor
+        self._lines = Lines(together=together)
+        self._ready = threading.Event()
+        self._ended = threading.Event()
+        self.failed = False
+        self._thread = threading.Thread(target=self._run, name="watchglass-stdin", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def worker_runs(self) -> None:
+        """The worker has a process, whose stdin can be closed."""
+        self._ready.set()
+
+    def worker_ended(self) -> None:
+        """There is nobody to send to any more."""
+        self._ended.set()
+        self._ready.set()
+
+    def _run(self) -> None:
+        try:
+            with client_for(self._runtime) as client:
+                self._forward(client)
+        except (OSError, ClientFault, CliError) as fault:
+            if not self._ended.is_set():
+                self.failed = True
+                note(f"stdin is not forwarded any further: {fault}")
+
+    def _forward(self, client: Client) -> None:
+        try:
+            while data := self._read():
+                for content in self._lines.feed(data):
+                    self._send(client, content)
+            for content in self._lines.finish():
+                self._send(client, content)
+        finally:
+            self._close(client)
+
+    def _read(self) -> bytes:
+        return b"" if self._descriptor is None else os.read(self._descriptor, READ_BYTES)
+
+    def _send(self, client: Client, content: str) -> None:
+        from watchglass.client.http import worker_path
+
+        wait_s = BACKLOG_WAIT_FIRST_S
+        while not self._ended.is_set():
+            try:
+                client.post(worker_path(self._worker, "input"), {"kind": "user", "content": content})
+            except ApiError as refusal:
+                if refusal.code != "input_backlog":
+                    raise
+                self._ended.wait(wait_s)
+                wait_s = min(BACKLOG_WAIT_MAX_S, wait_s * 2)
+            else:
+                return
+
+    def _close(self, client: Client) -> None:
+        from watchglass.client.http import worker_path
+
+        self._ready.wait()
+        if self._ended.is_set():
+            return
+        try:
+            client.post(worker_path(self._worker, "close-stdin"), {})
+        except ApiError as refusal:
+            if refusal.code != "invalid_request":  # It has ended, or closed its stdin by itself.
+                raise
+
+
+def _parts(lines: bytes) -> list[bytes]:
+    """Lines in pieces that an input can hold, cut between lines, blank lines never alone."""
+    parts: list[bytes] = []
+    while len(lines) > INPUT_BYTES_MAX:
+        end = lines.rfind(b"\n", 0, INPUT_BYTES_MAX + 1)
+        if end < 0 or not lines[:end].strip():
+            break
+        parts.append(lines[:end])
+        lines = lines[end + 1 :]
+    _check_size(lines)
+    return [*parts, lines]
+
+
+def _check_size(line: bytes) -> None:
+    if len(line) > INPUT_BYTES_MAX:
+        raise CliError(f"a line is over {INPUT_BYTES_MAX} bytes, the most that one input holds")
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise CliError("it is not UTF-8 text, and an input is text") from None

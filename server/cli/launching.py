@@ -1,0 +1,159 @@
+"""From a command line to the request for a worker.
+
+The program is looked up where the caller would find it, and the worker gets
+the caller's folder and PATH, so that `create -- python agent.py` means what it
+says; of the rest of the environment it gets what was named, and no more.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from .faults import CliError, UsageFault
+
+Json = dict[str, Any]
+
+SPEECHES: Final = ("text", "jsonl")
+SCRIPT_CHARS_MAX: Final = 256 << 10
+_UNITS_MS: Final = {"ms": 1, "s": 1000, "": 1000, "m": 60_000, "h": 3_600_000}
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|)\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What the options of `create` and `run` say."""
+
+    command: Sequence[str] = ()
+    script: str | None = None
+    passive: bool = False
+    worker_id: str | None = None
+    speech: str = "text"
+    env: Sequence[str] = ()
+    env_files: Sequence[Path] = ()
+    cwd: Path | None = None
+    first_input: str | None = None
+    wall_time: str | None = None
+    labels: Sequence[str] = ()
+    metadata: Sequence[str] = ()
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+
+def create_request(launch: Launch) -> Json:
+    """The body of `POST /v1/workers`.
+
+    Raises:
+        UsageFault: The options contradict each other, or one is malformed.
+        CliError: The program is not there, or a file cannot be read.
+    """
+    if launch.speech not in SPEECHES:
+        raise UsageFault(f"--speech {launch.speech!r}: use {' or '.join(SPEECHES)}")
+    asked: Json = {"speech": launch.speech}
+    execution = _execution(launch)
+    if execution is not None:
+        asked["execution"] = execution
+    if launch.worker_id is not None:
+        asked["worker_id"] = launch.worker_id
+    if launch.first_input is not None:
+        asked["initial_input"] = {"kind": "user", "content": launch.first_input}
+    if launch.wall_time is not None:
+        asked["limits"] = {"wall_time_ms": time_ms("--wall-time", launch.wall_time)}
+    if launch.labels:
+        asked["control_context"] = {"labels": pairs("--label", launch.labels)}
+    if launch.metadata:
+        asked["metadata"] = pairs("--metadata", launch.metadata)
+    return asked
+
+
+def time_ms(flag: str, text: str) -> int:
+    """A time in milliseconds: `90`, `500ms`, `1.5s`, `10m`, `2h`. Raises UsageFault."""
+    match = _TIME.match(text.strip().lower())
+    found_ms = 0 if match is None else round(float(match[1]) * _UNITS_MS[match[2]])
+    if found_ms <= 0:
+        raise UsageFault(f"{flag} {text!r}: use a time such as 90 (seconds), 500ms, 10m or 2h")
+    return found_ms
+
+
+def pairs(flag: str, given: Sequence[str]) -> dict[str, str]:
+    """`NAME=VALUE` texts; of two with the same name the last one holds. Raises UsageFault."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise UsageFault(f"{flag} {text!r}: use NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def _execution(launch: Launch) -> Json | None:
+    if launch.passive:
+        if launch.command or launch.script is not None:
+            raise UsageFault("--passive: a passive worker has no process; leave out the program")
+        return None
+    if launch.script is None and not launch.command:
+        raise UsageFault("what shall run? give a PROGRAM, or --script FILE, or --passive")
+    where = Path.cwd() if launch.cwd is None else launch.cwd.absolute()
+    execution: Json = {"cwd": str(where), "env": _environment(launch)}
+    if launch.script is not None:
+        return {**execution, "kind": "script", "script": _script(launch.script), "args": list(launch.command)}
+    program = found_program(launch.command[0], launch.environ.get("PATH"))
+    return {**execution, "kind": "command", "program": program, "args": list(launch.command[1:])}
+
+
+def found_program(name: str, path: str | None) -> str:
+    """The absolute path of a program, as a shell would find it; links are kept. Raises CliError."""
+    if not name.strip():
+        raise UsageFault("the PROGRAM is blank")
+    if os.path.isabs(name):  # noqa: PTH117 - The runtime says when it is not there: it may be elsewhere.
+        return name
+    found = shutil.which(name, path=path)
+    if found is None:
+        place = "here" if "/" in name else "on your PATH"
+        raise CliError(f"there is no program {name!r} {place}")
+    return os.path.abspath(found)  # noqa: PTH100 - Path.absolute() keeps '..', Path.resolve() follows links.
+
+
+def _environment(launch: Launch) -> dict[str, str]:
+    path = launch.environ.get("PATH")
+    found = {} if path is None else {"PATH": path}
+    for file in launch.env_files:
+        for line in _read(file, "--env-file").splitlines():
+            text = line.strip()
+            if text and not text.startswith("#"):
+                found.update(_variable(f"--env-file {file}", text, launch.environ))
+    for text in launch.env:
+        found.update(_variable("--env", text, launch.environ))
+    return found
+
+
+def _variable(source: str, text: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """One variable. The text of a value is never shown: it may be a secret."""
+    name, equals, value = text.partition("=")
+    if not name.strip():
+        raise UsageFault(f"{source}: a line has no name before '='")
+    if equals:
+        return {name: value}
+    if name not in environ:
+        raise UsageFault(f"{source}: {name!r} is not set in your environment; use NAME=VALUE")
+    return {name: environ[name]}
+
+
+def _script(source: str) -> str:
+    if source == "-":
+        return sys.stdin.read(SCRIPT_CHARS_MAX + 1)
+    return _read(Path(source), "--script")
+
+
+def _read(file: Path, flag: str) -> str:
+    try:
+        return file.read_text()
+    except OSError as fault:
+        raise CliError(f"{flag} {file}: {fault.strerror or fault}") from None
+    except UnicodeDecodeError:
+        raise CliError(f"{flag} {file}: is not UTF-8 text") from None

@@ -1,0 +1,42 @@
+"""A client for the chosen runtime; what is heavy is imported here, when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .faults import UsageFault
+from .finding import Choice, Found, find
+
+if TYPE_CHECKING:
+    from watchglass.client.http import Client
+
+
+def found(url: str | None, token_file: Path | None, runtime: str | None) -> Found:
+    """The runtime that the common options choose. Raises CliError."""
+    return find(Choice(url, token_file, runtime))
+
+
+@contextmanager
+def reaching(url: str | None, token_file: Path | None, runtime: str | None) -> Iterator[Client]:
+    """A client for it; closed after the block."""
+    with client_for(found(url, token_file, runtime)) as client:
+        yield client
+
+
+def client_for(runtime: Found) -> Client:
+    """A client of a runtime that was found."""
+    from watchglass.client.http import Client
+
+    return Client(runtime.address)
+
+
+def path_of(worker: str, *rest: str) -> str:
+    """The path of a worker, or of something of it. Raises UsageFault for what can be no id."""
+    from watchglass.client.http import worker_path
+
+    if not worker.strip() or worker in {".", ".."}:
+        raise UsageFault(f"{worker!r} is no worker id")
+    return worker_path(worker, *rest)

@@ -1,0 +1,133 @@
+"""`serve`: its options are those of `server.config.serve_config`, which checks them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from .faults import UsageFault
+
+_LISTENING = "Where it listens, and who may come"
+_STORING = "What it keeps"
+_BOUNDS = "Bounds"
+
+
+def _number(flag: str, help_text: str, panel: str = _BOUNDS) -> Any:
+    return typer.Option(flag, metavar="N", help=help_text, rich_help_panel=panel, show_default=False)
+
+
+def serve(
+    bind: Annotated[
+        str,
+        typer.Option("--bind", metavar="HOST:PORT", help="Port 0: any free one.", rich_help_panel=_LISTENING),
+    ] = "127.0.0.1:0",
+    local_token_file: Annotated[
+        str | None,
+        typer.Option(
+            "--local-token-file",
+            metavar="PATH",
+            help="The token; without any, one in the state directory, made at the first start.",
+            rich_help_panel=_LISTENING,
+        ),
+    ] = None,
+    local_token_env: Annotated[
+        str | None,
+        typer.Option(
+            "--local-token-env",
+            metavar="NAME",
+            help="The environment variable that has the token.",
+            rich_help_panel=_LISTENING,
+        ),
+    ] = None,
+    local_token: Annotated[
+        str | None,
+        typer.Option(
+            "--local-token",
+            metavar="VALUE",
+            help="The token itself; others on this machine can see it.",
+            rich_help_panel=_LISTENING,
+        ),
+    ] = None,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="No token, on loopback alone.", rich_help_panel=_LISTENING)
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="NAME[:PORT]",
+            help="Another name that it is reached by. Repeatable.",
+            rich_help_panel=_LISTENING,
+        ),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-origin",
+            metavar="ORIGIN",
+            help="Browser pages that may come. Repeatable.",
+            rich_help_panel=_LISTENING,
+        ),
+    ] = None,
+    runtime_id: Annotated[
+        str | None, typer.Option("--runtime-id", metavar="ID", help="Its id; made up without this.")
+    ] = None,
+    display_name: Annotated[
+        str | None, typer.Option("--display-name", metavar="TEXT", help="What people call it.")
+    ] = None,
+    log_level: Annotated[
+        str,
+        typer.Option(
+            "--log-level", metavar="debug|info|warning|error", help="What it logs: JSON lines, on stderr."
+        ),
+    ] = "warning",
+    store: Annotated[
+        str, typer.Option("--store", metavar="memory", help="Where journals are.", rich_help_panel=_STORING)
+    ] = "memory",
+    retain_bytes: Annotated[
+        str | None, _number("--retain-bytes", "The most bytes of one worker's journal.", _STORING)
+    ] = None,
+    retain_events: Annotated[
+        str | None, _number("--retain-events", "The most events of one worker's journal.", _STORING)
+    ] = None,
+    output_max_bytes: Annotated[
+        str | None,
+        _number("--output-max-bytes", "The most bytes of one worker's stdout, and of its stderr.", _STORING),
+    ] = None,
+    max_running_workers: Annotated[
+        str | None, _number("--max-running-workers", "Processes at once; more workers wait.")
+    ] = None,
+    max_waiting_workers: Annotated[
+        str | None, _number("--max-waiting-workers", "Workers that may wait; more are refused.")
+    ] = None,
+    max_workers: Annotated[str | None, _number("--max-workers", "Workers, the ended ones included.")] = None,
+    max_observers: Annotated[str | None, _number("--max-observers", "Open feeds at once.")] = None,
+    input_backlog_bytes: Annotated[
+        str | None, _number("--input-backlog-bytes", "Input that a worker may leave unread.")
+    ] = None,
+    grace_ms: Annotated[
+        str | None, _number("--grace-ms", "How long a stopped worker may take before SIGKILL.")
+    ] = None,
+    max_transcript_projection_items: Annotated[
+        str | None, _number("--max-transcript-projection-items", "Entries of one transcript answer.")
+    ] = None,
+    max_event_batch_items: Annotated[
+        str | None, _number("--max-event-batch-items", "Events of one batch.")
+    ] = None,
+) -> None:
+    """Run a runtime until Ctrl-C.
+
+    When it listens, it says so in one line on stderr, and your commands find it. Ctrl-C or SIGTERM stops its
+    workers, then itself; a second one does not wait for them.
+    """
+    given = dict(locals())
+    from watchglass.server.config import ConfigError, serve_config
+    from watchglass.server.serving import run
+
+    given.update(allow_host=allow_host or (), allow_origin=allow_origin or ())
+    try:
+        config = serve_config(**given)
+    except ConfigError as fault:
+        raise UsageFault(str(fault)) from None
+    raise typer.Exit(run(config))
