@@ -216,7 +216,8 @@ class Runtime:
         known = self._keys.find(idempotency_key, request)
         if known is not None:
             return self.worker(await asyncio.shield(known))
-        return await self._changes.finish(self._create_once(idempotency_key, request))
+        claimed = self._keys.claim(idempotency_key, request)  # In this step: the next caller must find it.
+        return await self._changes.finish(self._create_once(idempotency_key, claimed, request))
 
     async def send_input(self, worker_id: WorkerId, said: WorkerInput) -> WorkerInteractionAck:
         """Say something to a worker; acknowledged when it is in the journal and on its way.
@@ -366,8 +367,9 @@ class Runtime:
         """The first event of the runtime's own log."""
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STARTED, f"runtime {self.runtime_id} started")
 
-    async def _create_once(self, key: str, request: CreateWorkerRequest) -> WorkerDetail:
-        claimed = self._keys.claim(key, request)
+    async def _create_once(
+        self, key: str, claimed: asyncio.Future[WorkerId], request: CreateWorkerRequest
+    ) -> WorkerDetail:
         try:
             detail = await self._create(request)
         except Exception as fault:

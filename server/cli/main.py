@@ -153,3 +153,7 @@ def _worded(refusal: Any) -> str:
 def _command_of(refusal: Any) -> str:
     context = refusal.ctx
     return "watchglass" if context is None else str(context.command_path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""A cursor that cannot be honoured is answered loudly: asked, oldest and newest are named."""
+
+from __future__ import annotations
+
+import pytest
+from support.api import Api
+from support.feed import in_thread, journal, names, observing, refusal
+from support.serving import Served
+from support.programs import program
+
+pytestmark = pytest.mark.trio
+
+FLAGS = ["--runtime-id=rt-cursors", "--retain-events=20", "--max-observers=3"]
+
+MALFORMED = "runtime.cursor_malformed"
+UNKNOWN = "runtime.cursor_unknown_or_expired"
+EXPIRED = "runtime.cursor_unknown_or_expired"
+
+
+NOT_CURSORS = [
+    "",
+    " ",
+    "x",
+    "0",
+    "wo_",
+    "wo_1",
+    "wo_00000000000000000",
+    "WO_0000000000000001",
+    "wo_000000000000000G",
+    "wo_000000000000000A",
+    "snapshot:wo_0000000000000001",
+    "earliest ",
+    "wo_0000000000000001\n",
+    "wo_\u0661000000000000001",
+    "x" * 5000,
+]
+
+
+@pytest.mark.parametrize("cursor", NOT_CURSORS, ids=lambda cursor: repr(cursor[:30]))
+async def test_a_cursor_that_cannot_be_resumed_from_is_told_why(served: Served, cursor: str) -> None:
+    worker_id = (await in_thread(Api(served).create))["worker_id"]
+    async with observing(served, worker_id, cursor) as observer:
+        diagnostic = await observer.diagnostic()
+    assert diagnostic["code"] == MALFORMED
+    assert "malformed" in diagnostic["message"]
+    assert len(diagnostic["message"]) < 400
+
+
+async def test_a_cursor_ahead_of_the_newest_event_is_refused(served: Served) -> None:
+    worker = await in_thread(Api(served).create)
+    for ahead in ("wo_ffffffffffffffff", f"wo_{int(worker['head'][3:], 16) + 1:016x}"):
+        async with observing(served, worker["worker_id"], ahead) as observer:
+            diagnostic = await observer.diagnostic()
+        assert diagnostic["code"] == UNKNOWN
+        for named in (ahead, worker["oldest"], worker["head"]):
+            assert named in diagnostic["message"]
+
+
+async def test_a_cursor_of_another_worker_is_refused(served: Served) -> None:
+    api = Api(served)
+    mine, between, late = [await in_thread(api.create) for _ in range(3)]
+    await in_thread(api.say, mine["worker_id"], "later")
+    worker = await in_thread(api.worker, mine["worker_id"])
+    for foreign in (between["head"], late["head"]):
+        async with observing(served, mine["worker_id"], foreign) as observer:
+            diagnostic = await observer.diagnostic()
+        assert diagnostic["code"] == UNKNOWN
+        for named in (foreign, worker["oldest"], worker["head"]):
+            assert named in diagnostic["message"]
+
+
+async def test_a_cursor_that_retention_dropped_is_refused_and_never_clamped(served: Served) -> None:
+    api = Api(served)
+    created = await in_thread(api.create, *program("events", "r", 200), speech="jsonl")
+    kept = await journal(served, created["worker_id"])
+    worker = await in_thread(api.worker, created["worker_id"])
+    assert len(kept) == 20
+    assert (kept[0]["cursor"], kept[-1]["cursor"]) == (worker["oldest"], worker["head"])
+    for dropped in (created["oldest"], created["head"]):
+        async with observing(served, created["worker_id"], dropped) as observer:
+            diagnostic = await observer.diagnostic()
+        assert diagnostic["code"] == EXPIRED
+        for named in (dropped, worker["oldest"], worker["head"]):
+            assert named in diagnostic["message"]
+
+
+async def test_every_kept_cursor_can_be_resumed_from(served: Served) -> None:
+    worker_id = (await in_thread(Api(served).create, *program("events", "k", 100), speech="jsonl"))["worker_id"]
+    kept = await journal(served, worker_id)
+    for place, envelope in enumerate(kept[:-1]):
+        async with observing(served, worker_id, envelope["cursor"]) as observer:
+            assert names([await observer.event()]) == ["snapshot"]
+            assert await observer.until("end") == kept[place + 1 :]
+
+
+async def test_too_many_observers_are_refused_before_the_upgrade(served: Served) -> None:
+    worker_id = (await in_thread(Api(served).create))["worker_id"]
+    async with observing(served, worker_id) as a, observing(served, worker_id) as b:
+        async with observing(served, worker_id) as c:
+            for observer in (a, b, c):
+                await observer.event()
+            assert await refusal(served, worker_id) == (429, "resource_limit_exceeded")

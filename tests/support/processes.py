@@ -1,0 +1,75 @@
+"""Processes of this machine, by what /proc says of them."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+from os import close, pidfd_open
+from pathlib import Path
+
+GONE_S = 15
+
+
+def marked(runtime_id: str, worker_id: str | None = None) -> set[int]:
+    """Processes that carry the cookie of a worker of this runtime (of this worker)."""
+    prefix = f"WATCHGLASS_WORKER={runtime_id}/".encode()
+    entry = prefix if worker_id is None else prefix + worker_id.encode()
+    return {pid for pid in pids() if any(_is_marked(pair, entry, worker_id) for pair in _environ(pid))}
+
+
+def pids() -> list[int]:
+    """Everything that runs."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def rss_bytes(pid: int) -> int:
+    """The resident memory of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
+
+
+def children(pid: int) -> list[int]:
+    """Direct children of a process, of any of its threads."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(child) for child in path.read_text().split()]
+    return found
+
+
+def parent(pid: int) -> int:
+    """Whose child a process is."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def wait_gone(pid: int) -> None:
+    """Return when a process has ended; the pidfd tells."""
+    try:
+        pidfd = pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        ended, _, _ = select.select([pidfd], [], [], GONE_S)
+        assert ended, f"process {pid} is still there"
+    finally:
+        close(pidfd)
+
+
+def wait_true(condition: Callable[[], bool], what: str, timeout_s: float = GONE_S) -> None:
+    """Look at /proc, which tells nobody of its changes, until a condition holds."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"after {timeout_s} s: {what}"
+        time.sleep(0.01)
+
+
+def _environ(pid: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _is_marked(pair: bytes, entry: bytes, worker_id: str | None) -> bool:
+    return pair.startswith(entry) if worker_id is None else pair == entry
