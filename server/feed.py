@@ -35,7 +35,8 @@ from watchglass.runtime import Reader, Runtime
 from watchglass.store.base import LogClosed
 
 from .asgi import Receive, Scope, Send
-from .hypercorn_socket import prepare_feed
+from .connections import connection_of
+from .hypercorn_socket import feed_socket
 from .metrics import Metrics
 
 FEED_ROUTE: Final = "/v1/workers/{worker_id}/events/ws"
@@ -76,6 +77,7 @@ class _Heard(StrEnum):
 
     CLOSED = "closed"
     SPOKE = "spoke"
+    BROKE_PROTOCOL = "broke_protocol"
 
 
 def feed_worker_id(path: str) -> str | None:
@@ -112,29 +114,37 @@ class Feeds:
                 reader = await stack.enter_async_context(self._runtime.observe(worker_id, cursor))
             except CursorFault as fault:
                 refused = _ended_by_cursor(fault)
-                await self._converse(receive, send, lambda _counter: _fail(refused))
+                await self._converse(scope, receive, send, lambda _counter: _fail(refused))
                 return
-            await self._converse(receive, send, lambda counter: _send_all(reader, send, counter))
+            await self._converse(scope, receive, send, lambda counter: _send_all(reader, send, counter))
 
     async def _converse(
-        self, receive: Receive, send: Send, speak: Callable[[_FrameCounter], Awaitable[None]]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        speak: Callable[[_FrameCounter], Awaitable[None]],
     ) -> None:
         """Accept, speak until something ends it, say why, close."""
         ear = _Ear(receive)
-        prepare_feed(send, ear.observer_spoke)
+        inbound = feed_socket(send, on_data=ear.observer_spoke)
         counter = _FrameCounter()
         reason = "client_closed"
         self._opened()
         try:
             await receive()  # websocket.connect
             await send({"type": "websocket.accept"})
+            if inbound is not None:
+                inbound.accepted(on_violation=ear.observer_broke_protocol)
             ended = await ear.speak_until_heard(lambda: speak(counter))
             if ended is not None:
                 reason = ended.code
                 await self._close(send, ear, ended)
         finally:
             await ear.close()
-            self._closed(reason, counter.frames)
+            connection = connection_of(scope)
+            stalled = connection is not None and connection.stalled
+            self._closed("stalled" if stalled else reason, counter.frames)
 
     async def _close(self, send: Send, ear: _Ear, ended: _Ended) -> None:
         """Say why, and leave the observer the time to say goodbye."""
@@ -179,6 +189,10 @@ class _Ear:
         """Some data came, whole or in part."""
         self._hear(_Heard.SPOKE)
 
+    def observer_broke_protocol(self) -> None:
+        """What came is no WebSocket frame that a client may send."""
+        self._hear(_Heard.BROKE_PROTOCOL)
+
     async def speak_until_heard(self, speak: Callable[[], Awaitable[None]]) -> _Ended | None:
         """Run `speak` until it ends or the observer does something; why it is over (None: it left)."""
         try:
@@ -199,6 +213,10 @@ class _Ear:
     def _ended_by_observer(self) -> _Ended | None:
         if self._heard is _Heard.CLOSED:
             return None
+        if self._heard is _Heard.BROKE_PROTOCOL:
+            return _Ended(
+                FeedDiagnosticCode.WEBSOCKET_ERROR, "what the observer sent breaks the WebSocket protocol"
+            )
         return _Ended(
             FeedDiagnosticCode.OBSERVATION_ONLY,
             "this feed is for observation only; send input with POST /v1/workers/{worker_id}/input",
