@@ -21,6 +21,8 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.events import Event as HypercornEvent
+from hypercorn.events import Updated
 from hypercorn.protocol.ws_stream import Handshake, WebsocketBuffer, WSStream
 from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Event, Message
@@ -31,8 +33,16 @@ from .asgi import Send
 class ClosingTCPServer(TCPServer):
     """Hypercorn's connection, gone when the client is."""
 
+    _client_left = False
+
+    async def protocol_send(self, event: HypercornEvent) -> None:
+        """See `TCPServer.protocol_send`; nobody waits for a client that has left to ask again."""
+        if not (self._client_left and isinstance(event, Updated)):
+            await super().protocol_send(event)
+
     async def _read_data(self) -> None:
         await super()._read_data()
+        self._client_left = True
         await self.idle_task.stop()
 
 
