@@ -114,21 +114,21 @@ class Feeds:
                 reader = await stack.enter_async_context(self._runtime.observe(worker_id, cursor))
             except CursorFault as fault:
                 refused = _ended_by_cursor(fault)
-                await self._converse(scope, receive, send, lambda _counter: _fail(refused))
+                await self._converse(scope, receive, send, lambda _turns: _fail(refused))
                 return
-            await self._converse(scope, receive, send, lambda counter: _send_all(reader, send, counter))
+            await self._converse(scope, receive, send, lambda turns: _send_all(reader, send, turns))
 
     async def _converse(
         self,
         scope: Scope,
         receive: Receive,
         send: Send,
-        speak: Callable[[_FrameCounter], Awaitable[None]],
+        speak: Callable[[_Turns], Awaitable[None]],
     ) -> None:
         """Accept, speak until something ends it, say why, close."""
         ear = _Ear(receive)
         inbound = feed_socket(send, on_data=ear.observer_spoke)
-        counter = _FrameCounter()
+        turns = _Turns(self._metrics)
         reason = "client_closed"
         self._opened()
         try:
@@ -136,7 +136,7 @@ class Feeds:
             await send({"type": "websocket.accept"})
             if inbound is not None:
                 inbound.accepted(on_violation=ear.observer_broke_protocol)
-            ended = await ear.speak_until_heard(lambda: speak(counter))
+            ended = await ear.speak_until_heard(lambda: speak(turns))
             if ended is not None:
                 reason = ended.code
                 await self._close(send, ear, ended)
@@ -144,7 +144,8 @@ class Feeds:
             await ear.close()
             connection = connection_of(scope)
             stalled = connection is not None and connection.stalled
-            self._closed("stalled" if stalled else reason, counter.frames)
+            turns.flush()
+            self._closed("stalled" if stalled else reason)
 
     async def _close(self, send: Send, ear: _Ear, ended: _Ended) -> None:
         """Say why, and leave the observer the time to say goodbye."""
@@ -160,20 +161,33 @@ class Feeds:
         self._none_open.clear()
         self._metrics.feed_opened()
 
-    def _closed(self, reason: str, frames: int) -> None:
+    def _closed(self, reason: str) -> None:
         self._open -= 1
-        self._metrics.feed_closed(reason, frames)
+        self._metrics.feed_closed(reason)
         if not self._open:
             self._none_open.set()
 
 
-class _FrameCounter:
-    """How many events one feed sent."""
+class _Turns:
+    """Counts what one feed sends, and lets others have their turn."""
 
-    __slots__ = ("frames",)
+    __slots__ = ("_frames", "_metrics")
 
-    def __init__(self) -> None:
-        self.frames = 0
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._frames = 0
+
+    async def sent(self) -> None:
+        """One more frame. A send that has room does not wait, so the turn has to be given."""
+        self._frames += 1
+        if self._frames == _FRAMES_PER_TURN:
+            self.flush()
+            await asyncio.sleep(0)
+
+    def flush(self) -> None:
+        """Tell the metrics."""
+        self._metrics.frames_sent(self._frames)
+        self._frames = 0
 
 
 class _Ear:
@@ -250,16 +264,14 @@ class _Ear:
             self._leash.reschedule(asyncio.get_running_loop().time())
 
 
-async def _send_all(reader: Reader, send: Send, counter: _FrameCounter) -> None:
+async def _send_all(reader: Reader, send: Send, turns: _Turns) -> None:
     """Snapshot, backlog, live; ends by raising `_Ended`."""
     await _send_frame(send, reader.snapshot)
     try:
         while True:
             for record in await reader.next_batch():
                 await _send_frame(send, record.line)
-                counter.frames += 1
-                if counter.frames % _FRAMES_PER_TURN == 0:
-                    await asyncio.sleep(0)  # A send that has room does not wait; others want their turn.
+                await turns.sent()
     except CursorFault as fault:
         raise _ended_by_cursor(fault) from None
     except LogClosed as closed:

@@ -54,7 +54,6 @@ from .exchange import (
     the_runtime,
 )
 
-LIST_LIMIT_MAX = 10_000
 TRANSCRIPT_LIMIT_DEFAULT = 256
 _COUNT_MAX = 1 << 53
 
@@ -69,7 +68,7 @@ class WorkersQuery(Query):
     label: list[str] = Field(
         default_factory=list, description="NAME=VALUE, a label of the control context; repeatable"
     )
-    limit: int | None = Field(default=None, ge=1, le=LIST_LIMIT_MAX)
+    limit: int | None = Field(default=None, ge=1, le=_COUNT_MAX)
     after: str | None = Field(default=None, description="the worker id that the page before ended with")
 
 
