@@ -32,7 +32,7 @@ from watchglass.store.numbering import rfc3339
 
 from .allocator import return_freed_memory
 from .app import Application, create_app
-from .auth import access, bracketed
+from .auth import WILDCARDS, access, bracketed
 from .config import ConfigError, Secret, ServeConfig
 from .connections import Connections
 from .json_log import logging_json
@@ -48,7 +48,7 @@ from .local import (
 )
 
 EXIT_USAGE: Final = 2
-_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told to clients, not bound to.
+EXIT_INTERRUPTED: Final = 130
 _KEEP_ALIVE_IDLE_S, _KEEP_ALIVE_INTERVAL_S, _KEEP_ALIVE_PROBES = 60, 15, 4
 _LOG = logging.getLogger(__name__)
 
@@ -61,6 +61,8 @@ def run(config: ServeConfig) -> int:
         except (ConfigError, LocalFault) as fault:
             _say(f"watchglass: {fault}")
             return EXIT_USAGE
+        except KeyboardInterrupt:  # Before the signal had a handler.
+            return EXIT_INTERRUPTED
     return 0
 
 
@@ -95,7 +97,9 @@ async def serve(config: ServeConfig) -> None:
             connections = Connections(app, stall_s=config.feed.stall_s)
             async with connections.accepting(listener, close_s=config.feed.close_s):
                 async with _announced(config, state, runtime, host, port):
+                    _LOG.info("serving", extra={"config": repr(config), "port": port})
                     await asked.stop.wait()
+                _LOG.info("stopping")
                 await _leave(runtime, store, app, asked, close_s=config.feed.close_s)
 
 
@@ -154,7 +158,7 @@ async def _announced(
     config: ServeConfig, state: Path, runtime: Runtime, host: str, port: int
 ) -> AsyncIterator[None]:
     """Tell people and this user's clients that the server listens."""
-    reached = bracketed(_WILDCARDS.get(host, host))
+    reached = bracketed(WILDCARDS.get(host, host))
     discovery = Discovery(
         url=f"http://{reached}:{port}",
         pid=os.getpid(),
@@ -188,7 +192,7 @@ def _with_local_token(config: ServeConfig, state: Path) -> ServeConfig:
 
 def _bound_name(config: ServeConfig, port: int) -> list[str]:
     """The name that was asked for, beside the address that it came to."""
-    return [] if config.host in _WILDCARDS else [f"{bracketed(config.host)}:{port}"]
+    return [] if config.host in WILDCARDS else [f"{bracketed(config.host)}:{port}"]
 
 
 def _bind(config: ServeConfig) -> socket.socket:

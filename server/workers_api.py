@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 from quart import Blueprint, Response
-from quart_schema import document_headers, document_querystring, document_request, document_response
+from quart_schema import document_headers, document_querystring, document_request, document_response, hide
 
 from watchglass.protocol.errors import (
     IdempotencyConflict,
     InputBacklog,
     InvalidQuery,
+    InvalidRequest,
     InvalidWorkerId,
     LaunchFailed,
     LimitTooLarge,
@@ -53,7 +54,6 @@ from .exchange import (
     the_runtime,
 )
 
-LIST_LIMIT_MAX = 10_000
 TRANSCRIPT_LIMIT_DEFAULT = 256
 _COUNT_MAX = 1 << 53
 
@@ -68,7 +68,7 @@ class WorkersQuery(Query):
     label: list[str] = Field(
         default_factory=list, description="NAME=VALUE, a label of the control context; repeatable"
     )
-    limit: int | None = Field(default=None, ge=1, le=LIST_LIMIT_MAX)
+    limit: int | None = Field(default=None, ge=1, le=_COUNT_MAX)
     after: str | None = Field(default=None, description="the worker id that the page before ended with")
 
 
@@ -231,6 +231,13 @@ async def append_events(worker_id: WorkerId) -> Response:
 async def explain_worker(worker_id: WorkerId) -> Response:
     """Say why a worker is where it is."""
     return answer(ExplanationAnswer(explanation=the_runtime().explain(worker_id)))
+
+
+@workers_api.get("/<worker_id>/events/ws")
+@hide
+async def feed_without_upgrade(worker_id: WorkerId) -> Response:
+    """The feed, asked for as if it were a page."""
+    raise InvalidRequest(f"the feed of worker {worker_id!r} is a WebSocket; ask for it with an upgrade")
 
 
 def _labels(given: list[str]) -> dict[str, str]:
