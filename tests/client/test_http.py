@@ -11,6 +11,7 @@ import pytest
 
 from watchglass.client.address import Address
 from watchglass.client.faults import ApiError, BadAnswer, Unreachable
+from watchglass.client.follower import Follower
 from watchglass.client.http import Client, worker_path
 
 from support.serving import Served, serving
@@ -69,7 +70,8 @@ def test_bytes_come_as_they_are(served: Served) -> None:
     with Client(Address(served.url, served.token)) as client:
         execution = {"program": "/usr/bin/printf", "args": ["\\000\\377"]}
         worker = client.post("/v1/workers", {"execution": execution})["worker"]["worker_id"]
-        client.post(worker_path(worker, "stop"))
+        with Follower(lambda: client.address, worker, cursor="earliest") as follower:
+            list(follower)
         assert client.get_bytes(worker_path(worker, "logs", "stdout")) == b"\x00\xff"
         client.delete(worker_path(worker))
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from watchglass.server.cli.main import main
 
 from support.serving import Served, environment, watchglass
 
@@ -74,7 +78,12 @@ def read_until(process: subprocess.Popen[bytes], text: bytes, *, stream: str = "
 
 
 class Shell:
-    """Commands against one server."""
+    """Commands against one server.
+
+    A call runs a process. The other methods expect success and, unless they
+    need a stdin, a folder or an environment, call `main` here: they are the
+    steps of a test, and there are many of them.
+    """
 
     def __init__(self, served: Served) -> None:
         self.served = served
@@ -85,17 +94,21 @@ class Shell:
 
     def text(self, *argv: str, **more: Any) -> str:
         """The stdout of a command that must succeed."""
-        done = self(*argv, **more)
-        assert done.returncode == 0, done.stderr.decode()
-        return done.stdout.decode()
+        if more or argv[0] == "run":
+            done = self(*argv, **more)
+            code, out, err = done.returncode, done.stdout.decode(), done.stderr.decode()
+        else:
+            code, out, err = here(self.state_dir, argv)
+        assert code == 0, err
+        return out
 
     def json(self, *argv: str, **more: Any) -> Any:
         """The document of a command that must succeed."""
-        return json.loads(self.text(*argv, "--json", **more))
+        return json.loads(self.text(argv[0], "--json", *argv[1:], **more))
 
     def lines(self, *argv: str, **more: Any) -> list[Any]:
         """The objects of a command that prints one a line."""
-        return [json.loads(line) for line in self.text(*argv, "--json", **more).splitlines()]
+        return [json.loads(line) for line in self.text(argv[0], "--json", *argv[1:], **more).splitlines()]
 
     def create(self, *argv: str, **more: Any) -> str:
         """A new worker's id."""
@@ -103,5 +116,20 @@ class Shell:
 
     def wait_ended(self, worker: str) -> Any:
         """The worker as it is when it has ended."""
-        self("attach", worker)
+        self.text("events", "-f", worker)
         return self.json("status", worker)["worker"]
+
+
+def here(state_dir: Path, argv: Sequence[str]) -> tuple[int, str, str]:
+    """Run a command in this process: exit code, stdout, stderr."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(environment(state_dir, {"PATH": before["PATH"]}))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(argv)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return code, *(stream.buffer.getvalue().decode() for stream in (out, err))  # type: ignore[return-value]
