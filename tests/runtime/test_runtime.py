@@ -498,7 +498,7 @@ async def test_a_cancelled_caller_s_change_is_finished(runtime: Runtime) -> None
     stopping.cancel()
     events = await journal(runtime, runtime.worker(worker.worker_id), has_ended)
     assert phases(events)[-1] == "stopped"
-    await soon(runtime.stop("w"))
+    await soon(runtime.drain())  # Waits for every change.
     assert RuntimeEventKind.WORKER_CREATED in await told(runtime)
 
 
