@@ -245,7 +245,7 @@ class TranscriptEntry(Wire):
 
 
 class TranscriptProjection(Wire):
-    """A window of a transcript."""
+    """A window of a transcript; at its end, what the worker is saying and has not finished."""
 
     worker_ref: WorkerRef
     start: int
@@ -253,6 +253,8 @@ class TranscriptProjection(Wire):
     total_items: int
     items: list[TranscriptEntry]
     next_start: int | None
+    # ours:
+    in_flight: str | None = None
 
 
 class WorkerExplanation(Wire):

@@ -75,9 +75,9 @@ class Observation:
         """
         if self.observer_count >= self._observers_max:
             raise ResourceLimitExceeded("observers", self._observers_max)
-        position = await _position(worker, cursor)
-        self.observer_count += 1
+        self.observer_count += 1  # From here on, for the next line may wait.
         try:
+            position = await _position(worker, cursor)
             yield Reader(worker, worker.log.head if position is None else position, self._now_us())
         finally:
             self.observer_count -= 1

@@ -544,10 +544,25 @@ def _random() -> int:
     return secrets.randbits(RANDOM_BITS)
 
 
+_ENDED_BECAUSE = {
+    "exited": "its process exited by itself",
+    "signalled": "a signal that nobody here sent ended its process",
+    "stopped": "it was asked to leave",
+    "cancelled": "it was abandoned",
+    "timeout": "it reached its wall time",
+    "lost": "its supervisor was killed, so nobody saw how it ended",
+    "launch_failed": "its process could not be started",
+    "state_poisoned": "the runtime failed while driving it; the log says more",
+}
+
+
 def _explained(worker: Worker) -> str:
     if worker.passive and worker.active:
         return "has no process: inputs are recorded, and a producer appends its events"
     if worker.active:
         return f"is {worker.life.phase}"
-    assert worker.life.exit is not None
-    return f"ended as {worker.life.phase}: {worker.life.exit.reason}"
+    ended = worker.life.exit
+    assert ended is not None
+    how = "" if ended.code is None else f" with code {ended.code}"
+    how = how if ended.signal is None else f" by signal {ended.signal}"
+    return f"ended as {worker.life.phase}{how}: {_ENDED_BECAUSE[ended.reason]}"

@@ -50,9 +50,14 @@ class OpenText:
         self.chars += len(text)
         self.last = seq
 
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self.pieces)
+
     def take(self) -> str:
         """All of it, and nothing is open any more."""
-        text = "".join(self.pieces)
+        text = self.text
         self.pieces.clear()
         self.chars = 0
         return text
@@ -105,6 +110,7 @@ class WorkerView:
             total_items=self.transcript_len,
             items=items,
             next_start=end if end < self.transcript_len else None,
+            in_flight=self._open.text if self._open.pieces and end == self.transcript_len else None,
         )
 
     def snapshot_entries(self) -> list[Json]:
@@ -121,7 +127,7 @@ class WorkerView:
 
     def in_flight(self) -> Json | None:
         """The open text, or None."""
-        return {"text": "".join(self._open.pieces)} if self._open.pieces else None
+        return {"text": self._open.text} if self._open.pieces else None
 
     def _entry(self, said: Said) -> TranscriptEntry:
         return TranscriptEntry(

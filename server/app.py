@@ -32,9 +32,10 @@ from watchglass.protocol.errors import (
 )
 from watchglass.runtime import Runtime
 
-from .asgi import Message, Receive, Scope, Send, answer_http, refuse_websocket
+from .asgi import Headers, Message, Receive, Scope, Send, answer_http, header, refuse_websocket
 from .auth import Access
 from .config import FeedBounds
+from .cors import is_preflight, origin_headers, preflight_headers
 from .docs_api import docs_api, document
 from .errors import STATUS, error_body, error_headers
 from .exchange import RUNTIME_KEY
@@ -77,7 +78,12 @@ class Application:
             exchange.count(self._metrics)
 
     async def _serve(self, scope: Scope, exchange: _Exchange, receive: Receive, send: Send) -> None:
-        self._access.check(scope)
+        self._access.check_caller(scope)
+        exchange.origin = header(scope, b"origin")
+        if is_preflight(scope):
+            await answer_http(exchange.send, 204, preflight_headers(), b"")
+            return
+        self._access.check_token(scope)
         if scope["type"] == "http":
             await self._http(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]  # As above.
             return
@@ -103,6 +109,8 @@ class _Exchange:
         self._body_in = asyncio.Event()
         self._started_s = asyncio.get_running_loop().time()
         self.status: int | None = None
+        self.origin: str | None = None
+        """The page's origin, once it is known to be listed."""
 
     async def receive(self) -> Message:
         """As ASGI's."""
@@ -115,6 +123,7 @@ class _Exchange:
         """As ASGI's; an answer to a body that is still arriving waits a little."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._origin_headers()]
             if not self._body_in.is_set():
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LINGER_S):
@@ -125,18 +134,23 @@ class _Exchange:
         """Answer with an error, unless an answer is out already."""
         if self.status is not None:
             return
-        self.status = STATUS[type(fault)]
+        status = STATUS[type(fault)]
         headers = [(name.encode(), value.encode()) for name, value in error_headers(fault).items()]
         content = error_body(fault)
         if self._scope["type"] == "websocket":
-            await refuse_websocket(self._scope, self._send, self.status, headers, content)
+            self.status = status
+            await refuse_websocket(self._scope, self._send, status, headers, content)
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
                 while not self._body_in.is_set():
                     await self.receive()
+        self._body_in.set()  # In or not, it was waited for.
         headers.append((b"content-length", str(len(content)).encode()))
-        await answer_http(self._send, self.status, headers, content)
+        await answer_http(self.send, status, headers, content)
+
+    def _origin_headers(self) -> Headers:
+        return [] if self.origin is None else origin_headers(self.origin)
 
     def count(self, metrics: Metrics) -> None:
         """Tell the metrics; an upgrade that went well is a feed and no request."""

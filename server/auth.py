@@ -21,7 +21,8 @@ from .config import Secret
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
 """These say nothing about workers and need no token."""
 
-_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to.
+WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to.
+"""Addresses that stand for all of this machine's, and where its own clients reach these."""
 _HTTP_PORT = 80
 
 
@@ -39,12 +40,15 @@ class Access:
     origins: frozenset[str] = frozenset()
     any_own_address: bool = False
 
-    def check(self, scope: Scope) -> None:
-        """Raises ForbiddenHost, ForbiddenOrigin, Unauthorized, in this order."""
+    def check_caller(self, scope: Scope) -> None:
+        """Raises ForbiddenHost, ForbiddenOrigin, in this order."""
         self._check_host(scope)
         origin = header(scope, b"origin")
         if origin is not None and origin.lower() not in self.origins:
             raise ForbiddenOrigin(origin)
+
+    def check_token(self, scope: Scope) -> None:
+        """Raises Unauthorized."""
         if self.token is not None and scope["path"] not in OPEN_PATHS:
             _check_token(self.token, header(scope, b"authorization"))
 
@@ -62,7 +66,7 @@ def access(
 ) -> Access:
     """The rules of a server that is bound to this address."""
     names = ["localhost", "127.0.0.1", "[::1]"]
-    if host not in _WILDCARDS:
+    if host not in WILDCARDS:
         names.append(bracketed(host))
     own = {f"{name}:{port}" for name in names}
     if port == _HTTP_PORT:
@@ -71,7 +75,7 @@ def access(
         token=token,
         hosts=frozenset({*own, *allowed_hosts}),
         origins=frozenset(origins),
-        any_own_address=host in _WILDCARDS,
+        any_own_address=host in WILDCARDS,
     )
 
 

@@ -63,7 +63,7 @@ class FeedBounds:
 
     stall_s: float = 30.0
     """A socket that takes no byte for so long is closed."""
-    close_s: float = 5.0
+    close_s: float = 3.0
     """How long feeds may take to say goodbye when the server stops."""
 
 

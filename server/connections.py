@@ -1,12 +1,14 @@
 """Every open connection of a server: accepted, watched, closed. Hypercorn speaks, we own the sockets.
 
-Hypercorn's own `serve` keeps its sockets to itself; with them here, three
-promises can be kept that it does not make:
+Hypercorn's own `serve` keeps its sockets to itself; with them here, promises
+can be kept that it does not make:
 
 * A peer that takes no byte for `stall_s` while something waits for it is
   dropped, HTTP and feed alike. "Takes" is what its TCP acknowledged (TCP_INFO,
   tcpi_bytes_acked): our own buffer can stand still for minutes in front of a
   slow peer whose socket buffer is large.
+* A connection on which nothing is asked does not stay for longer than
+  `IDLE_S_MAX`, whatever was said on it before.
 * A stop is bounded: idle connections close at once, busy ones when their answer
   is out, and what is left after `close_s` is dropped.
 * No connection and no task of one outlives the block.
@@ -24,38 +26,54 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
 from watchglass.protocol.base import WEBSOCKET_INBOUND_BYTES_MAX
 
+from .asgi import App, Receive, Scope, Send
+from .hypercorn_socket import ClosingTCPServer
+
 BACKLOG: Final = 1024
 KEEP_ALIVE_S: Final = 60.0
 """How long a connection may be idle, and how long the head of a request may take."""
+IDLE_S_MAX: Final = 90.0
+"""For connections that Hypercorn refused by itself and forgot."""
 _LOOKS_PER_STALL: Final = 4
 _TCP_INFO_BYTES: Final = 128
 _BYTES_ACKED_AT: Final = 120
+_STATE_KEY: Final = "watchglass.connection"
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
-class _Connection:
+class Connection:
+    """One of them; a request finds its own in `scope["state"]`."""
+
     transport: asyncio.WriteTransport
     task: asyncio.Task[Any]
+    asked_s: float
+    requests: int = 0
+    stalled: bool = False
     progress: int = -1
     since_s: float = 0.0
+
+
+def connection_of(scope: Scope) -> Connection | None:
+    """The connection that a request came by; None under another server."""
+    found = scope.get("state", {}).get(_STATE_KEY)
+    return found if isinstance(found, Connection) else None
 
 
 class Connections:
     """The connections of one listening socket."""
 
-    def __init__(self, app: Any, *, stall_s: float) -> None:
-        self._app = ASGIWrapper(app)
+    def __init__(self, app: App, *, stall_s: float) -> None:
+        self._app = app
         self._config = _hypercorn_config()
         self._context = WorkerContext(None)
         self._stall_s = stall_s
-        self._open: set[_Connection] = set()
+        self._open: set[Connection] = set()
 
     @asynccontextmanager
     async def accepting(self, listener: socket.socket, *, close_s: float) -> AsyncIterator[None]:
@@ -77,16 +95,35 @@ class Connections:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        connection = _Connection(writer.transport, task)
+        loop = asyncio.get_running_loop()
+        connection = Connection(writer.transport, task, loop.time())
         self._open.add(connection)
         try:
-            loop = asyncio.get_running_loop()
-            await TCPServer(self._app, loop, self._config, self._context, {}, reader, writer)
+            await ClosingTCPServer(
+                ASGIWrapper(self._ask),  # type: ignore[arg-type]  # ASGI in our words.
+                loop,
+                self._config,
+                self._context,
+                {_STATE_KEY: connection},
+                reader,
+                writer,
+            )
         except Exception:  # noqa: BLE001 - one connection's failure is not the server's.
             _LOG.exception("a connection failed")
         finally:
             writer.transport.abort()  # Closed already, unless something failed.
             self._open.discard(connection)
+
+    async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, with the connection knowing that it is asked something."""
+        connection = connection_of(scope)
+        assert connection is not None
+        connection.requests += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            connection.requests -= 1
+            connection.asked_s = asyncio.get_running_loop().time()
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -95,6 +132,9 @@ class Connections:
             for connection in list(self._open):
                 if _stalled_s(connection, loop.time()) >= self._stall_s:
                     _LOG.warning("dropped a connection that took no byte for %g s", self._stall_s)
+                    connection.stalled = True
+                    connection.transport.abort()
+                elif not connection.requests and loop.time() - connection.asked_s >= IDLE_S_MAX:
                     connection.transport.abort()
 
     async def _wait_closed(self, timeout_s: float) -> None:
@@ -108,7 +148,7 @@ class Connections:
         return tasks
 
 
-def _stalled_s(connection: _Connection, now_s: float) -> float:
+def _stalled_s(connection: Connection, now_s: float) -> float:
     """For how long the peer has taken nothing of what waits for it."""
     progress = _progress(connection.transport)
     if progress is None or progress != connection.progress:

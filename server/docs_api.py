@@ -34,6 +34,7 @@ from watchglass.protocol.errors import (
     Unauthorized,
     WorkerNotFound,
 )
+from watchglass.protocol.workers import LifecycleRequest
 
 from .auth import OPEN_PATHS
 from .docs_page import page
@@ -137,6 +138,7 @@ def _document() -> dict[str, Any]:
 def _complete(method: str, path: str, operation: dict[str, Any], handler: Callable[..., Any]) -> None:
     faults: tuple[type[RuntimeFault], ...] = getattr(handler, FAULTS_ATTRIBUTE, ())
     if "requestBody" in operation:
+        operation["requestBody"]["required"] = not _may_be_empty(operation["requestBody"])
         faults = (*faults, *_WITH_BODY)
     for status, description in _OTHER_ANSWERS.get((method, path), {}).items():
         operation["responses"][status] = _plain(description)
@@ -145,6 +147,10 @@ def _complete(method: str, path: str, operation: dict[str, Any], handler: Callab
         **_refusals(faults, status=503 if path == "/readyz" else None),
     }
     _secure(path, operation)
+
+
+def _may_be_empty(request_body: dict[str, Any]) -> bool:
+    return bool(request_body["content"]["application/json"]["schema"]["title"] == LifecycleRequest.__name__)
 
 
 def _plain(description: str) -> dict[str, Any]:

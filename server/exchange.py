@@ -92,6 +92,13 @@ def answer(model: Wire, status: int = 200) -> Response:
     )
 
 
+def nothing() -> Response:
+    """204: done, and there is nothing to say."""
+    response = Response(b"", 204, headers={"cache-control": "no-store"})
+    response.headers.pop("content-type")
+    return response
+
+
 def _value(model: type[Query], name: str) -> object:
     given = request.args.getlist(name)
     if model.model_fields[name].annotation == list[str]:

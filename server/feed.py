@@ -35,7 +35,8 @@ from watchglass.runtime import Reader, Runtime
 from watchglass.store.base import LogClosed
 
 from .asgi import Receive, Scope, Send
-from .hypercorn_socket import prepare_feed
+from .connections import connection_of
+from .hypercorn_socket import feed_socket
 from .metrics import Metrics
 
 FEED_ROUTE: Final = "/v1/workers/{worker_id}/events/ws"
@@ -76,6 +77,7 @@ class _Heard(StrEnum):
 
     CLOSED = "closed"
     SPOKE = "spoke"
+    BROKE_PROTOCOL = "broke_protocol"
 
 
 def feed_worker_id(path: str) -> str | None:
@@ -112,29 +114,38 @@ class Feeds:
                 reader = await stack.enter_async_context(self._runtime.observe(worker_id, cursor))
             except CursorFault as fault:
                 refused = _ended_by_cursor(fault)
-                await self._converse(receive, send, lambda _counter: _fail(refused))
+                await self._converse(scope, receive, send, lambda _turns: _fail(refused))
                 return
-            await self._converse(receive, send, lambda counter: _send_all(reader, send, counter))
+            await self._converse(scope, receive, send, lambda turns: _send_all(reader, send, turns))
 
     async def _converse(
-        self, receive: Receive, send: Send, speak: Callable[[_FrameCounter], Awaitable[None]]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        speak: Callable[[_Turns], Awaitable[None]],
     ) -> None:
         """Accept, speak until something ends it, say why, close."""
         ear = _Ear(receive)
-        prepare_feed(send, ear.observer_spoke)
-        counter = _FrameCounter()
+        inbound = feed_socket(send, on_data=ear.observer_spoke)
+        turns = _Turns(self._metrics)
         reason = "client_closed"
         self._opened()
         try:
             await receive()  # websocket.connect
             await send({"type": "websocket.accept"})
-            ended = await ear.speak_until_heard(lambda: speak(counter))
+            if inbound is not None:
+                inbound.accepted(on_violation=ear.observer_broke_protocol)
+            ended = await ear.speak_until_heard(lambda: speak(turns))
             if ended is not None:
                 reason = ended.code
                 await self._close(send, ear, ended)
         finally:
             await ear.close()
-            self._closed(reason, counter.frames)
+            connection = connection_of(scope)
+            stalled = connection is not None and connection.stalled
+            turns.flush()
+            self._closed("stalled" if stalled else reason)
 
     async def _close(self, send: Send, ear: _Ear, ended: _Ended) -> None:
         """Say why, and leave the observer the time to say goodbye."""
@@ -150,20 +161,33 @@ class Feeds:
         self._none_open.clear()
         self._metrics.feed_opened()
 
-    def _closed(self, reason: str, frames: int) -> None:
+    def _closed(self, reason: str) -> None:
         self._open -= 1
-        self._metrics.feed_closed(reason, frames)
+        self._metrics.feed_closed(reason)
         if not self._open:
             self._none_open.set()
 
 
-class _FrameCounter:
-    """How many events one feed sent."""
+class _Turns:
+    """Counts what one feed sends, and lets others have their turn."""
 
-    __slots__ = ("frames",)
+    __slots__ = ("_frames", "_metrics")
 
-    def __init__(self) -> None:
-        self.frames = 0
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._frames = 0
+
+    async def sent(self) -> None:
+        """One more frame. A send that has room does not wait, so the turn has to be given."""
+        self._frames += 1
+        if self._frames == _FRAMES_PER_TURN:
+            self.flush()
+            await asyncio.sleep(0)
+
+    def flush(self) -> None:
+        """Tell the metrics."""
+        self._metrics.frames_sent(self._frames)
+        self._frames = 0
 
 
 class _Ear:
@@ -178,6 +202,10 @@ class _Ear:
     def observer_spoke(self) -> None:
         """Some data came, whole or in part."""
         self._hear(_Heard.SPOKE)
+
+    def observer_broke_protocol(self) -> None:
+        """What came is no WebSocket frame that a client may send."""
+        self._hear(_Heard.BROKE_PROTOCOL)
 
     async def speak_until_heard(self, speak: Callable[[], Awaitable[None]]) -> _Ended | None:
         """Run `speak` until it ends or the observer does something; why it is over (None: it left)."""
@@ -199,6 +227,10 @@ class _Ear:
     def _ended_by_observer(self) -> _Ended | None:
         if self._heard is _Heard.CLOSED:
             return None
+        if self._heard is _Heard.BROKE_PROTOCOL:
+            return _Ended(
+                FeedDiagnosticCode.WEBSOCKET_ERROR, "what the observer sent breaks the WebSocket protocol"
+            )
         return _Ended(
             FeedDiagnosticCode.OBSERVATION_ONLY,
             "this feed is for observation only; send input with POST /v1/workers/{worker_id}/input",
@@ -232,16 +264,14 @@ class _Ear:
             self._leash.reschedule(asyncio.get_running_loop().time())
 
 
-async def _send_all(reader: Reader, send: Send, counter: _FrameCounter) -> None:
+async def _send_all(reader: Reader, send: Send, turns: _Turns) -> None:
     """Snapshot, backlog, live; ends by raising `_Ended`."""
     await _send_frame(send, reader.snapshot)
     try:
         while True:
             for record in await reader.next_batch():
                 await _send_frame(send, record.line)
-                counter.frames += 1
-                if counter.frames % _FRAMES_PER_TURN == 0:
-                    await asyncio.sleep(0)  # A send that has room does not wait; others want their turn.
+                await turns.sent()
     except CursorFault as fault:
         raise _ended_by_cursor(fault) from None
     except LogClosed as closed:

@@ -1,34 +1,82 @@
 """What we need of Hypercorn 0.18 and what it has no setting for. The only place that knows its inside.
 
-Under another server, or when Hypercorn's inside is another one, `prepare_feed`
-does nothing: the feed then works with what ASGI promises alone.
+Under another server, or when Hypercorn's inside is another one, `feed_socket`
+gives None: the feed then works with what ASGI promises alone.
 
 * Hypercorn accepts permessage-deflate whenever it is offered. Compression has
-  its own state for every connection, so encoded frames could not be shared
- ; we forget the offer before the handshake is answered.
+  its own state for every connection, so encoded frames could not be shared; we
+  forget the offer before the handshake is answered.
 * Hypercorn gathers what a client sends until a message is whole, and goes on
   gathering after a message that is over its bound. A feed takes no messages:
   the first byte of one is noticed and thrown away.
+* Hypercorn keeps a connection that its client has closed until the keep-alive
+  time is over, because the task that counts that time belongs to it.
+* Hypercorn drops a client that breaks the protocol without a word. A feed says
+  why it ends, so the violation is told to it instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.events import Event as HypercornEvent
+from hypercorn.events import Updated
 from hypercorn.protocol.ws_stream import Handshake, WebsocketBuffer, WSStream
-from wsproto.events import Message
+from wsproto.connection import ConnectionState
+from wsproto.events import CloseConnection, Event, Message
 
 from .asgi import Send
 
 
-def prepare_feed(send: Send, on_data: Callable[[], None]) -> None:
-    """Before the upgrade: no compression; call `on_data` for every piece of data from the observer."""
+class ClosingTCPServer(TCPServer):
+    """Hypercorn's connection, gone when the client is."""
+
+    _client_left = False
+
+    async def protocol_send(self, event: HypercornEvent) -> None:
+        """See `TCPServer.protocol_send`; nobody waits for a client that has left to ask again."""
+        if not (self._client_left and isinstance(event, Updated)):
+            await super().protocol_send(event)
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._client_left = True
+        await self.idle_task.stop()
+
+
+class FeedSocket:
+    """The inbound side of one feed's connection."""
+
+    def __init__(self, stream: WSStream, *, on_data: Callable[[], None]) -> None:
+        self._stream = stream
+        stream.handshake.extensions = None
+        stream.buffer = _Unkept(on_data)
+
+    def accepted(self, *, on_violation: Callable[[], None]) -> None:
+        """The handshake is answered: from now on, hear of a client that breaks the protocol."""
+        connection = self._stream.connection
+        events = connection.events
+
+        def watched() -> Generator[Event, None, None]:
+            for event in events():
+                if isinstance(event, CloseConnection) and connection.state is ConnectionState.OPEN:
+                    # What follows cannot be understood.
+                    connection.receive_data = _ignore  # type: ignore[method-assign]  # Of this one connection.
+                    on_violation()
+                    return
+                yield event
+
+        connection.events = watched  # type: ignore[method-assign]  # As above.
+
+
+def feed_socket(send: Send, *, on_data: Callable[[], None]) -> FeedSocket | None:
+    """Before the upgrade: no compression, and `on_data` is called for every piece of data from the client."""
     stream = getattr(send, "__self__", None)
-    if not isinstance(stream, WSStream) or not isinstance(getattr(stream, "handshake", None), Handshake):
-        return
-    stream.handshake.extensions = None
-    stream.buffer = _Unkept(on_data)
+    if isinstance(stream, WSStream) and isinstance(getattr(stream, "handshake", None), Handshake):
+        return FeedSocket(stream, on_data=on_data)
+    return None
 
 
 class _Unkept(WebsocketBuffer):
@@ -43,3 +91,7 @@ class _Unkept(WebsocketBuffer):
 
     def to_message(self) -> dict[str, object]:
         return {"type": "websocket.receive", "bytes": None, "text": ""}
+
+
+def _ignore(data: bytes | None) -> None:
+    pass

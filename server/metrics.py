@@ -37,7 +37,7 @@ class Metrics:
     def __init__(self, runtime: Runtime) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_RuntimeCollector(runtime))
-        ProcessCollector(namespace="watchglass", registry=self._registry)
+        ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         self._requests = Counter(
             "watchglass_http_requests",
@@ -75,10 +75,13 @@ class Metrics:
         """One more observer."""
         self._feeds_open.inc()
 
-    def feed_closed(self, reason: str, frames: int) -> None:
+    def feed_closed(self, reason: str) -> None:
         """One less."""
         self._feeds_open.dec()
         self._feeds_closed.labels(reason).inc()
+
+    def frames_sent(self, frames: int) -> None:
+        """Count events on their way to an observer."""
         self._feed_frames.inc(frames)
 
     def exposition(self) -> bytes:

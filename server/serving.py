@@ -32,7 +32,7 @@ from watchglass.store.numbering import rfc3339
 
 from .allocator import return_freed_memory
 from .app import Application, create_app
-from .auth import access, bracketed
+from .auth import WILDCARDS, access, bracketed
 from .config import ConfigError, Secret, ServeConfig
 from .connections import Connections
 from .json_log import logging_json
@@ -48,7 +48,7 @@ from .local import (
 )
 
 EXIT_USAGE: Final = 2
-_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - told to clients, not bound to.
+EXIT_INTERRUPTED: Final = 130
 _KEEP_ALIVE_IDLE_S, _KEEP_ALIVE_INTERVAL_S, _KEEP_ALIVE_PROBES = 60, 15, 4
 _LOG = logging.getLogger(__name__)
 
@@ -61,6 +61,8 @@ def run(config: ServeConfig) -> int:
         except (ConfigError, LocalFault) as fault:
             _say(f"watchglass: {fault}")
             return EXIT_USAGE
+        except KeyboardInterrupt:  # Before the signal had a handler.
+            return EXIT_INTERRUPTED
     return 0
 
 
@@ -95,7 +97,9 @@ async def serve(config: ServeConfig) -> None:
             connections = Connections(app, stall_s=config.feed.stall_s)
             async with connections.accepting(listener, close_s=config.feed.close_s):
                 async with _announced(config, state, runtime, host, port):
+                    _LOG.info("serving", extra={"config": repr(config), "port": port})
                     await asked.stop.wait()
+                _LOG.info("stopping")
                 await _leave(runtime, store, app, asked, close_s=config.feed.close_s)
 
 
@@ -154,7 +158,7 @@ async def _announced(
     config: ServeConfig, state: Path, runtime: Runtime, host: str, port: int
 ) -> AsyncIterator[None]:
     """Tell people and this user's clients that the server listens."""
-    reached = bracketed(_WILDCARDS.get(host, host))
+    reached = bracketed(WILDCARDS.get(host, host))
     discovery = Discovery(
         url=f"http://{reached}:{port}",
         pid=os.getpid(),
@@ -188,11 +192,16 @@ def _with_local_token(config: ServeConfig, state: Path) -> ServeConfig:
 
 def _bound_name(config: ServeConfig, port: int) -> list[str]:
     """The name that was asked for, beside the address that it came to."""
-    return [] if config.host in _WILDCARDS else [f"{bracketed(config.host)}:{port}"]
+    return [] if config.host in WILDCARDS else [f"{bracketed(config.host)}:{port}"]
 
 
 def _bind(config: ServeConfig) -> socket.socket:
-    """A listening socket. Dead peers are noticed by keep-alive probes of its connections."""
+    """A listening socket; what is set here, its connections inherit.
+
+    No Nagle: an answer's head and body are two writes, and asyncio sets this on
+    sockets alone that say which protocol they speak. Dead peers are noticed by
+    keep-alive probes.
+    """
     try:
         found = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
@@ -200,6 +209,7 @@ def _bind(config: ServeConfig) -> socket.socket:
     except OSError as fault:
         where = f"{bracketed(config.host)}:{config.port}"
         raise ConfigError(f"--bind {shown(where)}: {fault.strerror or fault}") from None
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_IDLE_S)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_ALIVE_INTERVAL_S)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 from quart import Blueprint, Response
-from quart_schema import document_headers, document_querystring, document_request, document_response
+from quart_schema import document_headers, document_querystring, document_request, document_response, hide
 
 from watchglass.protocol.errors import (
     IdempotencyConflict,
     InputBacklog,
     InvalidQuery,
+    InvalidRequest,
     InvalidWorkerId,
     LaunchFailed,
     LimitTooLarge,
@@ -41,9 +42,18 @@ from watchglass.protocol.workers import (
 )
 from watchglass.runtime import WorkerFilter
 
-from .exchange import Query, answer, body, body_or_default, idempotency_key, query, refuses, the_runtime
+from .exchange import (
+    Query,
+    answer,
+    body,
+    body_or_default,
+    idempotency_key,
+    nothing,
+    query,
+    refuses,
+    the_runtime,
+)
 
-LIST_LIMIT_MAX = 10_000
 TRANSCRIPT_LIMIT_DEFAULT = 256
 _COUNT_MAX = 1 << 53
 
@@ -58,7 +68,7 @@ class WorkersQuery(Query):
     label: list[str] = Field(
         default_factory=list, description="NAME=VALUE, a label of the control context; repeatable"
     )
-    limit: int | None = Field(default=None, ge=1, le=LIST_LIMIT_MAX)
+    limit: int | None = Field(default=None, ge=1, le=_COUNT_MAX)
     after: str | None = Field(default=None, description="the worker id that the page before ended with")
 
 
@@ -130,7 +140,7 @@ async def show_worker(worker_id: WorkerId) -> Response:
 async def remove_worker(worker_id: WorkerId) -> Response:
     """Forget an ended worker, its journal and its files."""
     await the_runtime().remove(worker_id)
-    return Response(b"", 204)
+    return nothing()
 
 
 @workers_api.post("/<worker_id>/input")
@@ -221,6 +231,13 @@ async def append_events(worker_id: WorkerId) -> Response:
 async def explain_worker(worker_id: WorkerId) -> Response:
     """Say why a worker is where it is."""
     return answer(ExplanationAnswer(explanation=the_runtime().explain(worker_id)))
+
+
+@workers_api.get("/<worker_id>/events/ws")
+@hide
+async def feed_without_upgrade(worker_id: WorkerId) -> Response:
+    """The feed, asked for as if it were a page."""
+    raise InvalidRequest(f"the feed of worker {worker_id!r} is a WebSocket; ask for it with an upgrade")
 
 
 def _labels(given: list[str]) -> dict[str, str]:

@@ -94,23 +94,21 @@ class Copier:
     def _run(self) -> None:
         try:
             with client_for(self._runtime) as client:
-                while not self._finishing:
+                final = False
+                while not final:
                     self._wake.wait()
-                    self._copy(client)
+                    self._wake.clear()
+                    final = self._finishing  # Looked at first: what is copied then is complete.
+                    self._copy(client, final=final)
         except (OSError, ClientFault) as fault:
             self._fault = fault
             self._on_fault()
 
-    def _copy(self, client: Client) -> None:
-        final = self._finishing  # Looked at first: what is copied then is complete.
-        self._wake.clear()
+    def _copy(self, client: Client, *, final: bool) -> None:
         try:
             for copy in self._copies.values():
                 copy.copy(client)
         except Unreachable:
             if final:
                 raise
-            client.move(self._runtime.again())  # The feed comes back, and wakes us then.
-            return
-        if self._finishing and not final:
-            self._wake.set()
+            client.move(self._runtime.again())  # The feed comes back too, and wakes us then.

@@ -21,10 +21,8 @@ class Manual(TyperCommand):
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """`[OPTIONS]`, then the arguments as they name themselves."""
-        return [
-            "[OPTIONS]",
-            *(argument.metavar for argument in self.get_params(ctx) if _is_argument(argument)),
-        ]
+        arguments = [_plain(each)[0] for each in self.get_params(ctx) if _is_argument(each)]
+        return ["[OPTIONS]", *arguments]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments, then the options under the heading that each one names."""

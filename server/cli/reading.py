@@ -115,10 +115,15 @@ def transcript(
         write_document(answer)
         return
     for entry in answer["transcript"]["items"]:
-        head = f"{entry['sequence']:>4} {entry['role']}"
-        lines = entry["content"].splitlines() or [""]
-        for place, line in enumerate(lines):
-            write_line(f"{head if place == 0 else '':<16}  {one_line(line)}")
+        _write_said(f"{entry['sequence']:>4} {entry['role']}", entry["content"])
+    in_flight = answer["transcript"].get("in_flight")
+    if in_flight is not None:
+        _write_said("   … assistant", in_flight)
+
+
+def _write_said(head: str, content: str) -> None:
+    for place, line in enumerate(content.splitlines() or [""]):
+        write_line(f"{head if place == 0 else '':<16}  {one_line(line)}")
 
 
 def _whole_transcript(client: Client, worker: str, start: int | None, limit: int | None) -> Json:
@@ -130,10 +135,13 @@ def _whole_transcript(client: Client, worker: str, start: int | None, limit: int
     while following is not None and (limit is None or len(items) < limit):
         more = client.get(path_of(worker, "transcript"), {"start": following})["transcript"]
         items += more["items"]
+        window["in_flight"] = more.get("in_flight")
         following = more["next_start"]
     if limit is not None and len(items) > limit:
         following = window["start"] + limit
         del items[limit:]
+    if following is not None:
+        window["in_flight"] = None  # It stands at the end, which is not in this window.
     window.update(limit=len(items) if limit is None else limit, next_start=following)
     return answer
 
@@ -177,7 +185,8 @@ def _runtime_facts(said: Json, where: str) -> list[tuple[str, str]]:
     facts = [("runtime", said["runtime_id"]), ("url", where), ("status", said["status"])]
     if said.get("display_name"):
         facts.append(("name", said["display_name"]))
-    facts.append(("store", said["backend"] + (f", {said['durability']}" if "durability" in said else "")))
+    durability = {"none": "kept as long as it runs"}.get(said.get("durability", ""), said.get("durability"))
+    facts.append(("store", ", ".join(filter(None, [said["backend"], durability]))))
     counts = ", ".join(
         f"{said[f'{word}_worker_count']} {word}" for word in ("active", "stopped", "cancelled")
     )

@@ -8,16 +8,23 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+import typer.core
+import typer.main
 
 from watchglass.protocol import base
 from watchglass.protocol.errors import faults
 from watchglass.protocol.events import SHAPES
 from watchglass.protocol.frames import FeedDiagnosticCode
 from watchglass.protocol.lifecycle import Phase
+from watchglass.protocol.runtime import RuntimeLimits
 from watchglass.runtime import RuntimeOptions
 from watchglass.runtime.speech.jsonl import LINE_BYTES_MAX
 from watchglass.runtime.speech.text import DONE_CHARS_MAX
+from watchglass.server.cli.faults import ExitCode
+from watchglass.server.cli.main import app
 from watchglass.server.errors import STATUS
+from watchglass.store.base import Retention
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -113,3 +120,42 @@ def test_the_readme_has_one_line_to_run_and_one_line_to_test() -> None:
 def test_the_map_in_the_readme_names_folders_that_are_there() -> None:
     table = section((ROOT / "README.md").read_text(), "Find your way")
     assert [name for row in rows(table) for name in codes(row[0]) if not (ROOT / name).is_dir()] == []
+
+
+def test_every_command_and_flag_is_in_the_docs() -> None:
+    text = page("cli.md")
+    program = typer.main.get_command(app)
+    assert isinstance(program, typer.core.TyperGroup)
+    documented = {codes(row[0])[0].split()[0] for row in rows(section(text, "Commands"))}
+    assert documented == set(program.commands)
+    flags = {
+        max(parameter.opts, key=len)
+        for command in program.commands.values()
+        for parameter in command.params
+        if parameter.param_type_name == "option"
+    }
+    assert {flag for flag in flags if f"`{flag}`" not in text} == {"--help"} & flags
+
+
+def test_the_defaults_of_serve_are_those_of_the_code() -> None:
+    documented = {codes(flag)[0]: default for flag, default, _ in rows(section(page("cli.md"), "`serve`"))}
+    options, limits, kept = RuntimeOptions(), RuntimeLimits(), Retention()
+    numbers = {
+        "--retain-bytes": kept.max_bytes,
+        "--retain-events": kept.max_events,
+        "--output-max-bytes": options.output_max_bytes,
+        "--max-running-workers": options.running_workers_max,
+        "--max-waiting-workers": options.waiting_workers_max,
+        "--max-workers": options.workers_max,
+        "--max-observers": options.observers_max,
+        "--input-backlog-bytes": options.input_backlog_max_bytes,
+        "--grace-ms": options.grace_ms,
+        "--max-transcript-projection-items": limits.max_transcript_projection_items,
+        "--max-event-batch-items": limits.max_event_batch_items,
+    }
+    assert {flag: int(default) for flag, default in documented.items() if default.isdigit()} == numbers
+
+
+def test_the_exit_codes_in_the_docs_are_those_of_the_code() -> None:
+    documented = {int(code): meaning for code, meaning in rows(section(page("cli.md"), "Exit codes"))}
+    assert documented.keys() == {code.value for code in ExitCode}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.errors import CursorMalformed
 from watchglass.protocol.events import Event

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -21,3 +21,10 @@ async def begun(act: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     task = asyncio.create_task(act)
     await asyncio.sleep(0)
     return task
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when something is so that nobody announces."""
+    async with asyncio.timeout(SOON_S):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for.
+            await asyncio.sleep(0)

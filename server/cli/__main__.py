@@ -1,0 +1,9 @@
+"""`python -m watchglass.server.cli` is the same as `watchglass`."""
+
+from __future__ import annotations
+
+import sys
+
+from .main import main
+
+sys.exit(main())
