@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,5 +145,7 @@ def test_other_names_and_pages_may_be_allowed(tmp_path: Path) -> None:
 def test_a_server_on_all_addresses_needs_a_token_and_gets_one(tmp_path: Path) -> None:
     with serving(tmp_path, "--bind=0.0.0.0:0", f"--local-token={TOKEN}", token=TOKEN) as server:
         assert server.host == "0.0.0.0"
-        assert Api(server).get("/v1/runtime")
-        assert Api(server).request("GET", "/v1/runtime", headers={"Authorization": ""}).status == 401
+        api = Api(replace(server, host="127.0.0.1"))
+        assert api.get("/v1/runtime")
+        assert api.request("GET", "/v1/runtime", headers={"Authorization": ""}).status == 401
+        assert api.request("GET", "/v1/runtime", headers={"Host": "evil.example"}).status == 403

@@ -35,48 +35,30 @@ def failed(tmp_path: Path, *flags: str, env: dict[str, str] | None = None) -> st
     ("flags", "says"),
     [
         (["--local-token", ""], "empty"),
-        (["--local-token="], "empty"),
         (["--local-token", "  "], "empty"),
-        (["--local-token", f"{SECRET} with spaces"], "--local-token"),
         (["--local-token-env", "NOT_SET_ANYWHERE"], "NOT_SET_ANYWHERE"),
-        (["--local-token-env", "SET_BUT_EMPTY"], "SET_BUT_EMPTY"),
         (["--local-token-file", "/no/such/token"], "/no/such/token"),
-        (["--local-token-file", "/dev/null"], "empty"),
         (["--local-token", SECRET, "--local-token-env", "A"], "--local-token-env"),
         (["--no-auth", "--local-token", SECRET], "--no-auth"),
         (["--no-auth", "--bind", "0.0.0.0:0"], "--no-auth"),
         (["--bind", "0.0.0.0:0"], "token"),
-        (["--bind", "[::]:0"], "token"),
         (["--bind", "127.0.0.1"], "127.0.0.1"),
         (["--bind", "127.0.0.1:http"], "127.0.0.1:http"),
-        (["--bind", "127.0.0.1:65536"], "65536"),
-        (["--bind", ":80"], ":80"),
-        (["--bind", ""], "--bind"),
-        (["--bind", "[127.0.0.1]:80"], "--bind"),
         (["--bind", "no-such-host.invalid:0", "--local-token", SECRET], "no-such-host.invalid"),
         (["--no-such-flag"], "--no-such-flag"),
         (["--no-such-flag=1"], "--no-such-flag"),
-        (["--bind"], "--bind"),
         (["stray"], "stray"),
         (["--store", "paper"], "paper"),
         (["--runtime-id", ""], "--runtime-id"),
-        (["--runtime-id", "a b"], "a b"),
-        (["--runtime-id", "x" * 129], "129"),
-        (["--display-name", " "], "--display-name"),
         (["--max-event-batch-items", "0"], "--max-event-batch-items"),
-        (["--max-event-batch-items", "many"], "many"),
         (["--max-transcript-projection-items=-1"], "--max-transcript-projection-items"),
-        (["--max-running-workers=0"], "--max-running-workers"),
-        (["--grace-ms=-1"], "--grace-ms"),
-        (["--log-level=loud"], "loud"),
-        (["--allow-origin=ui.example"], "ui.example"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
 def test_a_wrong_option_is_one_clear_line_and_nothing_is_started(
     tmp_path: Path, flags: list[str], says: str
 ) -> None:
-    assert says in failed(tmp_path, *flags, env={"SET_BUT_EMPTY": "", "A": "b"})
+    assert says in failed(tmp_path, *flags, env={"A": "b"})
 
 
 def test_an_address_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
