@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
@@ -49,6 +50,7 @@ from .workers_api import workers_api
 LINGER_S = 2.0
 """How long a refused body may go on arriving: a client that is cut while it sends misses the answer."""
 _ROUTE_KEY = "watchglass.route"
+_PARAMETER = re.compile(r"<(?:[^<>]*:)?([^<>]+)>")
 _LOG = logging.getLogger(__name__)
 
 
@@ -187,8 +189,7 @@ def _http_app(runtime: Runtime, metrics: Metrics) -> Quart:
 
 async def _note_route() -> None:
     if request.url_rule is not None:
-        template = request.url_rule.rule.replace("<any(stdout, stderr):", "<")
-        cast("Scope", request.scope)[_ROUTE_KEY] = template.replace("<", "{").replace(">", "}")
+        cast("Scope", request.scope)[_ROUTE_KEY] = _PARAMETER.sub(r"{\1}", request.url_rule.rule)
 
 
 async def _on_fault(fault: RuntimeFault) -> Response:

@@ -27,7 +27,7 @@ from .ranges import Span, span
 CHUNK_BYTES = 64 << 10
 _OFFSET_MAX = 1 << 53
 
-logs_api = Blueprint("logs", __name__, url_prefix="/v1/workers/<worker_id>/logs")
+logs_api = Blueprint("logs", __name__, url_prefix="/v1/workers/<string:worker_id>/logs")
 
 
 class LogQuery(Query):

@@ -176,9 +176,7 @@ def names(envelopes: list[Json]) -> list[str]:
 
 def data_of(envelopes: list[Json], name: str) -> list[Json]:
     """The data of every event of this name."""
-    return [
-        envelope["payload"]["data"] for envelope in envelopes if envelope["payload"]["event"] == name
-    ]
+    return [envelope["payload"]["data"] for envelope in envelopes if envelope["payload"]["event"] == name]
 
 
 def text_of(envelopes: list[Json]) -> str:
