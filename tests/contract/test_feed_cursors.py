@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 from support.api import Api
-from support.feed import in_thread, journal, names, observing, refusal
+from support.feed import Json, data_of, in_thread, journal, names, observing, refusal
 from support.serving import Served
-from support.programs import program
 
 pytestmark = pytest.mark.trio
 
@@ -14,7 +13,6 @@ FLAGS = ["--runtime-id=rt-cursors", "--retain-events=20", "--max-observers=3"]
 
 MALFORMED = "runtime.cursor_malformed"
 UNKNOWN = "runtime.cursor_unknown_or_expired"
-EXPIRED = "runtime.cursor_unknown_or_expired"
 
 
 NOT_CURSORS = [
@@ -69,9 +67,18 @@ async def test_a_cursor_of_another_worker_is_refused(served: Served) -> None:
             assert named in diagnostic["message"]
 
 
+async def chatted(api: Api, events: int) -> Json:
+    """A passive worker that said so many events and was stopped."""
+    worker = await in_thread(api.create)
+    said = [{"event": "said", "data": {"number": number}} for number in range(events)]
+    await in_thread(api.post, f"/v1/workers/{worker['worker_id']}/events", {"events": said})
+    await in_thread(api.act, worker["worker_id"], "stop")
+    return worker
+
+
 async def test_a_cursor_that_retention_dropped_is_refused_and_never_clamped(served: Served) -> None:
     api = Api(served)
-    created = await in_thread(api.create, *program("events", "r", 200), speech="jsonl")
+    created = await chatted(api, 200)
     kept = await journal(served, created["worker_id"])
     worker = await in_thread(api.worker, created["worker_id"])
     assert len(kept) == 20
@@ -79,18 +86,34 @@ async def test_a_cursor_that_retention_dropped_is_refused_and_never_clamped(serv
     for dropped in (created["oldest"], created["head"]):
         async with observing(served, created["worker_id"], dropped) as observer:
             diagnostic = await observer.diagnostic()
-        assert diagnostic["code"] == EXPIRED
+        assert diagnostic["code"] == UNKNOWN
         for named in (dropped, worker["oldest"], worker["head"]):
             assert named in diagnostic["message"]
 
 
 async def test_every_kept_cursor_can_be_resumed_from(served: Served) -> None:
-    worker_id = (await in_thread(Api(served).create, *program("events", "k", 100), speech="jsonl"))["worker_id"]
+    worker_id = (await chatted(Api(served), 100))["worker_id"]
     kept = await journal(served, worker_id)
     for place, envelope in enumerate(kept[:-1]):
         async with observing(served, worker_id, envelope["cursor"]) as observer:
             assert names([await observer.event()]) == ["snapshot"]
             assert await observer.until("end") == kept[place + 1 :]
+
+
+async def test_a_reader_that_retention_overtook_is_told_after_what_it_was_sent(served: Served) -> None:
+    api = Api(served)
+    worker_id = (await in_thread(api.create))["worker_id"]
+    async with observing(served, worker_id) as observer:
+        start = (await observer.event())["cursor"]
+        for number in range(60):
+            said = {"event": "said", "data": {"number": number, "padding": "p" * 900_000}}
+            await in_thread(api.post, f"/v1/workers/{worker_id}/events", {"events": [said]})
+        taken, diagnostic = await observer.farewell()
+    assert diagnostic["code"] == "runtime.cursor_expired"
+    worker = await in_thread(api.worker, worker_id)
+    for named in (taken[-1]["cursor"] if taken else start, worker["oldest"], worker["head"]):
+        assert named in diagnostic["message"]
+    assert [data["number"] for data in data_of(taken, "said")] == list(range(len(taken)))
 
 
 async def test_too_many_observers_are_refused_before_the_upgrade(served: Served) -> None:

@@ -141,7 +141,12 @@ async def observing(
         max_message_size=MESSAGE_BYTES_MAX,
         receive_buffer_size=256 << 10,
     ) as connection:
-        yield Observer(connection)
+        try:
+            yield Observer(connection)
+        finally:
+            if connection.closed is not None:
+                with trio.CancelScope(shield=True):
+                    await connection._stream.aclose()  # It leaves that to us when the server closed.
 
 
 async def refusal(

@@ -19,8 +19,9 @@ def marked(runtime_id: str, worker_id: str | None = None) -> set[int]:
 
 
 def pids() -> list[int]:
-    """Everything that runs."""
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    """Everything that runs; who is dead and waits for its parent does not."""
+    found = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [pid for pid in found if _state(pid) not in {"Z", "X", ""}]
 
 
 def rss_bytes(pid: int) -> int:
@@ -62,6 +63,13 @@ def wait_true(condition: Callable[[], bool], what: str, timeout_s: float = GONE_
     while not condition():
         assert time.monotonic() < deadline, f"after {timeout_s} s: {what}"
         time.sleep(0.01)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 def _environ(pid: int) -> list[bytes]:

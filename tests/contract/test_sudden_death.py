@@ -1,0 +1,98 @@
+"""Whoever is killed with SIGKILL, no process of a worker outlives who should have watched it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from support.api import Api
+from support.feed import data_of, in_thread, names, observing
+from support.processes import children, marked, parent, pids, wait_gone, wait_true
+from support.programs import program
+from support.serving import Served, serving
+
+pytestmark = pytest.mark.trio
+
+FLAGS = ["--runtime-id=rt-sudden", "--max-running-workers=2"]
+
+
+async def with_a_daemon(served: Served) -> tuple[dict[str, object], int]:
+    """A worker whose daemon left its session, and the daemon's pid."""
+    worker = await in_thread(Api(served).create, *program("daemon", "stay"))
+    async with observing(served, worker["worker_id"], "earliest") as observer:
+        return worker, int(await observer.until_text("\n"))
+
+
+async def test_a_killed_server_takes_its_workers_with_it(tmp_path: Path) -> None:
+    with serving(tmp_path, "--runtime-id=rt-killed") as server:
+        _, daemon = await with_a_daemon(server)
+        for argv in (["cat"], program("stubborn"), ["sh", "-c", "sleep 600 & sleep 600"]):
+            await in_thread(Api(server).create, *argv)
+        assert len(marked("rt-killed")) >= 6
+        [spawn_daemon] = children(server.process.pid)
+        family = [spawn_daemon, *children(spawn_daemon), daemon]
+        server.process.kill()
+        server.process.wait()
+        await in_thread(wait_true, lambda: not marked("rt-killed"), "workers outlive their server")
+        for pid in family:
+            await in_thread(wait_gone, pid)
+
+
+async def test_a_killed_supervisor_loses_its_worker_and_kills_its_tree(served: Served) -> None:
+    api = Api(served)
+    worker, daemon = await with_a_daemon(served)
+    worker_id, pid = str(worker["worker_id"]), worker["pid"]
+    assert isinstance(pid, int)
+    supervisor = parent(pid)
+    assert supervisor != served.process.pid
+    async with observing(served, worker_id) as observer:
+        await observer.event()
+        os.kill(supervisor, signal.SIGKILL)
+        ended = await observer.until("end")
+        assert daemon not in pids()
+        assert marked("rt-sudden", worker_id) == set()
+    assert data_of(ended, "exit") == [{"code": None, "signal": None, "reason": "lost"}]
+    assert names(ended)[-3:] == ["exit", "status", "end"]
+    lost = await in_thread(api.worker, worker_id)
+    assert (lost["status"], lost["phase"]) == ("stopped", "lost")
+    assert (await in_thread(api.get, "/v1/runtime"))["runtime"]["reserved"]["task_slots"] == 0
+    assert (await in_thread(api.act, worker_id, "stop"))["phase"] == "lost"
+
+
+async def test_a_killed_spawn_daemon_costs_no_worker_and_no_launch(served: Served) -> None:
+    api = Api(served)
+    worker_id = (await in_thread(api.create, "cat"))["worker_id"]
+    [spawn_daemon] = children(served.process.pid)
+    os.kill(spawn_daemon, signal.SIGKILL)
+    await in_thread(wait_gone, spawn_daemon)
+    next_id = (await in_thread(api.create, *program("daemon")))["worker_id"]
+    async with observing(served, next_id, "earliest") as observer:
+        daemon = int(await observer.until_text("\n"))
+        await observer.until("end")
+        assert daemon not in pids()
+    async with observing(served, worker_id, "earliest") as observer:
+        await in_thread(api.say, worker_id, "still here")
+        await observer.until_text("still here\n")
+        await in_thread(api.act, worker_id, "stop")
+        assert data_of(await observer.until("end"), "exit")[0]["reason"] == "stopped"
+    assert marked("rt-sudden") == set()
+    assert (await in_thread(api.get, "/v1/runtime"))["runtime"]["reserved"]["task_slots"] == 0
+
+
+async def test_a_killed_supervisor_of_a_dead_spawn_daemon_leaves_nothing_either(served: Served) -> None:
+    worker, daemon = await with_a_daemon(served)
+    worker_id, pid = str(worker["worker_id"]), worker["pid"]
+    assert isinstance(pid, int)
+    supervisor = parent(pid)
+    [spawn_daemon] = children(served.process.pid)
+    async with observing(served, worker_id) as observer:
+        await observer.event()
+        os.kill(spawn_daemon, signal.SIGKILL)
+        await in_thread(wait_gone, spawn_daemon)
+        os.kill(supervisor, signal.SIGKILL)
+        ended = await observer.until("end")
+    assert data_of(ended, "exit") == [{"code": None, "signal": None, "reason": "lost"}]
+    assert daemon not in pids()
+    assert marked("rt-sudden", worker_id) == set()
