@@ -16,6 +16,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote, urlencode
@@ -93,8 +94,7 @@ class Follower:
         return self._following.ended
 
     def close(self) -> None:
-        """Give everything back."""
-        self._drop()
+        """Give everything back; an iteration that was left in the middle gives its connection back itself."""
         self._wake_reader.close()
         self._wake_writer.close()
 
@@ -140,21 +140,21 @@ class Follower:
 
     def _connection_life(self) -> Generator[Joined | Told, None, int | None]:
         """One connection's frames; how it was closed, None when there was none."""
-        try:
-            connection = self._connect()
-        except (OSError, InvalidHandshake) as fault:
-            self.last_loss = _refused_for_good(fault)
-            return None
-        self._connection = connection
-        self._following.opened()
-        self.connections += 1
-        try:
-            yield from self._frames(connection)
-        except ConnectionClosed as loss:
-            self.last_loss = f"the connection was lost ({loss})"
-            return CLOSED_ABNORMALLY if loss.rcvd is None else loss.rcvd.code
-        finally:
-            self._drop()
+        with ExitStack() as stack:
+            try:
+                connection = stack.enter_context(self._connect())
+            except (OSError, InvalidHandshake) as fault:
+                self.last_loss = _refused_for_good(fault)
+                return None
+            self._connection = connection
+            stack.callback(self._forget)
+            self._following.opened()
+            self.connections += 1
+            try:
+                yield from self._frames(connection)
+            except ConnectionClosed as loss:
+                self.last_loss = f"the connection was lost ({loss})"
+                return CLOSED_ABNORMALLY if loss.rcvd is None else loss.rcvd.code
         return CLOSED_NORMALLY
 
     def _frames(self, connection: ClientConnection) -> Iterator[Joined | Told]:
@@ -172,7 +172,7 @@ class Follower:
             if self._following.ended:
                 return
 
-    def _connect(self) -> ClientConnection:
+    def _connect(self) -> AbstractContextManager[ClientConnection]:
         address, cursor = self._where(), self._following.cursor
         query = "" if cursor is None else f"?{urlencode({'cursor': cursor})}"
         return connect(
@@ -187,10 +187,8 @@ class Follower:
             ping_timeout=PING_TIMEOUT_S,
         )
 
-    def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+    def _forget(self) -> None:
+        self._connection = None
 
 
 def _refused_for_good(fault: OSError | InvalidHandshake) -> str:

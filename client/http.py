@@ -117,7 +117,7 @@ class Client:
             connection.sock.settimeout(timeout_s)
             connection.request(method, target, content, headers)
             response = connection.getresponse()
-            answer = response.read(ANSWER_BYTES_MAX)
+            answer = _whole(response)
         except (OSError, http.client.HTTPException) as fault:
             self.close()
             raise Unreachable(self.address.url, _reason(fault)) from fault
@@ -170,6 +170,14 @@ def _connection(address: Address) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(address.host, address.port, timeout=CONNECT_TIMEOUT_S)
 
 
+def _whole(response: http.client.HTTPResponse) -> bytes:
+    """The body; with a bound, `read` would take a part of it for the whole."""
+    answer = response.read(ANSWER_BYTES_MAX)
+    if response.length:
+        raise http.client.IncompleteRead(answer, response.length)
+    return answer
+
+
 def _readable(descriptor: int) -> bool:
     """On a connection without a request, something to read is its end."""
     poll = select.poll()
@@ -182,6 +190,10 @@ def _reason(fault: Exception) -> str:
         return "no answer in time"
     if isinstance(fault, http.client.RemoteDisconnected):
         return "the connection was closed without an answer"
+    if isinstance(fault, http.client.IncompleteRead):
+        return "the answer was cut off"
+    if isinstance(fault, http.client.HTTPException):
+        return "what answers does not speak HTTP"
     if isinstance(fault, OSError) and fault.strerror:
         return fault.strerror.lower()
     return str(fault) or type(fault).__name__

@@ -166,6 +166,7 @@ def _check_size(line: bytes) -> None:
 
 
 def _text(data: bytes) -> str:
+    _check_size(data)
     try:
         return data.decode()
     except UnicodeDecodeError:

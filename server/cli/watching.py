@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 CONTEXT_ENTRIES = 5
-_WORDS = frozenset({"text_delta", "text_done", "thinking_delta", "output", "user_message", "system_item"})
 
 CursorOption = Annotated[
     str | None,
@@ -178,7 +177,7 @@ class TextScreen:
         self._context = context
         self._connections = 0
         self._at_line_start = True
-        self._heard_text = False
+        self._deltas_shown = False
 
     def join(self, joined: Joined) -> None:
         """Say where we are; at the first connection, what was said before."""
@@ -189,27 +188,29 @@ class TextScreen:
             return
         said = joined.data
         note(f"attached to {self._worker} ({said.get('phase', said['status'])}); Ctrl-C detaches")
+        # A text of speech `text` always comes in deltas, so its end brings nothing new.
+        self._deltas_shown = (said.get("greeting") or {}).get("speech") == "text"
         if self._context:
             for entry in said.get("entries", [])[-CONTEXT_ENTRIES:]:
-                self._line(f"{_MARKS.get(entry['role'], entry['role'])} {one_line(entry['content'])}")
-            self._text((said.get("in_flight") or {}).get("text", ""))
+                self._said(_MARKS.get(entry["role"], entry["role"]), entry["content"])
+            open_text = (said.get("in_flight") or {}).get("text", "")
+            self._deltas_shown = self._deltas_shown or bool(open_text)
+            self._text(open_text)
 
     def tell(self, told: Told) -> None:
         """Show an event in its own way."""
         name, data = told.name, told.data
         if name in {"text_delta", "thinking_delta"}:
-            self._heard_text = True
+            self._deltas_shown = True
             self._text(data["text"])
-        elif name == "text_done":
-            if not self._heard_text:
-                self._text(data["text"])
-            self._heard_text = False
+        elif name in {"text_done", "thinking_done"}:
+            self._text("" if self._deltas_shown else data["text"])
+            self._deltas_shown = False
             self._begin_line()
         elif name == "output":
             self._output(data)
         elif name in {"user_message", "system_item"}:
-            mark = _MARKS["user" if name == "user_message" else "system"]
-            self._line(f"{mark} {one_line(input_text(data))}")
+            self._said(_MARKS["user" if name == "user_message" else "system"], input_text(data))
         elif name != "end":
             self._line(f"[{name}] {short(data)}")
 
@@ -230,6 +231,10 @@ class TextScreen:
             sys.stdout.write(text)
             sys.stdout.flush()
             self._at_line_start = text.endswith("\n")
+
+    def _said(self, mark: str, content: str) -> None:
+        for line in content.splitlines() or [""]:
+            self._line(f"{mark} {one_line(line)}")
 
     def _line(self, text: str) -> None:
         self._begin_line()

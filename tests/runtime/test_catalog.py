@@ -90,6 +90,7 @@ def test_pages_put_together_are_the_list(count: int, limit: int) -> None:
         workers, more = catalog.page(EVERYBODY, limit, paged[-1] if paged else None)
         assert len(workers) <= limit
         assert workers or not paged
+        assert not workers or workers[0].worker_id not in paged
         paged += [worker.worker_id for worker in workers]
     assert paged == ids(catalog)
 

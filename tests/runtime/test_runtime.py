@@ -7,7 +7,6 @@ import hashlib
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -412,7 +411,7 @@ async def test_an_input_over_the_backlog_is_refused_and_no_acknowledged_byte_is_
         sent = hashlib.sha256()
 
         async def say_without_end() -> None:
-            for number in count():
+            for number in range(1000):
                 content = f"{number:08d}" * (4 << 10)
                 await say(runtime, worker, content)
                 sent.update(f"{content}\n".encode())
@@ -499,6 +498,8 @@ async def test_a_cancelled_caller_s_change_is_finished(runtime: Runtime) -> None
     stopping.cancel()
     events = await journal(runtime, runtime.worker(worker.worker_id), has_ended)
     assert phases(events)[-1] == "stopped"
+    await soon(runtime.drain())  # Waits for every change.
+    assert RuntimeEventKind.WORKER_CREATED in await told(runtime)
 
 
 async def test_after_the_block_no_process_is_left_and_every_worker_has_ended() -> None:

@@ -38,5 +38,6 @@ async def read_all(log: Log, *, after: int = BEGINNING) -> list[Record]:
     """Every kept record after a position, by as many reads as it takes."""
     taken: list[Record] = []
     while records := await log.read(after=taken[-1].seq if taken else Seq(after)):
+        assert not taken or records[0].seq > taken[-1].seq
         taken += records
     return taken
