@@ -1,0 +1,100 @@
+"""A worker that never stops talking, and one observer.
+
+The server's process has one core and the observer the other; the worker and its
+supervisor run where there is room. The observer counts frames by their lengths.
+Retention is raised so that nothing expires while the observer is behind.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import bare
+import orjson
+from host import cores, on_core, spawn_daemon
+from report import Case, Measured, Row, Scale, interleaved
+from serving import Server, serving
+
+KEEP_ALL = ("--retain-bytes", str(4 << 30), "--retain-events", "100000000")
+JSONL_LINE_BYTES = 250
+TEXT_LINE_BYTES = 100
+
+
+def run(scale: Scale) -> list[Row]:
+    """Text by the line, and one event a line."""
+    server_core, client_core = cores()
+    with (
+        _spoken(_text_line, scale.of(1_000_000, 20_000)) as text,
+        _spoken(_jsonl_line, scale.of(100_000, 2_000)) as jsonl,
+        serving(*KEEP_ALL, core=server_core) as server,
+    ):
+        free_workers(server)
+        with on_core(client_core):
+            seen = interleaved(
+                scale.repetitions,
+                {
+                    "text": lambda: _served(server, text, "text"),
+                    "text bare": lambda: _bare(text),
+                    "jsonl": lambda: _served(server, jsonl, "jsonl"),
+                    "jsonl bare": lambda: _bare(jsonl),
+                },
+            )
+    return [
+        Row(f"speech text, {TEXT_LINE_BYTES}-byte lines", "lines a second",
+            seen["text"]["lines"], seen["text bare"]["lines"]),
+        Row("speech text", "MB a second", seen["text"]["megabytes"], seen["text bare"]["megabytes"]),
+        Row(f"speech jsonl, {JSONL_LINE_BYTES}-byte events, one frame each", "events a second",
+            seen["jsonl"]["lines"], seen["jsonl bare"]["lines"]),
+    ]  # fmt: skip
+
+
+def free_workers(server: Server) -> None:
+    """Let what the server starts use every core, wherever the server itself is held."""
+    with server.connect() as connection:
+        connection.create("true")
+        connection.wait_all_ended()
+    os.sched_setaffinity(spawn_daemon(server.pid), os.sched_getaffinity(0))
+
+
+def _served(server: Server, argv: Sequence[str], speech: str) -> Measured:
+    said = Path(argv[-1])
+    lines, size = said.read_bytes().count(b"\n"), said.stat().st_size
+    with server.connect() as connection:
+        began = time.perf_counter()
+        worker_id = connection.create(*argv, speech=speech)
+        with server.observe(worker_id) as feed:
+            frames, _ = feed.count_to_end()
+        taken_s = time.perf_counter() - began
+        if speech == "jsonl" and frames < lines:
+            raise RuntimeError(f"{lines} events were said and {frames} frames came")
+        connection.request("DELETE", f"/v1/workers/{worker_id}")
+    return {"lines": lines / taken_s, "megabytes": size / taken_s / 1e6}
+
+
+def _bare(argv: Sequence[str]) -> Measured:
+    lines, size, taken_s = bare.read_all(argv)
+    return {"lines": lines / taken_s, "megabytes": size / taken_s / 1e6}
+
+
+@contextmanager
+def _spoken(line: bytes, count: int) -> Iterator[Sequence[str]]:
+    """The command of a worker that says a line so many times, as fast as a pipe takes it."""
+    with tempfile.NamedTemporaryFile(prefix="watchglass-bench-") as file:
+        file.write(line * count)
+        file.flush()
+        yield ["cat", file.name]
+
+
+def _padded(around: bytes, size: int) -> bytes:
+    return around.replace(b"~", b"w" * (size - len(around) - 1)) + b"\n"
+
+
+_text_line = _padded(b"a line of output: ~", TEXT_LINE_BYTES)
+_jsonl_line = _padded(orjson.dumps({"event": "text_delta", "data": {"text": "a piece: ~"}}), JSONL_LINE_BYTES)
+
+CASE = Case("chatty", "One chatty worker, one observer", run)
