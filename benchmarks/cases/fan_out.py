@@ -11,8 +11,6 @@ from host import allow_open_files, cores, on_core
 from report import Case, Measured, Row, Scale, interleaved
 from serving import TIMEOUT_S, Feed, Server, serving
 
-from .chatty import KEEP_ALL
-
 BURST = 16
 
 
@@ -22,7 +20,7 @@ def run(scale: Scale) -> list[Row]:
     server_core, client_core = cores()
     ways: dict[str, Callable[[], Measured]] = {}
     observers = (1, 10, 100)[: scale.of(3, 2)]
-    with serving(*KEEP_ALL, core=server_core) as server, on_core(client_core):
+    with serving(core=server_core) as server, on_core(client_core):
         for count in observers:
             bursts = max(2, scale.of(2000, 40) // (count + 9))
             ways[str(count)] = partial(_served, server, count, bursts)
