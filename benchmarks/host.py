@@ -35,6 +35,12 @@ def pss_bytes(pid: int) -> int:
     raise ValueError(f"process {pid} tells no Pss")
 
 
+def cpu_s(pid: int) -> float:
+    """Processor time of one process so far, its own and the kernel's for it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def children(*pids: int) -> Sequence[int]:
     """The processes whose parent is one of these."""
     return [child for child, parent in _parents().items() if parent in pids]

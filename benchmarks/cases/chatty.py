@@ -18,7 +18,7 @@ from pathlib import Path
 
 import bare
 import orjson
-from host import cores, on_core, spawn_daemon
+from host import cores, cpu_s, on_core, spawn_daemon
 from report import Case, Measured, Row, Scale, interleaved
 from serving import Connection, Server, serving
 
@@ -55,6 +55,7 @@ def run(scale: Scale) -> list[Row]:
         Row("speech text", "MB a second", seen["text"]["megabytes"], seen["text bare"]["megabytes"]),
         Row(f"speech jsonl, {JSONL_LINE_BYTES}-byte events, one frame each", "events a second",
             seen["jsonl"]["lines"], seen["jsonl bare"]["lines"]),
+        Row("speech jsonl, the server's processor time for an event", "µs", seen["jsonl"]["cpu_us"]),
     ]  # fmt: skip
 
 
@@ -70,8 +71,14 @@ def _served(server: Server, argv: Sequence[str], speech: str, passes: int) -> Me
     said = Path(argv[-1])
     lines, size = said.read_bytes().count(b"\n"), said.stat().st_size
     with server.connect() as connection:
+        before_s = cpu_s(server.pid)
         taken_s = sum(_pass_s(server, connection, argv, speech, lines) for _ in range(passes))
-    return {"lines": passes * lines / taken_s, "megabytes": passes * size / taken_s / 1e6}
+        used_s = cpu_s(server.pid) - before_s
+    return {
+        "lines": passes * lines / taken_s,
+        "megabytes": passes * size / taken_s / 1e6,
+        "cpu_us": 1e6 * used_s / (passes * lines),
+    }
 
 
 def _pass_s(server: Server, connection: Connection, argv: Sequence[str], speech: str, lines: int) -> float:
