@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,17 @@ def invalid_json() -> Iterator[Refusal]:
         for body in (b"", b"{", b'{"intent": ', b"not json", b'{"a": "\xff\xfe"}', b"{}x"):
             yield refused("invalid_json", 400, request, body, says="JSON")
     yield refused("invalid_json", 400, STOP, b"{", says="JSON")
+    for number in (
+        b"NaN",
+        b"Infinity",
+        b"-Infinity",
+        b"1e999",
+        b"01",
+        b'"\\ud800"',
+        b"[" * 5000 + b"]" * 5000,
+    ):
+        body = b'{"events": [{"event": "e", "data": {"n": %b}}]}' % number
+        yield refused("invalid_json", 400, EVENTS, body, says="JSON")
 
 
 def invalid_requests() -> Iterator[Refusal]:
@@ -138,6 +150,8 @@ def invalid_requests() -> Iterator[Refusal]:
         "invalid_request", 400, EVENTS, {"events": [{"event": "text_delta", "data": {}}]}, says="text"
     )
     yield refused("invalid_request", 400, EVENTS, {"events": [{"event": "e"}] * 10_001}, says="10000")
+    too_big = {"events": [{"event": "e", "data": {"n": 1 << 64}}]}
+    yield refused("invalid_request", 400, EVENTS, too_big, says="64-bit")
     for worker in (ENDED, RUNNING):
         yield refused(
             "invalid_request",
