@@ -40,13 +40,15 @@ class JsonlSpeech:
 
     def feed(self, offset: int, data: bytes) -> Sequence[Event]:
         """See `Speech.feed`."""
-        if not self._line and self._overlong is None:
-            self._line_offset = offset
         events: list[Event] = []
         start = 0
         while (newline := data.find(b"\n", start)) >= 0:
-            events += self._take(data[start : newline + 1], offset + start)
-            events += self._end_line(offset + newline + 1)
+            line = data[start : newline + 1]
+            if self._line or self._overlong is not None or len(line) > LINE_BYTES_MAX:
+                events += self._take(line, offset + start)
+                events += self._end_line()
+            elif not line.isspace():  # Nearly every line: it came whole.
+                events += _event_of(line, offset + start)
             start = newline + 1
         events += self._take(data[start:], offset + start)
         return events
@@ -57,26 +59,27 @@ class JsonlSpeech:
 
     def finish(self) -> Sequence[Event]:
         """A last line without its newline."""
-        return list(self._end_line(self._line_offset)) if self._line or self._overlong else []
+        return list(self._end_line()) if self._line or self._overlong else []
 
     def _take(self, part: bytes, offset: int) -> Iterator[Event]:
         if self._overlong is not None:
             yield from self._overlong.feed(offset, part)
             return
+        if not self._line:
+            self._line_offset = offset
         self._line += part
         if len(self._line) > LINE_BYTES_MAX:
             self._overlong = PlainStream("stdout", f"a line over {LINE_BYTES_MAX} bytes")
             yield from self._overlong.feed(self._line_offset, bytes(self._line))
             self._line.clear()
 
-    def _end_line(self, next_offset: int) -> Iterator[Event]:
+    def _end_line(self) -> Iterator[Event]:
         if self._overlong is not None:
             yield from self._overlong.finish()
             self._overlong = None
-        elif self._line.strip():
+        elif not self._line.isspace():
             yield from _event_of(bytes(self._line), self._line_offset)
         self._line.clear()
-        self._line_offset = next_offset
 
 
 def _event_of(line: bytes, offset: int) -> Sequence[Event]:

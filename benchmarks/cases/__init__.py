@@ -1,0 +1,31 @@
+"""Every benchmark, in the order of the table."""
+
+from __future__ import annotations
+
+from report import Case
+
+from . import (
+    append,
+    chatty,
+    cli_start,
+    create,
+    echo,
+    fan_out,
+    live_workers,
+    long_writer,
+    memory,
+    worker_rate,
+)
+
+CASES: tuple[Case, ...] = (
+    create.CASE,
+    echo.CASE,
+    worker_rate.CASE,
+    chatty.CASE,
+    fan_out.CASE,
+    memory.CASE,
+    live_workers.CASE,
+    append.CASE,
+    cli_start.CASE,
+    long_writer.CASE,
+)
