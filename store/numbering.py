@@ -7,7 +7,7 @@ a log.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 
 from watchglass.protocol.cursor import BEGINNING, Seq, next_seq
 from watchglass.protocol.errors import InvalidRequest
@@ -20,11 +20,12 @@ from .base import Record
 ClockUs = Callable[[], int]
 """Microseconds since 1970, UTC."""
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - all of it is UTC.
+
 
 def rfc3339(time_us: int) -> str:
     """A time as envelopes and answers carry it: UTC with microseconds and `Z`."""
-    seconds, micros = divmod(time_us, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+    return f"{(_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec='microseconds')}Z"
 
 
 class Numbering:
