@@ -222,6 +222,9 @@ SHAPES: dict[str, type[Shape]] = {
 RUNTIME_ONLY = frozenset({"snapshot", "exit", "end"})
 """Names that the runtime alone may write, for they say what it did or saw itself."""
 
+PROCESS_RESERVED = RUNTIME_ONLY | {"user_message", "system_item", "output"}
+"""Names that a process may not write either: the runtime tells of its inputs and its raw output."""
+
 
 def _checked_event_name(name: str) -> str:
     if not name.strip():

@@ -11,6 +11,7 @@ puts the same bytes between two constant pieces.
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -81,19 +82,25 @@ Frame = Annotated[EventFrame | DiagnosticFrame, Field(discriminator="kind")]
 def encode_envelope(seq: int, worker_id: str, ts: str, event: Event) -> bytes:
     """The journal's line of an event, without a newline.
 
+    Integers over 64 bits, which orjson refuses, are passed on exactly.
+
     Raises:
-        TypeError: The data holds what JSON cannot say (orjson.JSONEncodeError).
+        TypeError: The data holds what JSON cannot say.
     """
     cursor = encode_cursor(seq)
-    return orjson.dumps(
-        {
-            "cursor": cursor,
-            "event_id": cursor,
-            "worker_id": worker_id,
-            "ts": ts,
-            "payload": {"event": event.name, "data": event.data},
-        }
-    )
+    envelope = {
+        "cursor": cursor,
+        "event_id": cursor,
+        "worker_id": worker_id,
+        "ts": ts,
+        "payload": {"event": event.name, "data": event.data},
+    }
+    try:
+        return orjson.dumps(envelope)
+    except TypeError as fault:  # orjson.JSONEncodeError is one.
+        if "64-bit" not in str(fault):
+            raise
+        return json.dumps(envelope, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def encode_snapshot(seq: int, worker_id: str, ts: str, data: Json) -> bytes:

@@ -7,7 +7,7 @@ from collections import deque
 import orjson
 
 from watchglass.protocol.cursor import Seq
-from watchglass.protocol.errors import LimitTooLarge, WrongRuntimeCursor
+from watchglass.protocol.errors import InvalidQuery, LimitTooLarge, WrongRuntimeCursor
 from watchglass.protocol.events import Event
 from watchglass.protocol.identity import RuntimeId, WorkerRef
 from watchglass.protocol.runtime import (
@@ -57,6 +57,7 @@ class Announcements:
         Raises:
             WrongRuntimeCursor: Another runtime gave the cursor out.
             LimitTooLarge: Over the runtime's maximum.
+            InvalidQuery: The cursor lies ahead of the newest event.
             CursorExpired: Events from there on were dropped by retention.
         """
         limit = self._batch_items_max if limit is None else limit
@@ -67,6 +68,13 @@ class Announcements:
             if cursor.runtime_id != self._runtime_id:
                 raise WrongRuntimeCursor(cursor.runtime_id, self._runtime_id)
             after = Seq(max(0, cursor.next_event_id - 1))
+            if after > self._log.head:
+                newest = RuntimeEventCursor(runtime_id=self._runtime_id, next_event_id=self._log.head + 1)
+                raise InvalidQuery(
+                    "cursor",
+                    cursor.model_dump_json(),
+                    f"lies ahead of the newest, {newest.model_dump_json()}",
+                )
         records = await self._log.read(after=after, max_records=limit)
         last = records[-1].seq if records else after
         return RuntimeEventBatch(

@@ -26,6 +26,7 @@ from watchglass.protocol.errors import (
     InputBacklog,
     InvalidRequest,
     LaunchFailed,
+    RuntimeFault,
     RuntimeStopped,
     StatePoisoned,
     WorkerActive,
@@ -400,8 +401,7 @@ class Runtime:
             if launch is not None:
                 await launch
         except LaunchFailed:
-            self._catalog.remove(worker_id)
-            await self._store.delete(worker_id)
+            await self._discard(entry)
             raise
         await self._announce_created(entry.worker)
         return entry.worker.detail()
@@ -414,8 +414,18 @@ class Runtime:
         task = asyncio.create_task(entry.driver.run(), name=f"driver {worker.worker_id}")
         self._drivers.add(task)
         task.add_done_callback(self._drivers.discard)
-        await entry.driver.ask(entry.driver.begin)
+        try:
+            await entry.driver.ask(entry.driver.begin)
+        except RuntimeFault:
+            task.cancel()
+            await self._discard(entry)
+            raise
         return entry
+
+    async def _discard(self, entry: Entry) -> None:
+        """A creation is refused: nothing of it is kept."""
+        self._catalog.remove(entry.worker.worker_id)
+        await self._store.delete(entry.worker.worker_id)
 
     def _admit(self, entry: Entry) -> asyncio.Task[None] | None:
         """Launch now, or leave the worker in the queue. It may have been stopped already."""

@@ -70,6 +70,7 @@ class WorkerView:
         self._worker_ref = worker_ref
         self._kept: deque[Said] = deque()
         self._open = OpenText()
+        self._told_in_parts = False
         self.transcript_len = 0
 
     def apply(self, records: Sequence[Record], events: Sequence[Event]) -> None:
@@ -143,10 +144,10 @@ class WorkerView:
         if name == "text_delta":
             self._open.add(data["text"], seq)
             if self._open.chars > OPEN_TEXT_CHARS_MAX:
-                self._close_open_text()
+                self._say("assistant", self._open.take(), seq)
+                self._told_in_parts = True
         elif name == "text_done":
-            self._open.take()
-            self._say("assistant", data["text"], seq)
+            self._finish_text(data["text"], seq)
         elif name == "user_message":
             self._close_open_text()
             self._say("user", _segments_text(data), seq)
@@ -159,7 +160,14 @@ class WorkerView:
         elif name in {"turn_end", "run_end", "end"}:
             self._close_open_text()
 
+    def _finish_text(self, text: str, seq: Seq) -> None:
+        """`text` repeats the pieces; those that became entries already are not said twice."""
+        rest = self._open.take()
+        self._say("assistant", rest if self._told_in_parts else text, seq)
+        self._told_in_parts = False
+
     def _close_open_text(self) -> None:
+        self._told_in_parts = False
         if self._open.pieces:
             last = self._open.last
             self._say("assistant", self._open.take(), last)

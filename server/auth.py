@@ -65,9 +65,7 @@ def access(
     *, host: str, port: int, token: Secret | None, allowed_hosts: Iterable[str], origins: Iterable[str]
 ) -> Access:
     """The rules of a server that is bound to this address."""
-    names = ["localhost", "127.0.0.1", "[::1]"]
-    if host not in WILDCARDS:
-        names.append(bracketed(host))
+    names = ["localhost", "127.0.0.1", "[::1]", bracketed(host)]
     own = {f"{name}:{port}" for name in names}
     if port == _HTTP_PORT:
         own.update(names)

@@ -10,18 +10,21 @@ JSON, a known name with another shape, a name of the runtime's own, longer than
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
 
 from watchglass.protocol.base import NAME_CHARS_MAX
-from watchglass.protocol.events import RUNTIME_ONLY, Event, shape_fault
+from watchglass.protocol.events import PROCESS_RESERVED, Event, shape_fault
 from watchglass.protocol.workers import WorkerInput
 
 from .stream import PlainStream
 
 LINE_BYTES_MAX = 256 << 10
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 NESTING_MAX = 128
 """Deeper data is read by orjson, but not written by it, nor read by many an observer's parser."""
 
@@ -99,13 +102,17 @@ def _read(line: bytes) -> tuple[Event | None, str]:
         return None, "not a JSON object"
     if line.count(b"{") + line.count(b"[") > NESTING_MAX and _is_nested_over(NESTING_MAX, said):
         return None, f"nested over {NESTING_MAX} levels"
+    if _LONG_NUMBER.search(line):
+        said = json.loads(line)  # orjson makes a float of an integer over 64 bits.
     name, data = said.get("event"), said.get("data", {})
     if not isinstance(name, str) or not name.strip() or len(name) > NAME_CHARS_MAX:
         return None, f"event: a name of 1 to {NAME_CHARS_MAX} characters is missing"
     if not isinstance(data, dict):
         return None, "data: not a JSON object"
-    if name in RUNTIME_ONLY:
+    if name in PROCESS_RESERVED:
         return None, f"event {name!r} is written by the runtime alone"
+    if name == "status" and "phase" in data:
+        return None, "status: phase: the lifecycle is told by the runtime alone"
     event = Event(name, data)
     fault_text = shape_fault(event)
     return (event, "") if fault_text is None else (None, fault_text)

@@ -88,7 +88,7 @@ def test_the_diagnostic_codes_are_the_contract_s() -> None:
     }
 
 
-@pytest.mark.parametrize("said", [{"n": 1 << 64}, {"b": b"bytes"}, {"s": "\ud800"}, {"o": object()}])
+@pytest.mark.parametrize("said", [{"b": b"bytes"}, {"s": "\ud800"}, {"o": object()}])
 def test_what_json_cannot_say_is_refused(said: dict[str, object]) -> None:
     with pytest.raises(TypeError):
         encode_envelope(1, "w", TS, Event("x", said))

@@ -9,7 +9,7 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchglass.protocol.errors import CursorExpired, LimitTooLarge, WrongRuntimeCursor
+from watchglass.protocol.errors import CursorExpired, InvalidQuery, LimitTooLarge, WrongRuntimeCursor
 from watchglass.protocol.identity import WorkerRef
 from watchglass.protocol.runtime import RuntimeEvent, RuntimeEventCursor, RuntimeEventKind
 from watchglass.runtime.announcements import DIAGNOSTICS_MAX, Announcements
@@ -85,12 +85,21 @@ async def test_a_foreign_runtime_s_cursor_is_refused(announcements: Announcement
     assert (refused.value.asked, refused.value.own) == ("other", "rt")
 
 
-async def test_a_cursor_ahead_of_the_log_reads_nothing_yet(announcements: Announcements) -> None:
+async def test_a_cursor_at_the_end_of_the_log_reads_nothing_yet(announcements: Announcements) -> None:
     await tell(announcements, "a")
     last = (await announcements.batch(None, None)).events[-1].id
     ahead = RuntimeEventCursor(runtime_id="rt", next_event_id=last + 1)
     batch = await announcements.batch(ahead, None)
     assert (batch.events, batch.has_more, batch.next_cursor) == ([], False, ahead)
+
+
+async def test_a_cursor_ahead_of_the_newest_event_is_refused_and_the_newest_is_named(
+    announcements: Announcements,
+) -> None:
+    newest = (await announcements.batch(None, None)).next_cursor
+    ahead = newest.model_copy(update={"next_event_id": newest.next_event_id + 1})
+    with pytest.raises(InvalidQuery, match=f"ahead of the newest.*{newest.next_event_id}"):
+        await announcements.batch(ahead, None)
 
 
 async def test_a_cursor_behind_retention_is_told_and_none_begins_at_the_oldest() -> None:

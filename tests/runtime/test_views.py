@@ -186,6 +186,22 @@ def test_an_endless_text_is_closed_in_bounded_parts() -> None:
     assert sum(lengths) + (len(open_text["text"]) if open_text else 0) == 100 * len(piece)
 
 
+def test_a_text_that_became_entries_in_parts_is_not_said_again_when_it_is_done() -> None:
+    piece = "x" * 10_000
+    view = view_of(*[delta(piece)] * 30, done(piece * 30), delta("more"), done("more"))
+    said = [content for _, content in transcript(view)]
+    assert "".join(said) == piece * 30 + "more"
+    assert said[-1] == "more"
+
+
+def test_a_transcript_ends_with_what_is_being_said() -> None:
+    view = view_of(user_message("hi"), delta("hel"), delta("lo"))
+    assert view.window(None, 10, 10).in_flight == "hello"
+    assert view.window(0, 0, 10).in_flight is None
+    apply(view, done("hello"), first=9)
+    assert view.window(None, 10, 10).in_flight is None
+
+
 def test_a_limit_over_the_runtime_s_is_refused() -> None:
     with pytest.raises(LimitTooLarge, match="limit 3 is over this runtime's maximum of 2"):
         view_of().window(0, 3, 2)

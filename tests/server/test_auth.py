@@ -77,6 +77,9 @@ def test_on_port_80_a_host_may_leave_the_port_out() -> None:
 def test_a_server_on_all_addresses_is_the_address_that_was_reached() -> None:
     everywhere = rules("0.0.0.0")
     everywhere.check_caller(asked(server=("192.0.2.7", PORT), host="192.0.2.7:8080"))
+    everywhere.check_caller(
+        asked(server=("127.0.0.1", PORT), host="0.0.0.0:8080")
+    )  # As the listening line says.
     with pytest.raises(ForbiddenHost):
         everywhere.check_caller(asked(server=("192.0.2.7", PORT), host="192.0.2.8:8080"))
     with pytest.raises(ForbiddenHost):

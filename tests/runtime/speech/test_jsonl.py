@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from watchglass.protocol.base import NAME_CHARS_MAX
-from watchglass.protocol.events import RUNTIME_ONLY, SHAPES, Event
+from watchglass.protocol.events import PROCESS_RESERVED, SHAPES, Event
 from watchglass.protocol.frames import EventFrame, encode_envelope, event_frame
 from watchglass.protocol.workers import WorkerInput
 from watchglass.runtime.speech.jsonl import LINE_BYTES_MAX, NESTING_MAX, JsonlSpeech
@@ -109,7 +110,11 @@ def test_blank_lines_say_nothing(data: bytes) -> None:
         (b'{"event":"x","data":null}\n', "data: not a JSON object"),
         (line("text_delta", {"text": 1}), "text_delta: text: "),
         (line("text_delta"), "text_delta: text: "),
-        *((line(name), f"event '{name}' is written by the runtime alone") for name in sorted(RUNTIME_ONLY)),
+        *(
+            (line(name), f"event '{name}' is written by the runtime alone")
+            for name in sorted(PROCESS_RESERVED)
+        ),
+        (line("status", {"status": "busy", "phase": "stopped"}), "status: phase: "),
     ],
 )
 def test_a_line_that_is_no_event_is_output_with_the_reason(data: bytes, reason: str) -> None:
@@ -141,10 +146,14 @@ def test_whatever_is_read_can_be_journalled_and_observed_however_deeply_it_is_ne
         assert [event.name for event in events] == ["x"]
 
 
-@given(json_values.objects)
-def test_a_number_over_64_bits_is_journalled_as_a_float(data: dict[str, Any]) -> None:
-    event = only(b'{"event":"x","data":{"n":123456789012345678901234567890}}\n')
-    assert encode_envelope(1, "w", "now", event)
+@given(st.integers(min_value=-(1 << 200), max_value=1 << 200))
+def test_an_integer_of_any_size_is_passed_on_exactly(number: int) -> None:
+    event = only(b'{"event":"x","data":{"n":%d,"s":"\xc3\xa4"}}\n' % number)
+    assert json.loads(encode_envelope(1, "w", "now", event))["payload"]["data"] == {"n": number, "s": "ä"}
+
+
+def test_an_agent_may_tell_its_own_status() -> None:
+    assert only(line("status", {"status": "thinking"})) == Event("status", {"status": "thinking"})
 
 
 @pytest.mark.parametrize("over_bytes", [0, 1])
