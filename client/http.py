@@ -109,7 +109,9 @@ class Client:
         headers = self.address.headers()
         content = None
         if body is not None:
-            content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+            content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(
+                "utf-8", "surrogatepass"
+            )
             headers["Content-Type"] = "application/json"
         try:
             connection = self._open()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import options
-from .launching import Launch, create_request
+from .launching import Launch, create_request, stdin_text
 from .reaching import path_of, reaching
 from .showing import is_terminal, write_document, write_json_line, write_line
 
@@ -86,7 +85,7 @@ def send_input(
     as_json: options.AsJson = False,
 ) -> None:
     """Say something to a worker."""
-    content = " ".join(text) if text and text != ["-"] else sys.stdin.read().removesuffix("\n")
+    content = " ".join(text) if text and text != ["-"] else stdin_text().removesuffix("\n")
     body = {"kind": "system" if system else "user", "content": content}
     with reaching(url, token_file, runtime) as client:
         answer = client.post(path_of(worker, "input"), body)

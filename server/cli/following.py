@@ -54,7 +54,8 @@ def on_signals(handler: Callable[[int], None], *numbers: signal.Signals) -> Iter
     def called(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - The signature is Python's.
         handler(number)
 
-    before = {number: signal.signal(number, called) for number in numbers}
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # As by nohup.
+    before = {number: signal.signal(number, called) for number in heeded}
     try:
         yield
     finally:

@@ -41,7 +41,8 @@ class Interrupts:
 def interrupts() -> Iterator[Interrupts]:
     """SIGINT, SIGTERM and SIGHUP interrupt the block; after it they do what they did before."""
     handler = Interrupts()
-    before = {number: signal.signal(number, handler) for number in _NUMBERS}
+    heeded = [number for number in _NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]  # As by nohup.
+    before = {number: signal.signal(number, handler) for number in heeded}
     try:
         yield handler
     finally:

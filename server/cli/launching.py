@@ -21,7 +21,8 @@ from .faults import CliError, UsageFault
 Json = dict[str, Any]
 
 SPEECHES: Final = ("text", "jsonl")
-SCRIPT_CHARS_MAX: Final = 256 << 10
+STDIN_BYTES_MAX: Final = 2 << 20
+"""More than any request may hold: the runtime then says which bound it passes."""
 _UNITS_MS: Final = {"ms": 1, "s": 1000, "": 1000, "m": 60_000, "h": 3_600_000}
 _TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|)\Z")
 
@@ -146,8 +147,18 @@ def _variable(source: str, text: str, environ: Mapping[str, str]) -> dict[str, s
 
 def _script(source: str) -> str:
     if source == "-":
-        return sys.stdin.read(SCRIPT_CHARS_MAX + 1)
+        return stdin_text()
     return _read(Path(source), "--script")
+
+
+def stdin_text() -> str:
+    """All of stdin. Raises CliError when it is no text."""
+    if sys.stdin is None:
+        return ""
+    try:
+        return sys.stdin.buffer.read(STDIN_BYTES_MAX).decode()
+    except UnicodeDecodeError:
+        raise CliError("stdin is not UTF-8 text") from None
 
 
 def _read(file: Path, flag: str) -> str:

@@ -101,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(f"{_worded(fault)}; try '{_command_of(fault)} --help'", ExitCode.USAGE)
     except (CliError, ClientFault) as fault:
         return _tell(str(fault), exit_code(fault))
+    except OSError as fault:  # Such as a full disk behind our stdout.
+        return _tell(str(fault), ExitCode.FAILED)
     return code
 
 
@@ -128,6 +130,10 @@ def _flushed(code: int) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         return _silenced()
+    except OSError as fault:
+        print(f"watchglass: error: {fault}", file=sys.stderr)
+        _silenced()
+        return code or ExitCode.FAILED
     return code
 
 

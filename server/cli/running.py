@@ -107,8 +107,9 @@ def run(
         session = _Session(place, worker, as_json=as_json)
         if script == "-":
             session.forwarder = StdinForwarder(place, worker, None, together=True)
-        elif interactive or not _is_terminal_in():
-            session.forwarder = StdinForwarder(place, worker, sys.stdin.fileno(), together=speech == "text")
+        elif sys.stdin is None or interactive or not sys.stdin.isatty():
+            descriptor = None if sys.stdin is None else sys.stdin.fileno()
+            session.forwarder = StdinForwarder(place, worker, descriptor, together=speech == "text")
         code = session.run()
         if remove:
             with client_for(place) as client:
@@ -130,10 +131,10 @@ class _Session:
         """Until the worker has ended and everything it wrote is written; its exit code."""
         try:
             self._follow()
-        except BrokenPipeError:
-            # Nobody reads on: what a program would learn by SIGPIPE, the worker learns so.
+        except OSError:
+            # Nobody takes its output: what a program would learn by SIGPIPE, the worker learns so.
             with client_for(self._runtime) as client:
-                client.post(path_of(self._worker, "cancel"), {"reason": "nobody reads its output any more"})
+                client.post(path_of(self._worker, "cancel"), {"reason": "nobody takes its output any more"})
             raise
         return self._code()
 
@@ -245,7 +246,3 @@ def _create_detached(runtime: Found, request: Json, *, as_json: bool) -> None:
         write_document(answer)
     else:
         write_line(answer["worker"]["worker_id"])
-
-
-def _is_terminal_in() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from support.api import Api
 from support.feed import UPGRADE
 from support.processes import children

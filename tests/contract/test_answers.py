@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+
 from support.api import Api
 from support.serving import Served
 
@@ -150,7 +151,7 @@ def test_every_profile_is_kept_and_shown(api: Api, profile: dict[str, str]) -> N
 
 
 def test_what_a_worker_is_for_is_kept_and_shown(api: Api) -> None:
-    asked = {
+    asked: Any = {
         "config_bundle": {"id": "bundle-7"},
         "requested_capabilities": [
             {"name": "web", "reason": "to read"},
@@ -249,7 +250,15 @@ def test_a_transcript_is_read_in_windows(api: Api) -> None:
     whole = api.get(f"/v1/workers/{worker_id}/transcript")
     assert set(whole) == {"transcript"}
     transcript = whole["transcript"]
-    assert set(transcript) == {"worker_ref", "start", "limit", "total_items", "items", "next_start"}
+    assert set(transcript) == {
+        "worker_ref",
+        "start",
+        "limit",
+        "total_items",
+        "items",
+        "next_start",
+        "in_flight",  # Ours.
+    }
     assert (transcript["start"], transcript["limit"], transcript["total_items"]) == (0, 256, 5)
     assert transcript["next_start"] is None
     assert transcript["items"] == [
@@ -391,7 +400,9 @@ def test_creating_a_worker_leaves_the_diagnostics_of_the_contract(api: Api) -> N
     assert set(answer) == {"diagnostics"}
     for diagnostic in answer["diagnostics"]:
         assert set(diagnostic) == {"id", "severity", "code", "message", "worker_ref"}
-    told = [(note["severity"], note["code"]) for note in answer["diagnostics"] if note["worker_ref"] == ref(bare)]
+    told = [
+        (note["severity"], note["code"]) for note in answer["diagnostics"] if note["worker_ref"] == ref(bare)
+    ]
     assert told == [("info", "runtime.local_default_resources"), ("info", "worker.tools_less")]
     assert not [note for note in answer["diagnostics"] if note["worker_ref"] == ref(rich)]
     assert api.get("/v1/runtime")["runtime"]["diagnostic_count"] == len(answer["diagnostics"])

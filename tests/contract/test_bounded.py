@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import trio
+from trio_websocket import ConnectionClosed
+
 from support.api import Api, exchange
-from support.feed import data_of, in_thread, observing, text_of
-from support.processes import rss_bytes
+from support.feed import Observer, data_of, in_thread, observing, text_of
+from support.processes import rss_bytes, wait_true
 from support.programs import program
 from support.serving import Served
-from trio_websocket import ConnectionClosed
 
 FLAGS = ["--runtime-id=rt-bounded"]
 
@@ -48,7 +49,9 @@ def test_ten_thousand_requests_for_nobody_leave_nothing(served: Served, api: Api
 @pytest.mark.trio
 async def test_two_hundred_observers_that_vanish_are_forgotten(served: Served) -> None:
     api = Api(served)
-    worker_id = (await in_thread(api.create, *program("events", "v", 2000, "wait"), speech="jsonl"))["worker_id"]
+    worker_id = (await in_thread(api.create, *program("events", "v", 2000, "wait"), speech="jsonl"))[
+        "worker_id"
+    ]
     limit = trio.CapacityLimiter(20)
 
     async def vanish(number: int) -> None:
@@ -63,44 +66,42 @@ async def test_two_hundred_observers_that_vanish_are_forgotten(served: Served) -
             nursery.start_soon(vanish, number)
     async with observing(served, worker_id, "earliest", queue_frames=64) as observer:
         await observer.until("end")
-    with trio.fail_after(20):
-        while await in_thread(observer_count, api):
-            await trio.lowlevel.checkpoint()
+    await in_thread(wait_true, lambda: observer_count(api) == 0, "observers are remembered")
 
 
 @pytest.mark.trio
 async def test_an_observer_that_never_reads_costs_a_bounded_amount_and_nobody_else(served: Served) -> None:
     api = Api(served)
-    size = 100 * MIB
-    worker_id = (await in_thread(api.create, *program("flood", size, "wait")))["worker_id"]
+    worker_id = (await in_thread(api.create, *program("flood", MIB, "each")))["worker_id"]
     quiet = (await in_thread(api.create, "cat"))["worker_id"]
+    before = peak = rss_bytes(served.process.pid)
     async with observing(served, worker_id) as stuck, observing(served, quiet) as neighbour:
-        first = await stuck.event()
+        start = (await stuck.event())["cursor"]
         await neighbour.event()
-        before = rss_bytes(served.process.pid)
-        peak = before
         async with observing(served, worker_id, queue_frames=256) as reader:
             await reader.event()
-            await in_thread(api.say, worker_id, "go")
-            taken = 0
-            while True:
-                envelope = await reader.event()
-                if envelope["payload"]["event"] == "end":
-                    break
-                if envelope["payload"]["event"] == "text_delta":
-                    taken += len(envelope["payload"]["data"]["text"])
-                if taken % (64 * 1024) == 0:
-                    peak = max(peak, rss_bytes(served.process.pid))
-            assert taken == size
-        assert peak - before < 150 * MIB
+            for _ in range(100):
+                await in_thread(api.say, worker_id, "more")
+                await read_text(reader, MIB)
+                peak = max(peak, rss_bytes(served.process.pid))
+        assert peak - before < 120 * MIB
         await in_thread(api.say, quiet, "and you?")
         await neighbour.until_text("and you?\n")
-        taken_late, diagnostic = await stuck.farewell()
+        taken, diagnostic = await stuck.farewell()
     assert diagnostic["code"] == "runtime.cursor_expired"
-    assert (taken_late[-1] if taken_late else first)["cursor"] in diagnostic["message"]
-    said = text_of(taken_late)
+    assert (taken[-1]["cursor"] if taken else start) in diagnostic["message"]
+    said = text_of(taken)
+    assert len(said) < 60 * MIB
     assert said == (LINE * (len(said) // 64 + 1))[: len(said)]
-    await in_thread(api.act, quiet, "cancel")
+    for ended in (worker_id, quiet):
+        await in_thread(api.act, ended, "cancel")
+
+
+async def read_text(reader: Observer, size: int) -> None:
+    """Take text until it is exactly so much."""
+    while size:
+        size -= len(text_of([await reader.event()]))
+        assert size >= 0
 
 
 @pytest.mark.trio
@@ -109,11 +110,8 @@ async def test_a_socket_that_takes_no_byte_for_half_a_minute_is_closed(served: S
     api = Api(served)
     worker_id = (await in_thread(api.create, *program("flood", 30 * MIB)))["worker_id"]
     async with observing(served, worker_id, "earliest") as stuck:
-        with trio.fail_after(60):
-            while await in_thread(observer_count, api):
-                await trio.sleep(1)  # Half a minute must pass; nobody tells us when it has.
+        await in_thread(wait_true, lambda: observer_count(api) == 0, "the stuck one is still there", 60)
         with pytest.raises(ConnectionClosed):
-            while True:
-                await stuck.frame()
+            await stuck.until("end")
     async with observing(served, worker_id, stuck.cursor or "earliest", queue_frames=64) as back:
         assert len(data_of(await back.until("end"), "end")) == 1

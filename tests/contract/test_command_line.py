@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from support.api import Api
 from support.serving import environment, serving, watchglass
 
@@ -20,7 +21,12 @@ def failed(tmp_path: Path, *flags: str, env: dict[str, str] | None = None) -> st
     """The one line of a `serve` that must refuse to start."""
     state = tmp_path / "state"
     done = subprocess.run(
-        watchglass("serve", *flags), env=environment(state, env), capture_output=True, text=True, timeout=30, check=False
+        watchglass("serve", *flags),
+        env=environment(state, env),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
     assert done.returncode == 2, done
     assert done.stdout == ""

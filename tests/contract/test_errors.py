@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
-import json
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.api import Api, Json
+
 from watchglass.protocol.errors import faults
+
+from support.api import Api
 
 FLAGS = ["--runtime-id=rt-errors"]
 
@@ -69,14 +71,25 @@ def invalid_json() -> Iterator[Refusal]:
         for body in (b"", b"{", b'{"intent": ', b"not json", b'{"a": "\xff\xfe"}', b"{}x"):
             yield refused("invalid_json", 400, request, body, says="JSON")
     yield refused("invalid_json", 400, STOP, b"{", says="JSON")
+    for number in (
+        b"NaN",
+        b"Infinity",
+        b"-Infinity",
+        b"1e999",
+        b"01",
+        b'"\\ud800"',
+        b"[" * 5000 + b"]" * 5000,
+    ):
+        body = b'{"events": [{"event": "e", "data": {"n": %b}}]}' % number
+        yield refused("invalid_json", 400, EVENTS, body, says="JSON")
 
 
 def invalid_requests() -> Iterator[Refusal]:
     def create(says: str, **body: Any) -> Refusal:
         return refused("invalid_request", 400, CREATE, body, says=says)
 
-    for body in ([], "text", 3, None):
-        yield refused("invalid_request", 400, CREATE, json.dumps(body).encode())
+    for wrong in (b"[]", b'"text"', b"3", b"null"):
+        yield refused("invalid_request", 400, CREATE, wrong)
     yield create("intent", intent="assistant")
     yield create("intent", intent={"kind": "overlord"})
     yield create("objective", intent={"kind": "task"})
@@ -111,8 +124,8 @@ def invalid_requests() -> Iterator[Refusal]:
     yield create("131072", execution={"program": "a", "env": {"A": "x" * 131_072}})
     yield create("execution.env", execution={"program": "a", "env": {"A=B": "x"}})
     yield create("execution.cwd", execution={"program": "a", "cwd": "relative"})
-    for field in ("program", "script"):
-        yield create("execution", execution={"program": "a", "script": "b", "kind": {"program": "script"}.get(field, "command")})
+    for kind in ("command", "script"):
+        yield create("execution", execution={"kind": kind, "program": "a", "script": "b"})
     yield refused("invalid_request", 400, INPUT, {}, says="content")
     yield refused("invalid_request", 400, INPUT, {"kind": "user", "content": ""}, says="content")
     yield refused("invalid_request", 400, INPUT, {"kind": "user", "content": " \n\t"}, says="content")
@@ -137,9 +150,15 @@ def invalid_requests() -> Iterator[Refusal]:
         "invalid_request", 400, EVENTS, {"events": [{"event": "text_delta", "data": {}}]}, says="text"
     )
     yield refused("invalid_request", 400, EVENTS, {"events": [{"event": "e"}] * 10_001}, says="10000")
+    too_big = {"events": [{"event": "e", "data": {"n": 1 << 64}}]}
+    yield refused("invalid_request", 400, EVENTS, too_big, says="64-bit")
     for worker in (ENDED, RUNNING):
         yield refused(
-            "invalid_request", 400, f"POST /v1/workers/{worker}/events", {"events": [{"event": "e"}]}, says=worker
+            "invalid_request",
+            400,
+            f"POST /v1/workers/{worker}/events",
+            {"events": [{"event": "e"}]},
+            says=worker,
         )
     for what, body in {
         "input": {"content": "x"},
@@ -156,7 +175,9 @@ def invalid_requests() -> Iterator[Refusal]:
     yield refused("invalid_request", 400, f"POST /v1/workers/{RUNNING}/signal", {}, says="signal")
     yield refused("invalid_request", 400, f"GET /v1/workers/{PASSIVE}/logs/stdout", says=PASSIVE)
     for key in (" ", "k" * 256):
-        yield refused("invalid_request", 400, CREATE, {}, headers={"Idempotency-Key": key}, says="Idempotency-Key")
+        yield refused(
+            "invalid_request", 400, CREATE, {}, headers={"Idempotency-Key": key}, says="Idempotency-Key"
+        )
 
 
 def invalid_queries() -> Iterator[Refusal]:
@@ -181,7 +202,10 @@ def too_large() -> Iterator[Refusal]:
     for request in (CREATE, INPUT, STOP):
         yield refused("body_too_large", 413, request, padding, says="1048576")
         yield refused(
-            "body_too_large", 413, request, chunks=[padding[start : start + 65_536] for start in range(0, len(padding), 65_536)]
+            "body_too_large",
+            413,
+            request,
+            chunks=[padding[start : start + 65_536] for start in range(0, len(padding), 65_536)],
         )
 
 
@@ -230,13 +254,19 @@ def wrong_runtimes() -> Iterator[Refusal]:
             says="rt-other",
         )
     yield refused(
-        "wrong_runtime", 400, CREATE, {"initial_input": {"content": "x", "worker_ref": FOREIGN}}, says="rt-other"
+        "wrong_runtime",
+        400,
+        CREATE,
+        {"initial_input": {"content": "x", "worker_ref": FOREIGN}},
+        says="rt-other",
     )
 
 
 def launches() -> Iterator[Refusal]:
     def launch(says: str, **execution: Any) -> Refusal:
-        return refused("launch_failed", 400, CREATE, {"worker_id": "never", "execution": execution}, says=says)
+        return refused(
+            "launch_failed", 400, CREATE, {"worker_id": "never", "execution": execution}, says=says
+        )
 
     yield launch("No such file or directory", program="/no/such/program")
     yield launch("no-such-program", program="no-such-program-anywhere")
@@ -248,13 +278,14 @@ def launches() -> Iterator[Refusal]:
 
 
 def unsupported() -> Iterator[Refusal]:
-    strict = {"policy": {"capability_mode": "strict"}, "execution": {"program": "true"}}
-    for says, asked in {
+    strict: Any = {"policy": {"capability_mode": "strict"}, "execution": {"program": "true"}}
+    wanted: dict[str, Any] = {
         "pids_max": {"limits": {"pids_max": 3}},
         "linux_sandbox": {"sandbox": {"profile": "linux_sandbox"}},
         "rootfs": {"sandbox": {"rootfs": "/srv/root"}},
         "namespaces": {"sandbox": {"namespaces": {}}},
-    }.items():
+    }
+    for says, asked in wanted.items():
         yield refused("unsupported_capability", 400, CREATE, {**strict, **asked}, says=says)
     yield refused(
         "unsupported_capability",
@@ -303,13 +334,13 @@ TABLE = [
 ELSEWHERE = {
     "wrong_runtime_cursor": "test_runtime_events.py::test_a_cursor_of_another_runtime_is_refused",
     "idempotency_conflict": "test_idempotency.py::test_the_same_key_with_another_request_is_refused",
-    "input_backlog": "test_input.py::test_input_that_nobody_reads_is_refused_over_the_bound_and_then_arrives_exactly",
+    "input_backlog": "test_input.py::test_input_that_nobody_reads_is_refused_over_the_bound",
     "resource_limit_exceeded": "test_slots.py::test_a_full_queue_refuses_and_says_when_to_come_back",
     "runtime_stopped": "test_shutdown.py::test_a_runtime_that_stops_refuses_changes_and_still_answers_reads",
     "transcript_expired": "test_retention.py::test_transcript_entries_behind_retention_are_refused",
     "cursor_expired": "test_retention.py::test_runtime_events_behind_retention_are_refused",
-    "cursor_malformed": "test_feed_cursors.py::test_a_cursor_that_cannot_be_resumed_from_is_told_why",
-    "cursor_unknown_or_expired": "test_feed_cursors.py::test_a_cursor_that_cannot_be_resumed_from_is_told_why",
+    "cursor_malformed": "test_feed_cursors.py::test_what_is_no_cursor_is_told_to_be_malformed",
+    "cursor_unknown_or_expired": "test_feed_cursors.py::test_a_cursor_ahead_of_the_newest_event_is_refused",
 }
 
 NOT_FROM_OUTSIDE = {
@@ -377,7 +408,8 @@ def test_a_missing_host_header_is_refused(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "request_line", [b"GARBAGE\r\n\r\n", b"GET /v1/runtime HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n"]
+    "request_line",
+    [b"GARBAGE\r\n\r\n", b"GET /v1/runtime HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n"],
 )
 def test_bytes_that_are_not_http_are_refused_and_the_server_goes_on(api: Api, request_line: bytes) -> None:
     assert api.raw(request_line).status in {400, 403}
@@ -385,7 +417,7 @@ def test_bytes_that_are_not_http_are_refused_and_the_server_goes_on(api: Api, re
 
 
 def test_a_body_shorter_than_its_length_says_nothing_and_harms_nobody(api: Api) -> None:
-    with __import__("socket").create_connection((api.served.host, api.served.port), 10) as connection:
+    with socket.create_connection((api.served.host, api.served.port), 10) as connection:
         connection.sendall(
             b"POST /v1/workers HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAuthorization: Bearer %s\r\n"
             b"Content-Length: 100\r\n\r\n{}" % (api.served.port, api.served.token.encode())
@@ -424,7 +456,10 @@ def test_the_docs_list_every_code_with_its_status() -> None:
     table = (HERE.parent.parent / "docs" / "http.md").read_text()
     rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
     documented = {
-        (code.strip(" `"), row[2].strip()) for row in rows if row[2].strip().isdigit() for code in row[1].split(",")
+        (code.strip(" `"), row[2].strip())
+        for row in rows
+        if row[2].strip().isdigit()
+        for code in row[1].split(",")
     }
     assert {(refusal.code, str(refusal.status)) for refusal in TABLE} <= documented
     assert {code for code, _ in documented} == {fault.code for fault in faults()}

@@ -7,11 +7,12 @@ import re
 
 import pytest
 import trio
+from trio_websocket import ConnectionClosed
+
 from support.api import Api
 from support.feed import Json, Observer, data_of, in_thread, journal, names, observing, refusal, text_of
-from support.serving import Served
 from support.programs import program
-from trio_websocket import ConnectionClosed
+from support.serving import Served
 
 pytestmark = pytest.mark.trio
 
@@ -214,7 +215,9 @@ async def read_with_cuts(served: Served, worker_id: str, seed: int) -> list[Json
 
 async def test_a_reader_that_is_cut_at_random_points_misses_nothing(served: Served) -> None:
     api = Api(served)
-    worker_id = (await in_thread(api.create, *program("events", "n", 1500, "wait"), speech="jsonl"))["worker_id"]
+    worker_id = (await in_thread(api.create, *program("events", "n", 1500, "wait"), speech="jsonl"))[
+        "worker_id"
+    ]
     readings: list[list[Json]] = []
 
     async def read(seed: int) -> None:
@@ -241,7 +244,9 @@ async def test_an_observer_that_sends_data_is_told_and_closed(served: Served) ->
 
 async def test_a_ping_is_answered_while_events_flow(served: Served) -> None:
     api = Api(served)
-    worker_id = (await in_thread(api.create, *program("events", "p", 300, "wait"), speech="jsonl"))["worker_id"]
+    worker_id = (await in_thread(api.create, *program("events", "p", 300, "wait"), speech="jsonl"))[
+        "worker_id"
+    ]
     async with observing(served, worker_id, queue_frames=2000) as observer:
         await observer.event()
         await in_thread(api.say, worker_id, "go")
@@ -335,7 +340,9 @@ async def watch_until_end(observer: Observer) -> list[Json]:
 
 async def test_two_hundred_observers_of_one_worker_all_see_everything(served: Served) -> None:
     api = Api(served)
-    worker_id = (await in_thread(api.create, *program("events", "all", 100, "wait"), speech="jsonl"))["worker_id"]
+    worker_id = (await in_thread(api.create, *program("events", "all", 100, "wait"), speech="jsonl"))[
+        "worker_id"
+    ]
     seen: list[list[Json]] = []
     ready = 0
     everybody = trio.Event()

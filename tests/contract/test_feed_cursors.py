@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from support.api import Api
 from support.feed import Json, data_of, in_thread, journal, names, observing, refusal
 from support.serving import Served
@@ -35,7 +36,7 @@ NOT_CURSORS = [
 
 
 @pytest.mark.parametrize("cursor", NOT_CURSORS, ids=lambda cursor: repr(cursor[:30]))
-async def test_a_cursor_that_cannot_be_resumed_from_is_told_why(served: Served, cursor: str) -> None:
+async def test_what_is_no_cursor_is_told_to_be_malformed(served: Served, cursor: str) -> None:
     worker_id = (await in_thread(Api(served).create))["worker_id"]
     async with observing(served, worker_id, cursor) as observer:
         diagnostic = await observer.diagnostic()
@@ -69,7 +70,7 @@ async def test_a_cursor_of_another_worker_is_refused(served: Served) -> None:
 
 async def chatted(api: Api, events: int) -> Json:
     """A passive worker that said so many events and was stopped."""
-    worker = await in_thread(api.create)
+    worker: Json = await in_thread(api.create)
     said = [{"event": "said", "data": {"number": number}} for number in range(events)]
     await in_thread(api.post, f"/v1/workers/{worker['worker_id']}/events", {"events": said})
     await in_thread(api.act, worker["worker_id"], "stop")
@@ -118,8 +119,11 @@ async def test_a_reader_that_retention_overtook_is_told_after_what_it_was_sent(s
 
 async def test_too_many_observers_are_refused_before_the_upgrade(served: Served) -> None:
     worker_id = (await in_thread(Api(served).create))["worker_id"]
-    async with observing(served, worker_id) as a, observing(served, worker_id) as b:
-        async with observing(served, worker_id) as c:
-            for observer in (a, b, c):
-                await observer.event()
-            assert await refusal(served, worker_id) == (429, "resource_limit_exceeded")
+    async with (
+        observing(served, worker_id) as first,
+        observing(served, worker_id) as second,
+        observing(served, worker_id) as third,
+    ):
+        for observer in (first, second, third):
+            await observer.event()
+        assert await refusal(served, worker_id) == (429, "resource_limit_exceeded")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+
 from support.api import Api
 from support.feed import data_of, in_thread, journal, observing
-from support.serving import Served
 from support.programs import program
+from support.serving import Served
 
 pytestmark = pytest.mark.trio
 
@@ -27,7 +28,7 @@ async def test_input_reaches_the_process_in_order(served: Served) -> None:
     assert await in_thread(api.log, worker_id) == b"".join(b"%d\n" % number for number in range(50))
 
 
-async def test_input_that_nobody_reads_is_refused_over_the_bound_and_then_arrives_exactly(
+async def test_input_that_nobody_reads_is_refused_over_the_bound(
     served: Served,
 ) -> None:
     api = Api(served)
@@ -94,7 +95,9 @@ async def test_input_that_was_never_read_is_told(served: Served) -> None:
 
 async def test_input_to_a_worker_that_closed_its_stdin_is_refused(served: Served) -> None:
     api = Api(served)
-    worker_id = (await in_thread(api.create, "sh", "-c", "exec <&-; echo closed; exec sleep 600"))["worker_id"]
+    worker_id = (await in_thread(api.create, "sh", "-c", "exec <&-; echo closed; exec sleep 600"))[
+        "worker_id"
+    ]
     async with observing(served, worker_id, "earliest") as observer:
         await observer.until_text("closed\n")
     answer = None

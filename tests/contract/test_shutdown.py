@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+
 from support.api import Api
 from support.feed import data_of, in_thread, names, observing
 from support.processes import marked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from support.api import Api
 from support.feed import data_of, in_thread, observing
 from support.processes import marked

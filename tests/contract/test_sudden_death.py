@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from support.api import Api
 from support.feed import data_of, in_thread, names, observing
 from support.processes import children, marked, parent, pids, wait_gone, wait_true

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
+from typing import Any
 
 import pytest
 import trio
+
 from support.api import Api
 from support.feed import data_of, in_thread, journal, names, observing, text_of
 from support.processes import marked, pids, wait_gone
-from support.serving import Served
 from support.programs import program
+from support.serving import Served
 
 pytestmark = pytest.mark.trio
 
 FLAGS = ["--runtime-id=rt-workers", "--grace-ms=300"]
 
 
-async def create(served: Served, *argv: str, **request: object) -> str:
+async def create(served: Served, *argv: str, **request: Any) -> str:
     return str((await in_thread(Api(served).create, *argv, **request))["worker_id"])
 
 
@@ -94,9 +96,7 @@ async def test_a_cancel_hastens_a_stop(served: Served) -> None:
         await observer.until_text("ready\n")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(in_thread, api.act, worker_id, "stop")
-            await observer.until_true(
-                lambda envelope: envelope["payload"]["data"].get("phase") == "stopping"
-            )
+            await observer.until_true(lambda envelope: envelope["payload"]["data"].get("phase") == "stopping")
             ack = await in_thread(api.act, worker_id, "cancel")
     assert ack["phase"] == "cancelled"
 
@@ -244,9 +244,7 @@ async def test_strict_gives_what_it_promises(served: Served) -> None:
 
 async def test_cpu_time_is_bounded(served: Served) -> None:
     python, *flags, _ = program("x")
-    worker_id = await create(
-        served, python, *flags, "-c", "while True: pass", limits={"cpu_time_sec": 1}
-    )
+    worker_id = await create(served, python, *flags, "-c", "while True: pass", limits={"cpu_time_sec": 1})
     ended = await journal(served, worker_id)
     assert data_of(ended, "exit") == [{"code": None, "signal": signal.SIGXCPU, "reason": "signalled"}]
 
@@ -294,5 +292,3 @@ async def test_an_agent_of_speech_jsonl_speaks_in_events(served: Served) -> None
         ("assistant", 'HI "THERE"\n\u2028'),
     ]
     await in_thread(api.act, worker_id, "stop")
-
-

@@ -105,10 +105,12 @@ class Observer:
         """The code of the close frame that must come next."""
         try:
             frame = await self.frame()
-        except ConnectionClosed as closed:
-            assert closed.reason is not None
-            return int(closed.reason.code)
-        raise AssertionError(f"a frame where a close was due: {frame}")
+        except ConnectionClosed:
+            reason = self.connection.closed
+        else:
+            raise AssertionError(f"a frame where a close was due: {frame}")
+        assert reason is not None
+        return int(reason.code)
 
     async def cut(self) -> None:
         """Vanish without a word: the socket is reset, no close frame is sent."""
