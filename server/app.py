@@ -83,7 +83,7 @@ class Application:
         self._access.check_caller(scope)
         exchange.origin = header(scope, b"origin")
         if is_preflight(scope):
-            await answer_http(exchange.send, 204, preflight_headers(), b"")
+            await exchange.answer(204, preflight_headers(), b"")
             return
         self._access.check_token(scope)
         if scope["type"] == "http":
@@ -143,12 +143,16 @@ class _Exchange:
             self.status = status
             await refuse_websocket(self._scope, self._send, status, headers, content)
             return
+        headers.append((b"content-length", str(len(content)).encode()))
+        await self.answer(status, headers, content)
+
+    async def answer(self, status: int, headers: Headers, content: bytes) -> None:
+        """Answer without Quart."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
                 while not self._body_in.is_set():
                     await self.receive()
         self._body_in.set()  # In or not, it was waited for.
-        headers.append((b"content-length", str(len(content)).encode()))
         await answer_http(self.send, status, headers, content)
 
     def _origin_headers(self) -> Headers:

@@ -75,6 +75,10 @@ class Connections:
         self._stall_s = stall_s
         self._open: set[Connection] = set()
 
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
     @asynccontextmanager
     async def accepting(self, listener: socket.socket, *, close_s: float) -> AsyncIterator[None]:
         """Serve while the block runs; after it, every connection is closed."""

@@ -38,8 +38,18 @@ def test_our_own_names_are_ours(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["", "127.0.0.1", "localhost", "127.0.0.1:80", "evil.example", "evil.example:8080", "192.0.2.1:8080"]
-    + ["localhost.evil:8080", "127.0.0.1:8080.evil", "127.0.0.1:8080@evil"],
+    [
+        "",
+        "127.0.0.1",
+        "localhost",
+        "127.0.0.1:80",
+        "evil.example",
+        "evil.example:8080",
+        "192.0.2.1:8080",
+        "localhost.evil:8080",
+        "127.0.0.1:8080.evil",
+        "127.0.0.1:8080@evil",
+    ],
 )
 def test_another_host_is_refused(host: str) -> None:
     with pytest.raises(ForbiddenHost):
@@ -88,8 +98,18 @@ def test_the_token_lets_in(authorization: str) -> None:
 
 @pytest.mark.parametrize(
     "authorization",
-    ["", TOKEN, "Bearer", "Bearer ", "Bearer nope", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}"]
-    + [f"Basic {TOKEN}", f"Bearer {TOKEN} {TOKEN}", "Bearer t\xf6ken"],
+    [
+        "",
+        TOKEN,
+        "Bearer",
+        "Bearer ",
+        "Bearer nope",
+        f"Bearer {TOKEN}x",
+        f"Bearer {TOKEN[:-1]}",
+        f"Basic {TOKEN}",
+        f"Bearer {TOKEN} {TOKEN}",
+        "Bearer t\xf6ken",
+    ],
 )
 def test_anything_else_does_not(authorization: str) -> None:
     with pytest.raises(Unauthorized):

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
 from watchglass.server.app import Application, create_app
@@ -97,7 +98,12 @@ def parsed(raw: bytes) -> Answer:
 
 async def frames(feed: ClientConnection) -> list[Any]:
     """Every frame until the feed closes."""
-    return [orjson.loads(text) async for text in feed]
+    told: list[Any] = []
+    try:
+        while True:
+            told.append(await next_frame(feed))
+    except ConnectionClosed:
+        return told
 
 
 async def next_frame(feed: ClientConnection) -> Any:

@@ -1,0 +1,115 @@
+"""Connections: a peer that takes nothing, a peer that leaves, a stop that is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from watchglass.protocol.parsing import decode
+from watchglass.protocol.workers import CreateWorkerRequest
+from watchglass.server.config import FeedBounds
+
+from support.inprocess import BEARER, InProcess, listening
+from support.tasks import soon
+
+pytestmark = pytest.mark.asyncio
+
+
+async def upgraded(server: InProcess) -> socket.socket:
+    """A feed whose observer will not read a byte."""
+    loop = asyncio.get_running_loop()
+    observer = socket.socket()
+    observer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    observer.setblocking(False)
+    await loop.sock_connect(observer, ("127.0.0.1", server.port))
+    asked = {
+        **BEARER,
+        "Host": f"127.0.0.1:{server.port}",
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in asked.items())
+    await loop.sock_sendall(observer, f"GET /v1/workers/w/events/ws HTTP/1.1\r\n{head}\r\n".encode())
+    return observer
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until this holds."""
+
+    async def watch() -> None:
+        while not condition():  # noqa: ASYNC110 - the kernel and Hypercorn tell nobody.
+            await asyncio.sleep(0.01)
+
+    await soon(watch())
+
+
+async def flood(server: InProcess, megabytes: int) -> None:
+    event = {"event": "text_delta", "data": {"text": "x" * 60_000}}
+    for _ in range(megabytes):
+        answer = await server.ask("POST", "/v1/workers/w/events", {"events": [event] * 17})
+        assert answer.status == 200
+
+
+async def test_an_observer_that_takes_no_byte_is_dropped_and_nobody_else() -> None:
+    async with listening(bounds=FeedBounds(stall_s=0.4, close_s=1.0)) as server:
+        await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
+        async with server.watch("w") as reading, asyncio.TaskGroup() as tasks:
+            stuck = await upgraded(server)
+            await until(lambda: server.runtime.summary().observer_count == 2)
+
+            async def read_on() -> None:
+                async for _ in reading:
+                    pass
+
+            reads = tasks.create_task(read_on())
+            await flood(server, 12)
+            await until(lambda: server.runtime.summary().observer_count == 1)
+            assert reading.close_code is None
+            reads.cancel()
+            stuck.close()
+        exposed = (await server.ask("GET", "/metrics")).content.decode()
+        assert 'watchglass_feeds_closed_total{reason="stalled"} 1.0' in exposed
+
+
+async def test_an_idle_observer_is_not_a_stalled_one() -> None:
+    async with listening(bounds=FeedBounds(stall_s=0.05, close_s=1.0)) as server:
+        await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
+        async with server.watch("w") as feed:
+            await feed.recv()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await feed.recv()
+            assert feed.close_code is None
+
+
+async def test_a_connection_is_gone_when_its_client_is() -> None:
+    async with listening() as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n"
+        writer.write(head.encode())
+        await until(lambda: len(server.connections) == 1)
+        writer.close()
+        await writer.wait_closed()
+        await until(lambda: len(server.connections) == 0)
+
+
+async def test_a_stop_waits_neither_for_idle_clients_nor_for_silent_observers() -> None:
+    loop = asyncio.get_running_loop()
+    async with listening(bounds=FeedBounds(stall_s=30.0, close_s=0.2)) as server:
+        await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
+        silent = [await upgraded(server) for _ in range(5)]
+        idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(5)]
+        await until(lambda: server.runtime.summary().observer_count == 5)
+        await flood(server, 5)
+        began_s = loop.time()
+    assert loop.time() - began_s < 5.0
+    for observer in silent:
+        observer.close()
+    for _, writer in idle:
+        writer.close()
+        await writer.wait_closed()
