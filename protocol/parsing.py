@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+import orjson
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -27,12 +28,16 @@ def decode(model: type[M], body: bytes | str) -> M:
         InvalidRequest: JSON of another shape; the message names the field.
     """
     try:
-        return model.model_validate_json(body)
+        decoded = model.model_validate_json(body)
+        orjson.loads(body)  # Pydantic lets NaN, Infinity and 1e999 in; what they become is no JSON any more.
     except ValidationError as fault:
         details = fault.errors(include_url=False)
         if details[0]["type"] == "json_invalid":
             raise InvalidJson(f"the body is not JSON: {details[0]['ctx']['error']}") from None
         raise InvalidRequest(_reasons(details)) from None
+    except orjson.JSONDecodeError as fault:
+        raise InvalidJson(f"the body is not JSON: {fault}") from None
+    return decoded
 
 
 def _reasons(details: list[ErrorDetails]) -> str:

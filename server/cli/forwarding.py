@@ -127,6 +127,9 @@ class StdinForwarder:
             try:
                 client.post(worker_path(self._worker, "input"), {"kind": "user", "content": content})
             except ApiError as refusal:
+                if refusal.code == "invalid_request":  # What we send is valid: it ended, or closed its stdin.
+                    self.worker_ended()
+                    return
                 if refusal.code != "input_backlog":
                     raise
                 self._ended.wait(wait_s)

@@ -2,7 +2,7 @@
 
 A command that asks a runtime something starts in a quarter of a second, so what
 is heavy (pydantic, the server, rich, websockets, even http.client) is imported
-by the command that needs it, when it needs it.
+by the command that needs it, when it needs it; commands themselves are, too.
 """
 
 from __future__ import annotations
@@ -17,21 +17,27 @@ import typer
 from watchglass import __version__
 from watchglass.client.faults import ClientFault
 
-from . import demo, driving, reading, running, serving, watching
+from .contents import Contents
 from .faults import BROKEN_PIPE, EXIT_CODES, INTERRUPTED, CliError, ExitCode, UsageFault, exit_code
-from .manual import application, command
+from .manual import SETTINGS
 from .showing import one_line
 
 _REFUSED = cast(type[Exception], typer.BadParameter.__mro__[2])
 """The base of what typer raises for a wrong command line; typer has no public name for it."""
 
-app = application(
-    """Run agent workers under glass.
+app = typer.Typer(
+    name="watchglass",
+    cls=Contents,
+    help="""Run agent workers under glass.
 
     Every worker is a real process; everything that it says is an event in a journal; you can watch it from
     any point, leave, come back, and miss nothing. Begin with 'watchglass demo', or with 'watchglass serve'
     in one terminal and 'watchglass run -- PROGRAM' in another one.""",
-    EXIT_CODES,
+    epilog=f"\b\n{EXIT_CODES}",
+    context_settings=SETTINGS,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -45,42 +51,6 @@ def _begin(
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
-
-
-_RUN, _WATCH, _DRIVE, _RUNTIME = "Start workers", "Watch workers", "Drive workers", "The runtime"
-
-command(app, "run", _RUN, "watchglass run -- python agent.py", "watchglass run --rm -- cat < notes.txt",
-        "watchglass run -e API_KEY --wall-time 10m -- ./agent --fast")(running.run)  # fmt: skip
-command(app, "create", _RUN, "watchglass create -- python agent.py", "watchglass create --id echo -- cat",
-        "watchglass create --passive --label team=blue")(driving.create)  # fmt: skip
-command(app, "ps", _WATCH, "watchglass ps", "watchglass ps --phase failed --label team=blue",
-        "watchglass rm $(watchglass ps -q --status stopped)")(reading.ps)  # fmt: skip
-command(app, "attach", _WATCH, "watchglass attach WORKER",
-        "watchglass attach WORKER --cursor wo_00064a2b3c4d5e6f")(watching.attach)  # fmt: skip
-command(app, "logs", _WATCH, "watchglass logs WORKER > out.bin", "watchglass logs -f --stderr WORKER")(
-    watching.logs
-)
-command(app, "events", _WATCH, "watchglass events WORKER", "watchglass events -f --json WORKER | jq .payload",
-        "watchglass events WORKER --cursor wo_00064a2b3c4d5e6f")(watching.events)  # fmt: skip
-command(app, "transcript", _WATCH, "watchglass transcript WORKER",
-        "watchglass transcript --json WORKER | jq .transcript.items")(reading.transcript)  # fmt: skip
-command(app, "status", _WATCH, "watchglass status", "watchglass status WORKER")(reading.status)
-command(app, "explain", _WATCH, "watchglass explain WORKER")(reading.explain)
-command(app, "input", _DRIVE, "watchglass input WORKER hello there",
-        "git diff | watchglass input WORKER")(driving.send_input)  # fmt: skip
-command(app, "interrupt", _DRIVE, "watchglass interrupt WORKER")(driving.interrupt)
-command(app, "signal", _DRIVE, "watchglass signal WORKER SIGUSR1")(driving.send_signal)
-command(app, "close-stdin", _DRIVE, "watchglass close-stdin WORKER")(driving.close_stdin)
-command(
-    app, "stop", _DRIVE, "watchglass stop WORKER", "watchglass stop $(watchglass ps -q --status running)"
-)(driving.stop)
-command(app, "cancel", _DRIVE, "watchglass cancel WORKER")(driving.cancel)
-command(app, "rm", _DRIVE, "watchglass rm WORKER", "watchglass rm --force WORKER")(driving.remove)
-command(app, "serve", _RUNTIME, "watchglass serve", "watchglass serve --bind 127.0.0.1:8080 --log-level info",
-        "watchglass serve --bind 0.0.0.0:8080 --local-token-file /run/secrets/watchglass")(
-    serving.serve
-)  # fmt: skip
-command(app, "demo", _RUNTIME, "watchglass demo")(demo.demo)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,14 +6,14 @@ and does not suit a pipe.
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
-WIDTH_CHARS_MAX = 100
-_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH_CHARS_MAX}
+WIDTH_CHARS_MAX: Final = 100
+SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH_CHARS_MAX}
 
 
 class Manual(TyperCommand):
@@ -38,45 +38,25 @@ class Manual(TyperCommand):
             _write_section(formatter, REACHING, [record for records in common for record in records])
 
 
-class ManualGroup(TyperGroup):
-    """The commands, in the groups and in the order in which they were registered."""
-
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - The signature is typer's.
-        """In order of registration."""
-        return list(self.commands)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - As above.
-        """One section a group."""
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for name, command in self.commands.items():
-            heading = getattr(command, "rich_help_panel", None) or "Commands"
-            groups.setdefault(heading, []).append((name, command.get_short_help_str(WIDTH_CHARS_MAX)))
-        for heading, records in groups.items():
-            _write_section(formatter, heading, records)
+REACHING: Final = "Which runtime, and how to answer"
 
 
-REACHING = "Which runtime, and how to answer"
+def as_command(
+    function: Callable[..., None], name: str, group: str, examples: Sequence[str], *, takes_program: bool
+) -> Any:
+    """A function as a command, with examples below its help.
 
-
-def command(app: typer.Typer, name: str, group: str, *examples: str) -> Any:
-    """Register a function as a command of `app`, with examples below its help."""
-    shown = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples) if examples else None
-    settings = {**_SETTINGS, "allow_interspersed_args": name not in {"create", "run"}}
-    return app.command(name, cls=Manual, rich_help_panel=group, epilog=shown, context_settings=settings)
-
-
-def application(text: str, epilog: str) -> typer.Typer:
-    """The program itself."""
-    return typer.Typer(
-        name="watchglass",
-        cls=ManualGroup,
-        help=inspect.cleandoc(text),
-        epilog=f"\b\n{epilog}",
-        context_settings=_SETTINGS,
-        add_completion=False,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-    )
+    Where a program follows, everything after its name is the program's.
+    """
+    one = typer.Typer(add_completion=False, rich_markup_mode=None)
+    one.command(
+        name,
+        cls=Manual,
+        rich_help_panel=group,
+        epilog="\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples),
+        context_settings={**SETTINGS, "allow_interspersed_args": not takes_program},
+    )(function)
+    return typer.main.get_command(one)
 
 
 def _is_argument(parameter: Any) -> bool:

@@ -108,7 +108,7 @@ async def read_text(reader: Observer, size: int) -> None:
 @pytest.mark.soak
 async def test_a_socket_that_takes_no_byte_for_half_a_minute_is_closed(served: Served) -> None:
     api = Api(served)
-    worker_id = (await in_thread(api.create, *program("flood", 30 * MIB)))["worker_id"]
+    worker_id = (await in_thread(api.create, *program("flood", 12 * MIB)))["worker_id"]
     async with observing(served, worker_id, "earliest") as stuck:
         await in_thread(wait_true, lambda: observer_count(api) == 0, "the stuck one is still there", 60)
         with pytest.raises(ConnectionClosed):

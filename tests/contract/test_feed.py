@@ -11,6 +11,7 @@ from trio_websocket import ConnectionClosed
 
 from support.api import Api
 from support.feed import Json, Observer, data_of, in_thread, journal, names, observing, refusal, text_of
+from support.processes import wait_true
 from support.programs import program
 from support.serving import Served
 
@@ -19,6 +20,10 @@ pytestmark = pytest.mark.trio
 FLAGS = ["--runtime-id=rt-feed"]
 
 CURSOR = re.compile(r"wo_[0-9a-f]{16}")
+
+
+def observer_count(api: Api) -> int:
+    return int(api.get("/v1/runtime")["runtime"]["observer_count"])
 
 
 async def test_the_first_frame_is_a_snapshot_whose_id_says_so(served: Served) -> None:
@@ -266,6 +271,18 @@ async def test_a_close_of_the_observer_is_answered(served: Served) -> None:
             await observer.frame()
 
 
+async def test_a_close_in_the_middle_of_a_long_backlog_is_answered_at_once(served: Served) -> None:
+    api = Api(served)
+    worker_id = (await in_thread(api.create, *program("flood", 8 << 20)))["worker_id"]
+    async with observing(served, worker_id) as observer:
+        await observer.until("end")
+    async with observing(served, worker_id, "earliest") as observer:
+        await observer.event()
+        with trio.fail_after(10):
+            await observer.connection.aclose()
+    await in_thread(wait_true, lambda: not observer_count(api), "the observer is remembered")
+
+
 async def test_compression_is_never_accepted(served: Served) -> None:
     worker_id = (await in_thread(Api(served).create))["worker_id"]
     headers = [
@@ -362,7 +379,7 @@ async def test_two_hundred_observers_of_one_worker_all_see_everything(served: Se
             nursery.start_soon(watch)
         with trio.fail_after(60):
             await everybody.wait()
-        assert (await in_thread(api.get, "/v1/runtime"))["runtime"]["observer_count"] == 200
+        assert await in_thread(observer_count, api) == 200
         await in_thread(api.say, worker_id, "go")
     assert len(seen) == 200
     assert all(reading == seen[0] for reading in seen)

@@ -101,7 +101,7 @@ async def test_a_runtime_that_stops_refuses_changes_and_still_answers_reads(tmp_
 async def test_an_observer_that_does_not_read_holds_nobody_up(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         api = Api(server)
-        worker_id = (await in_thread(api.create, *program("flood", 20 << 20)))["worker_id"]
+        worker_id = (await in_thread(api.create, *program("flood", 12 << 20)))["worker_id"]
         async with observing(server, worker_id, "earliest") as stuck:
             async with observing(server, worker_id, "earliest", queue_frames=64) as observer:
                 await observer.until("end")

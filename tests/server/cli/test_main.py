@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from watchglass import __version__
-from watchglass.server.cli.main import app, main
+from watchglass.server.cli.contents import CONTENTS
+from watchglass.server.cli.main import main
 
 from support.serving import environment
 from support.shell import Shell, command
 
-COMMANDS = [each.name for each in app.registered_commands if each.name is not None]
+COMMANDS = [entry.name for entry in CONTENTS]
 HEAVY = ["pydantic", "quart", "hypercorn", "httpx", "rich", "asyncio"]
 
 
