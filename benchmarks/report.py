@@ -139,10 +139,11 @@ def with_block(text: str, block: str) -> str:
     return f"{before}{BEGIN}\n{block}\n{END}{after}"
 
 
-def block(sections: Mapping[str, Sequence[Row]], commit: str, repetitions: int) -> str:
+def block(sections: Mapping[str, Sequence[Row]], commit: str, repetitions: int, load: float) -> str:
     """The generated part of the page."""
+    today = date.today().isoformat()  # noqa: DTZ011 - where the machine is.
     return (
-        f"Measured {date.today().isoformat()} at commit {commit}: {machine()}. "  # noqa: DTZ011 - a page's date.
+        f"Measured {today} at commit {commit} on {machine()}; load average {load:.1f} at the start. "
         f"Medians of {repetitions}, with the lowest and the highest.\n\n{table(sections)}"
     )
 
@@ -150,7 +151,7 @@ def block(sections: Mapping[str, Sequence[Row]], commit: str, repetitions: int) 
 def _line(row: Row) -> str:
     target = ""
     if row.target is not None:
-        target = f"{row.target.bound} {_number(row.target.value)}" + ("" if row.met else " (missed)")
+        target = f"{row.target.bound} {row.target.value:,g}" + ("" if row.met else " (missed)")
     bare = "" if row.bare is None else _cell(row.bare)
     return f"| {row.what}, {row.unit} | {_cell(row.ours)} | {bare} | {target} |"
 

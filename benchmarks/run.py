@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     told = _parser().parse_args(argv)
     chosen = [case for case in CASES if not told.only or case.name in told.only]
     scale = Scale(smoke=told.smoke, repetitions=1 if told.smoke else told.repetitions)
+    load = os.getloadavg()[0]
     sections = {case.about: _run(case, scale) for case in chosen}
     if told.json:
         print(
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{machine()}\n\n{table(sections)}")
     if told.write is not None:
         page = told.write.read_text()
-        told.write.write_text(with_block(page, block(sections, _commit(), scale.repetitions)))
+        told.write.write_text(with_block(page, block(sections, _commit(), scale.repetitions, load)))
     return 0
 
 

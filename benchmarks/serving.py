@@ -106,7 +106,10 @@ class Connection:
 
     def wait_all_ended(self) -> None:
         """Return when no worker is active; looks often, for there is no event for it."""
+        deadline = time.monotonic() + TIMEOUT_S
         while self.request("GET", "/v1/runtime")["runtime"]["active_worker_count"]:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"workers are still active after {TIMEOUT_S} s")
             time.sleep(0.005)
 
     def _wait_for(self, mark: bytes) -> int:

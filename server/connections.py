@@ -32,6 +32,7 @@ from hypercorn.config import Config
 from watchglass.protocol.base import WEBSOCKET_INBOUND_BYTES_MAX
 
 from .asgi import App, Receive, Scope, Send
+from .gathering import GatheringWriter
 from .hypercorn_socket import ClosingTCPServer
 
 BACKLOG: Final = 1024
@@ -110,7 +111,7 @@ class Connections:
                 self._context,
                 {_STATE_KEY: connection},
                 reader,
-                writer,
+                GatheringWriter(writer),  # type: ignore[arg-type]  # All of one that Hypercorn uses.
             )
         except Exception:  # noqa: BLE001 - one connection's failure is not the server's.
             _LOG.exception("a connection failed")

@@ -23,7 +23,7 @@ def run(scale: Scale) -> list[Row]:
     return [
         Row(f"{size >> 20} MiB through a worker", "MB a second", served["rate"], seen["bare"]["rate"]),
         Row("server before", "MiB RSS", served["before"]),
-        Row("server at its peak", "MiB RSS", served["peak"], target=Target("≤", 192)),
+        Row("server at its peak", "MiB RSS", served["peak"], target=Target("≤", 128)),
         Row("server after", "MiB RSS", served["after"]),
     ]
 

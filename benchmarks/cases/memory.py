@@ -21,7 +21,7 @@ def run(scale: Scale) -> list[Row]:
     return [
         Row("server after its start", "MiB RSS", seen["observers"]["start"]),
         Row(f"server, each idle observer ({few} to {many})", "KiB RSS", seen["observers"]["each"],
-            target=Target("≤", 64)),
+            target=Target("≤", 37)),
         Row("server, each idle worker", "KiB RSS", seen["workers"]["server"]),
         Row("supervisor of an idle worker", "MiB PSS", seen["workers"]["supervisor"],
             target=Target("≤", 2)),

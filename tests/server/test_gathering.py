@@ -1,0 +1,92 @@
+"""Writes of one turn of the loop leave together, in order, before the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from watchglass.server.gathering import GATHERED_BYTES_MAX, GatheringWriter
+
+pytestmark = pytest.mark.asyncio
+
+
+class Sent(asyncio.Transport):
+    """A transport that remembers each call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[bytes] = []
+        self.closing = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.calls.append(bytes(data))
+
+    def write_eof(self) -> None:
+        self.calls.append(b"<eof>")
+
+    def close(self) -> None:
+        self.closing = True
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+
+@asynccontextmanager
+async def gathering() -> AsyncIterator[tuple[GatheringWriter, Sent]]:
+    sent = Sent()
+    loop = asyncio.get_running_loop()
+    protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader())
+    writer = asyncio.StreamWriter(sent, protocol, None, loop)
+    yield GatheringWriter(writer), sent
+    sent.close()
+
+
+async def test_what_is_written_in_one_turn_leaves_in_one_call() -> None:
+    async with gathering() as (writer, sent):
+        for part in (b"one ", b"two ", b"three"):
+            writer.write(part)
+        assert sent.calls == []
+        await asyncio.sleep(0)
+        assert sent.calls == [b"one two three"]
+
+
+async def test_the_next_turn_is_another_call() -> None:
+    async with gathering() as (writer, sent):
+        for part in (b"one", b"two"):
+            writer.write(part)
+            await asyncio.sleep(0)
+        assert sent.calls == [b"one", b"two"]
+
+
+async def test_much_leaves_at_once() -> None:
+    async with gathering() as (writer, sent):
+        writer.write(b"a" * (GATHERED_BYTES_MAX - 1))
+        writer.write(b"b")
+        assert [len(call) for call in sent.calls] == [GATHERED_BYTES_MAX]
+
+
+async def test_the_end_comes_after_everything() -> None:
+    async with gathering() as (writer, sent):
+        writer.write(b"last word")
+        writer.write_eof()
+        assert sent.calls == [b"last word", b"<eof>"]
+
+
+async def test_closing_sends_what_waits_and_takes_no_more() -> None:
+    async with gathering() as (writer, sent):
+        writer.write(b"last word")
+        writer.close()
+        assert sent.calls == [b"last word"]
+        with pytest.raises(RuntimeError, match="after the end"):
+            writer.write(b"too late")
+
+
+async def test_nothing_is_written_to_a_peer_that_was_dropped() -> None:
+    async with gathering() as (writer, sent):
+        writer.write(b"for nobody")
+        sent.closing = True
+        await asyncio.sleep(0)
+        assert sent.calls == []
