@@ -130,7 +130,7 @@ class StdinForwarder:
         except CliError:  # What came is no text: the worker gets no more of it.
             self._close(client)
             raise
-        if self._lines.unsent:
+        if self._lines.unsent and not self._ended.is_set():
             note(f"the last {len(self._lines.unsent)} bytes of stdin are blank, and an input must not be")
         self._close(client)
 
