@@ -48,24 +48,36 @@ class Lines:
             _check_size(rest)
             return []
         contents, blank = self._contents(complete)
-        self._held = blank + rest
+        self._held = rest if blank is None else blank + b"\n" + rest
         _check_size(self._held)
         return contents
 
     def finish(self) -> list[str]:
-        """What is left: a last line without its newline."""
+        """What is left: a last line without its newline. Blank lines at the very end stay in `unsent`."""
         left, self._held = self._held, b""
-        return self._contents(left)[0] if left.strip() else []
+        contents, blank = self._contents(left)
+        self._held = blank or b""
+        return contents
 
-    def _contents(self, lines: bytes) -> tuple[list[str], bytes]:
-        """Contents of whole lines, and the blank lines at their end."""
+    @property
+    def unsent(self) -> bytes:
+        """What was not given out."""
+        return self._held
+
+    def _contents(self, lines: bytes) -> tuple[list[str], bytes | None]:
+        """Contents of lines, and blank ones to hold back; both are without the last newline."""
         if not self._together:
-            return [_text(line) for line in lines.split(b"\n") if line.strip()], b""
-        said = lines.rstrip(b"\n")
-        if not said.strip():
-            return [], lines + b"\n"
-        contents = [_text(part) for part in _parts(said)]
-        return contents, lines[len(said) :]
+            return [_text(line) for line in lines.split(b"\n") if not _is_blank(line)], None
+        contents = []
+        while len(lines) > INPUT_BYTES_MAX:
+            end = lines.rfind(b"\n", 0, INPUT_BYTES_MAX + 1)
+            if end < 0 or _is_blank(lines[:end]):
+                break  # Too long for an input: `_text` says so.
+            contents.append(_text(lines[:end]))
+            lines = lines[end + 1 :]
+        if _is_blank(lines):
+            return contents, lines
+        return [*contents, _text(lines)], None
 
 
 class StdinForwarder:
@@ -101,6 +113,8 @@ class StdinForwarder:
         try:
             with client_for(self._runtime) as client:
                 self._forward(client)
+        except _ReadsNoMore:
+            return
         except (OSError, ClientFault, CliError) as fault:
             if not self._ended.is_set():
                 self.failed = True
@@ -113,8 +127,12 @@ class StdinForwarder:
                     self._send(client, content)
             for content in self._lines.finish():
                 self._send(client, content)
-        finally:
+        except CliError:  # What came is no text: the worker gets no more of it.
             self._close(client)
+            raise
+        if self._lines.unsent and not self._ended.is_set():
+            note(f"the last {len(self._lines.unsent)} bytes of stdin are blank, and an input must not be")
+        self._close(client)
 
     def _read(self) -> bytes:
         return b"" if self._descriptor is None else os.read(self._descriptor, READ_BYTES)
@@ -127,9 +145,7 @@ class StdinForwarder:
             try:
                 client.post(worker_path(self._worker, "input"), {"kind": "user", "content": content})
             except ApiError as refusal:
-                if refusal.code == "invalid_request":  # What we send is valid: it ended, or closed its stdin.
-                    self.worker_ended()
-                    return
+                _check_reads(refusal)
                 if refusal.code != "input_backlog":
                     raise
                 self._ended.wait(wait_s)
@@ -146,21 +162,22 @@ class StdinForwarder:
         try:
             client.post(worker_path(self._worker, "close-stdin"), {})
         except ApiError as refusal:
-            if refusal.code != "invalid_request":  # It has ended, or closed its stdin by itself.
-                raise
+            _check_reads(refusal)
+            raise
 
 
-def _parts(lines: bytes) -> list[bytes]:
-    """Lines in pieces that an input can hold, cut between lines, blank lines never alone."""
-    parts: list[bytes] = []
-    while len(lines) > INPUT_BYTES_MAX:
-        end = lines.rfind(b"\n", 0, INPUT_BYTES_MAX + 1)
-        if end < 0 or not lines[:end].strip():
-            break
-        parts.append(lines[:end])
-        lines = lines[end + 1 :]
-    _check_size(lines)
-    return [*parts, lines]
+class _ReadsNoMore(Exception):
+    """The worker has ended, or closed its stdin: what we would still send is nobody's."""
+
+
+def _check_reads(refusal: ApiError) -> None:
+    if refusal.code in {"invalid_request", "worker_not_found"}:
+        raise _ReadsNoMore from None
+
+
+def _is_blank(data: bytes) -> bool:
+    """Whether the runtime would find it blank; it looks at the text, which has more kinds of blanks."""
+    return not data.decode(errors="replace").strip()
 
 
 def _check_size(line: bytes) -> None:

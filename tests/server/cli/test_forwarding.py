@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from watchglass.server.cli.faults import CliError
 from watchglass.server.cli.forwarding import INPUT_BYTES_MAX, Lines
 
-lines_of_text = st.lists(st.sampled_from(["", " ", "a", "word", "ü☃", "two words"]), max_size=30)
+lines_of_text = st.lists(
+    st.sampled_from(["", " ", "\u00a0", "\x1c", "a", "word", "ü☃", "two words"]), max_size=30
+)
 pieces = st.lists(st.integers(min_value=1, max_value=9), max_size=40)
 
 
@@ -28,11 +30,14 @@ def contents(lines: Lines, parts: list[bytes]) -> list[str]:
 @given(lines_of_text, pieces)
 def test_as_text_the_inputs_are_the_bytes_that_came(lines: list[str], sizes: list[int]) -> None:
     data = "".join(f"{line}\n" for line in lines).encode()
-    said = contents(Lines(together=True), cut(data, sizes))
+    lines_read = Lines(together=True)
+    said = contents(lines_read, cut(data, sizes))
     assert all(content.strip() for content in said)
     got = "".join(f"{content}\n" for content in said)
     assert data.decode().startswith(got)
-    assert not data.decode()[len(got) :].strip(), "only blank lines at the very end are left out"
+    left = data.decode()[len(got) :]
+    assert not left.strip(), "only blank lines at the very end are left out"
+    assert lines_read.unsent == left.encode()
 
 
 @given(lines_of_text, pieces)
@@ -45,7 +50,8 @@ def test_as_jsonl_every_line_is_one_input(lines: list[str], sizes: list[int]) ->
 def test_lines_that_are_ready_together_go_together() -> None:
     lines = Lines(together=True)
     assert lines.feed(b"one\n\ntwo\nthr") == ["one\n\ntwo"]
-    assert lines.feed(b"ee\n\n") == ["three"]
+    assert lines.feed(b"ee\n\n") == ["three\n"]
+    assert lines.feed(b"\n") == []
     assert lines.feed(b"four\n") == ["\nfour"]
     assert lines.finish() == []
 
