@@ -109,52 +109,29 @@ class Feeds:
         """
         cursor = _cursor(scope)
         parse_worker_id(worker_id)
+        observer = _Observer(scope, receive, send, self._metrics)
         async with AsyncExitStack() as stack:
             try:
                 reader = await stack.enter_async_context(self._runtime.observe(worker_id, cursor))
             except CursorFault as fault:
                 refused = _ended_by_cursor(fault)
-                await self._converse(scope, receive, send, lambda _turns: _fail(refused))
+                await self._converse(observer, lambda: _fail(refused))
                 return
-            await self._converse(scope, receive, send, lambda turns: _send_all(reader, send, turns))
+            await self._converse(observer, lambda: _send_all(reader, observer))
 
-    async def _converse(
-        self,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        speak: Callable[[_Turns], Awaitable[None]],
-    ) -> None:
+    async def _converse(self, observer: _Observer, speak: Callable[[], Awaitable[None]]) -> None:
         """Accept, speak until something ends it, say why, close."""
-        ear = _Ear(receive)
-        inbound = feed_socket(send, on_data=ear.observer_spoke)
-        turns = _Turns(self._metrics)
         reason = "client_closed"
         self._opened()
         try:
-            await receive()  # websocket.connect
-            await send({"type": "websocket.accept"})
-            if inbound is not None:
-                inbound.accepted(on_violation=ear.observer_broke_protocol)
-            ended = await ear.speak_until_heard(lambda: speak(turns))
+            await observer.accept()
+            ended = await observer.ear.speak_until_heard(speak)
             if ended is not None:
                 reason = ended.code
-                await self._close(send, ear, ended)
+                await observer.say_goodbye(ended, timeout_s=self._close_s)
         finally:
-            await ear.close()
-            connection = connection_of(scope)
-            stalled = connection is not None and connection.stalled
-            turns.flush()
-            self._closed("stalled" if stalled else reason)
-
-    async def _close(self, send: Send, ear: _Ear, ended: _Ended) -> None:
-        """Say why, and leave the observer the time to say goodbye."""
-        text = diagnostic_frame(ended.code, str(ended)).decode()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._close_s):
-                await send({"type": "websocket.send", "text": text})
-                await send({"type": "websocket.close", "code": CLOSE_CODES[ended.code]})
-                await ear.wait_closed()
+            await observer.close()
+            self._closed("stalled" if observer.stalled else reason)
 
     def _opened(self) -> None:
         self._open += 1
@@ -168,26 +145,56 @@ class Feeds:
             self._none_open.set()
 
 
-class _Turns:
-    """Counts what one feed sends, and lets others have their turn."""
+class _Observer:
+    """One observer's socket. What is sent is counted, and nobody is kept from their turn."""
 
-    __slots__ = ("_frames", "_metrics")
-
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, metrics: Metrics) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
         self._metrics = metrics
-        self._frames = 0
+        self._uncounted_frames = 0
+        self.ear = _Ear(receive)
 
-    async def sent(self) -> None:
-        """One more frame. A send that has room does not wait, so the turn has to be given."""
-        self._frames += 1
-        if self._frames == _FRAMES_PER_TURN:
-            self.flush()
+    @property
+    def stalled(self) -> bool:
+        """Whether it was dropped for taking no bytes."""
+        connection = connection_of(self._scope)
+        return connection is not None and connection.stalled
+
+    async def accept(self) -> None:
+        """Answer the upgrade."""
+        inbound = feed_socket(self._send, on_data=self.ear.observer_spoke)
+        await self._receive()  # websocket.connect
+        await self._send({"type": "websocket.accept"})
+        if inbound is not None:
+            inbound.accepted(on_violation=self.ear.observer_broke_protocol)
+
+    async def send_event(self, envelope: bytes) -> None:
+        """One event. A send that has room does not wait, so the turn has to be given."""
+        await self._send({"type": "websocket.send", "text": event_frame(envelope).decode()})
+        self._uncounted_frames += 1
+        if self._uncounted_frames == _FRAMES_PER_TURN:
+            self._count_frames()
             await asyncio.sleep(0)
 
-    def flush(self) -> None:
-        """Tell the metrics."""
-        self._metrics.frames_sent(self._frames)
-        self._frames = 0
+    async def say_goodbye(self, ended: _Ended, *, timeout_s: float) -> None:
+        """Say why, and leave the observer the time to close its side."""
+        text = diagnostic_frame(ended.code, str(ended)).decode()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._send({"type": "websocket.send", "text": text})
+                await self._send({"type": "websocket.close", "code": CLOSE_CODES[ended.code]})
+                await self.ear.wait_closed()
+
+    async def close(self) -> None:
+        """Nothing more is sent or read."""
+        await self.ear.close()
+        self._count_frames()
+
+    def _count_frames(self) -> None:
+        self._metrics.frames_sent(self._uncounted_frames)
+        self._uncounted_frames = 0
 
 
 class _Ear:
@@ -264,22 +271,19 @@ class _Ear:
             self._leash.reschedule(asyncio.get_running_loop().time())
 
 
-async def _send_all(reader: Reader, send: Send, turns: _Turns) -> None:
+async def _send_all(reader: Reader, observer: _Observer) -> None:
     """Snapshot, backlog, live; ends by raising `_Ended`."""
-    await _send_frame(send, reader.snapshot)
+    snapshot, reader.snapshot = reader.snapshot, b""  # It may be large, and a feed may be long.
+    await observer.send_event(snapshot)
+    del snapshot
     try:
         while True:
             for record in await reader.next_batch():
-                await _send_frame(send, record.line)
-                await turns.sent()
+                await observer.send_event(record.line)
     except CursorFault as fault:
         raise _ended_by_cursor(fault) from None
     except LogClosed as closed:
         raise _ended_by_close(reader, removed=closed.removed) from None
-
-
-async def _send_frame(send: Send, envelope: bytes) -> None:
-    await send({"type": "websocket.send", "text": event_frame(envelope).decode()})
 
 
 async def _fail(ended: _Ended) -> None:
