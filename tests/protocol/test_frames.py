@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import orjson
 import pytest
 from hypothesis import given
@@ -35,6 +37,18 @@ def test_an_envelope_is_the_contract_s_object() -> None:
         b'{"cursor":"wo_000000000000002a","event_id":"wo_000000000000002a","worker_id":"w",'
         b'"ts":"2026-11-22T00:17:00.000001Z","payload":{"event":"text_delta","data":{"text":"hi"}}}'
     )
+
+
+@pytest.mark.parametrize("size", [10, 50_000])
+def test_a_kept_envelope_takes_the_room_of_its_bytes(size: int) -> None:
+    event = Event("text_delta", {"text": "x" * size})
+    tracemalloc.start()
+    try:
+        kept = [encode_envelope(seq, "w", TS, event) for seq in range(100)]
+        taken_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken_bytes < 1.25 * sum(len(line) + 64 for line in kept)
 
 
 @given(seqs, st.text(min_size=1, max_size=8), json_values.objects)
