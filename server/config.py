@@ -31,7 +31,8 @@ LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
 _PORT_MAX = 65535
 _COUNT_MAX = 1 << 31
 _BYTES_MAX = 1 << 50
-_HOUR_MS = 3_600_000
+_HOUR_S = 3600
+_HOUR_MS = 1000 * _HOUR_S
 _BIND = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})\Z")
 _TOKEN = re.compile(r"[\x21-\x7e]+\Z")
 _ORIGIN = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^/\s]+|null)\Z")
@@ -111,6 +112,7 @@ def serve_config(
     input_backlog_bytes: int | str | None = None,
     output_max_bytes: int | str | None = None,
     grace_ms: int | str | None = None,
+    stall_s: int | str | None = None,
     log_level: str = "warning",
     environ: Mapping[str, str] | None = None,
 ) -> ServeConfig:
@@ -131,7 +133,7 @@ def serve_config(
     _check_exposure(host, bind, token, no_auth=no_auth)
     if log_level not in LOG_LEVELS:
         raise ConfigError(f"--log-level {shown(log_level)}: use one of {', '.join(LOG_LEVELS)}")
-    options, limits, kept = RuntimeOptions(), RuntimeLimits(), Retention()
+    options, limits, kept, feed = RuntimeOptions(), RuntimeLimits(), Retention(), FeedBounds()
     return ServeConfig(
         host=host,
         port=port,
@@ -173,6 +175,7 @@ def serve_config(
             max_bytes=_number("--retain-bytes", retain_bytes, kept.max_bytes, most=_BYTES_MAX),
             max_events=_number("--retain-events", retain_events, kept.max_events),
         ),
+        feed=FeedBounds(stall_s=_number("--stall-s", stall_s, round(feed.stall_s), most=_HOUR_S)),
         log_level=log_level,
     )
 

@@ -109,6 +109,9 @@ def serve(
     grace_ms: Annotated[
         str | None, _number("--grace-ms", "How long a stopped worker may take before SIGKILL.")
     ] = None,
+    stall_s: Annotated[
+        str | None, _number("--stall-s", "Seconds until a socket that takes no byte is closed.")
+    ] = None,
     max_transcript_projection_items: Annotated[
         str | None, _number("--max-transcript-projection-items", "Entries of one transcript answer.")
     ] = None,

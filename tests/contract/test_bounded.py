@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import trio
 from trio_websocket import ConnectionClosed
@@ -10,7 +12,7 @@ from support.api import Api, exchange
 from support.feed import Observer, data_of, in_thread, observing, text_of
 from support.processes import rss_bytes, wait_true
 from support.programs import program
-from support.serving import Served
+from support.serving import Served, serving
 
 FLAGS = ["--runtime-id=rt-bounded"]
 
@@ -105,8 +107,12 @@ async def read_text(reader: Observer, size: int) -> None:
 
 
 @pytest.mark.trio
-@pytest.mark.soak
-async def test_a_socket_that_takes_no_byte_for_half_a_minute_is_closed(served: Served) -> None:
+async def test_a_socket_that_takes_no_byte_is_closed_and_its_observer_can_come_back(tmp_path: Path) -> None:
+    with serving(tmp_path, "--stall-s", "2") as served:
+        await stall_and_come_back(served)
+
+
+async def stall_and_come_back(served: Served) -> None:
     api = Api(served)
     worker_id = (await in_thread(api.create, *program("flood", 12 * MIB)))["worker_id"]
     async with observing(served, worker_id, "earliest") as stuck:

@@ -23,6 +23,7 @@ from watchglass.runtime.speech.jsonl import LINE_BYTES_MAX
 from watchglass.runtime.speech.text import DONE_CHARS_MAX
 from watchglass.server.cli.faults import ExitCode
 from watchglass.server.cli.main import app
+from watchglass.server.config import FeedBounds
 from watchglass.server.errors import STATUS
 from watchglass.store.base import Retention
 
@@ -150,6 +151,7 @@ def test_the_defaults_of_serve_are_those_of_the_code() -> None:
         "--max-observers": options.observers_max,
         "--input-backlog-bytes": options.input_backlog_max_bytes,
         "--grace-ms": options.grace_ms,
+        "--stall-s": FeedBounds().stall_s,
         "--max-transcript-projection-items": limits.max_transcript_projection_items,
         "--max-event-batch-items": limits.max_event_batch_items,
     }

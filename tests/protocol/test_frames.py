@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 
 import orjson
@@ -100,6 +101,13 @@ def test_the_diagnostic_codes_are_the_contract_s() -> None:
         "upstream_closed",
         "serialize_failed",
     }
+
+
+@given(st.integers(min_value=-(1 << 300), max_value=1 << 300))
+def test_an_integer_of_any_size_is_encoded_exactly(number: int) -> None:
+    line = encode_envelope(1, "w", TS, Event("x", {"n": number, "s": "ä\n"}))
+    assert b"\n" not in line
+    assert json.loads(line)["payload"]["data"] == {"n": number, "s": "ä\n"}
 
 
 @pytest.mark.parametrize("said", [{"b": b"bytes"}, {"s": "\ud800"}, {"o": object()}])
