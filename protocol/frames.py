@@ -95,15 +95,7 @@ def encode_envelope(seq: int, worker_id: str, ts: str, event: Event) -> bytes:
         "ts": ts,
         "payload": {"event": event.name, "data": event.data},
     }
-    try:
-        return orjson.dumps(envelope)
-    except TypeError as fault:  # orjson.JSONEncodeError is one.
-        if "64-bit" not in str(fault):
-            raise
-        return json.dumps(envelope, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    return (
-        b"%b" % line
-    )  # A copy of its own size: orjson's buffer is 4 KiB or more, and a journal keeps lines.
+    return _of_its_own_size(_encode(envelope))
 
 
 def encode_snapshot(seq: int, worker_id: str, ts: str, data: Json) -> bytes:
@@ -118,6 +110,20 @@ def encode_snapshot(seq: int, worker_id: str, ts: str, data: Json) -> bytes:
             "payload": {"event": "snapshot", "data": data},
         }
     )
+
+
+def _encode(envelope: Json) -> bytes:
+    try:
+        return orjson.dumps(envelope)
+    except TypeError as fault:  # orjson.JSONEncodeError is one.
+        if "64-bit" not in str(fault):
+            raise
+        return json.dumps(envelope, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _of_its_own_size(line: bytes) -> bytes:
+    """A copy: orjson's own buffer is 4 KiB or more, and a journal keeps lines."""
+    return b"%b" % line
 
 
 def event_frame(envelope: bytes) -> bytes:
