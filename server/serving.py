@@ -30,7 +30,6 @@ from watchglass.runtime import Runtime, open_runtime
 from watchglass.store.memory import MemoryStore, open_memory_store
 from watchglass.store.numbering import rfc3339
 
-from .allocator import return_freed_memory
 from .app import Application, create_app
 from .auth import WILDCARDS, access, bracketed
 from .config import ConfigError, Secret, ServeConfig
@@ -81,7 +80,6 @@ async def serve(config: ServeConfig) -> None:
             open_runtime(config.runtime, store) as runtime,
         ):
             _raise_file_limit()
-            return_freed_memory()
             host, port = listener.getsockname()[:2]
             app = create_app(
                 runtime,
