@@ -113,20 +113,31 @@ class Client:
                 "utf-8", "surrogatepass"
             )
             headers["Content-Type"] = "application/json"
+        may_be_stale = self._connection is not None and method == "GET"
         try:
-            connection = self._open()
-            assert connection.sock is not None
-            connection.sock.settimeout(timeout_s)
-            connection.request(method, target, content, headers)
-            response = connection.getresponse()
-            answer = _whole(response)
+            try:
+                return self._exchange_once(method, target, content, headers, timeout_s)
+            except ConnectionError:
+                if not may_be_stale:
+                    raise
+                self.close()  # Closed by the server as we wrote; a GET may be sent again (RFC 9110, 9.2.2).
+                return self._exchange_once(method, target, content, headers, timeout_s)
         except (OSError, http.client.HTTPException) as fault:
             self.close()
             raise Unreachable(self.address.url, _reason(fault)) from fault
         except BaseException:
             self.close()  # Half an exchange leaves a connection that nobody can use.
             raise
-        return response.status, response.reason, answer
+
+    def _exchange_once(
+        self, method: str, target: str, content: bytes | None, headers: dict[str, str], timeout_s: float
+    ) -> tuple[int, str, bytes]:
+        connection = self._open()
+        assert connection.sock is not None
+        connection.sock.settimeout(timeout_s)
+        connection.request(method, target, content, headers)
+        response = connection.getresponse()
+        return response.status, response.reason, _whole(response)
 
     def _open(self) -> http.client.HTTPConnection:
         """The kept connection, or a new one when the server has closed it meanwhile."""
