@@ -19,6 +19,8 @@ from watchglass.protocol.runtime import (
 )
 from watchglass.store.base import Log, Record
 
+from .worker import Worker
+
 DIAGNOSTICS_MAX = 1000
 
 
@@ -37,14 +39,27 @@ class Announcements:
         data = {"message": message, "worker_ref": None if ref is None else ref.model_dump()}
         await self._log.append([Event(kind, data)])
 
-    def diagnose_creation(self, ref: WorkerRef, *, has_config_bundle: bool, has_capabilities: bool) -> None:
-        """The contract's notes on what a new worker came without."""
-        if not has_config_bundle:
+    async def tell_created(self, worker: Worker) -> None:
+        """Tell of a new worker, of what it came without, and of what happened to it meanwhile."""
+        request = worker.record.request
+        if request.config_bundle is None:
             self._diagnose(
-                "runtime.local_default_resources", "no config bundle: local defaults are used", ref
+                "runtime.local_default_resources", "no config bundle: local defaults are used", worker
             )
-        if not has_capabilities:
-            self._diagnose("worker.tools_less", "no requested capabilities: the worker has no tools", ref)
+        if not request.requested_capabilities:
+            self._diagnose("worker.tools_less", "no requested capabilities: the worker has no tools", worker)
+        created = f"worker {worker.worker_id} created"
+        await self.tell(RuntimeEventKind.WORKER_CREATED, created, worker.ref)
+        while worker.untold:
+            await self.tell(*worker.untold.popleft(), worker.ref)
+        worker.announced = True
+
+    async def tell_of(self, worker: Worker, kind: RuntimeEventKind, message: str) -> None:
+        """Tell of a worker, but never before its creation."""
+        if worker.announced:
+            await self.tell(kind, message, worker.ref)
+        else:
+            worker.untold.append((kind, message))
 
     @property
     def diagnostics(self) -> list[RuntimeDiagnostic]:
@@ -83,11 +98,11 @@ class Announcements:
             has_more=last < self._log.head,
         )
 
-    def _diagnose(self, code: str, message: str, ref: WorkerRef) -> None:
+    def _diagnose(self, code: str, message: str, worker: Worker) -> None:
         self.diagnostic_count += 1
         self._diagnostics.append(
             RuntimeDiagnostic(
-                id=self.diagnostic_count, severity="info", code=code, message=message, worker_ref=ref
+                id=self.diagnostic_count, severity="info", code=code, message=message, worker_ref=worker.ref
             )
         )
 

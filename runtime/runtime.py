@@ -25,8 +25,6 @@ from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.errors import (
     InputBacklog,
     InvalidRequest,
-    LaunchFailed,
-    RuntimeFault,
     RuntimeStopped,
     StatePoisoned,
     WorkerActive,
@@ -54,22 +52,23 @@ from watchglass.protocol.workers import (
     WorkerLifecycleAck,
     WorkerSummary,
 )
-from watchglass.store.base import Record, Store, WorkerRecord
+from watchglass.store.base import Store
 from watchglass.store.memory import open_memory_store, system_clock_us
 from watchglass.store.numbering import rfc3339
 
 from .announcements import Announcements
 from .catalog import Catalog, Entry, WorkerFilter
 from .changes import Changes
+from .creation import Creation
 from .dispatcher import Dispatcher
-from .driver import Driver, signal_number
+from .driver import signal_number
 from .executor import Executor, LaunchPlan, open_executor
+from .explaining import explain
 from .idempotency import IdempotencyKeys
 from .launching import launch_plan
 from .ledger import Ledger
 from .observation import Observation, Reader
 from .options import RuntimeOptions
-from .policy import resolve
 from .tally import Tally
 from .worker import Worker
 
@@ -86,13 +85,12 @@ class Runtime:
 
     def __init__(self, options: RuntimeOptions, store: Store, executor: Executor) -> None:
         self.options = options
-        self.runtime_id: RuntimeId = options.runtime_id or generated_id("rt", system_clock_us(), _random())
+        self.runtime_id: RuntimeId = options.runtime_id or _made_up_id()
         self.started_us = system_clock_us()
         self.tally = Tally()
         self.executor = executor
         self.input_backlog_max_bytes = options.input_backlog_max_bytes
         self._store = store
-        self._drivers: set[asyncio.Task[None]] = set()
         self._changes = Changes()
         self._stopping = False
         self._catalog = Catalog(options.workers_max)
@@ -102,6 +100,17 @@ class Runtime:
         self._keys = IdempotencyKeys()
         self._announcements = Announcements(
             self.runtime_id, store.runtime_log, options.limits.max_event_batch_items
+        )
+        self._creation = Creation(
+            runtime_id=self.runtime_id,
+            capability_mode=options.capability_mode,
+            store=store,
+            catalog=self._catalog,
+            dispatcher=self._dispatcher,
+            announcements=self._announcements,
+            changes=self._changes,
+            tally=self.tally,
+            context=self,
         )
 
     # Reading: works until the end, also while the runtime stops.
@@ -157,18 +166,8 @@ class Runtime:
     def explain(self, worker_id: WorkerId) -> WorkerExplanation:
         """Why a worker is where it is. Raises WorkerNotFound."""
         worker = self._catalog.get(worker_id).worker
-        place = self._dispatcher.place(worker_id)
-        if place is None:
-            return WorkerExplanation(
-                worker_ref=worker.ref, phase=worker.life.phase, summary=_explained(worker)
-            )
-        reserved, capacity = self._ledger.reserved.task_slots, self._ledger.capacity.task_slots
-        return WorkerExplanation(
-            worker_ref=worker.ref,
-            phase=worker.life.phase,
-            summary=f"waits for a slot: {reserved} of {capacity} are taken, {place} workers are before it",
-            waiting_for={"task_slots": 1, "reserved": reserved, "capacity": capacity, "before_it": place},
-        )
+        before_it = self._dispatcher.place(worker_id)
+        return explain(worker, before_it, self._ledger.reserved, self._ledger.capacity)
 
     def output_file(self, worker_id: WorkerId, stream: StreamName) -> Path:
         """Where the exact bytes of a stream are. Raises WorkerNotFound, InvalidRequest."""
@@ -318,11 +317,8 @@ class Runtime:
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STOPPED, f"runtime {self.runtime_id} stopped")
 
     async def close(self) -> None:
-        """End the drivers of workers that would not end; the executor then kills what is left of these."""
-        drivers = set(self._drivers)
-        for driver in drivers:
-            driver.cancel()
-        await asyncio.gather(*drivers, return_exceptions=True)
+        """End what a drain had to leave; the executor then kills it."""
+        await self._creation.close()
 
     async def abandon(self) -> None:
         """Hasten a drain: SIGKILL to every tree that is left."""
@@ -345,7 +341,7 @@ class Runtime:
 
     async def announce_input(self, worker: Worker) -> None:
         """Tell the runtime's log of an accepted input."""
-        await self._tell_of(
+        await self._announcements.tell_of(
             worker, RuntimeEventKind.WORKER_INPUT_ACCEPTED, f"worker {worker.worker_id} accepted input"
         )
 
@@ -360,7 +356,7 @@ class Runtime:
             self.tally.workers_ended[worker.life.phase] += 1
         cancelled = worker.life.phase is Phase.CANCELLED
         kind = RuntimeEventKind.WORKER_CANCELLED if cancelled else RuntimeEventKind.WORKER_STOPPED
-        await self._tell_of(worker, kind, f"worker {worker.worker_id} {worker.life.phase}")
+        await self._announcements.tell_of(worker, kind, f"worker {worker.worker_id} {worker.life.phase}")
 
     # Inside.
 
@@ -383,92 +379,8 @@ class Runtime:
 
     async def _create(self, request: CreateWorkerRequest) -> WorkerDetail:
         self._check_ref(request.initial_input)
-        plan = None if request.execution is None else resolve(request, self.options.capability_mode)
-        now_us = system_clock_us()
-        worker_id = request.worker_id or generated_id("wk", now_us, _random())
-        self._catalog.hold(worker_id)
-        try:
-            if plan is not None:
-                self._dispatcher.hold(worker_id)
-            entry = await self._register(
-                WorkerRecord(worker_id=worker_id, created_us=now_us, request=request, plan=plan)
-            )
-            launch = self._admit(entry)
-        finally:
-            self._catalog.let_go(worker_id)
-            self._dispatcher.let_go(worker_id)
-        try:
-            if launch is not None:
-                await launch
-        except LaunchFailed:
-            await self._discard(entry)
-            raise
-        await self._announce_created(entry.worker)
+        entry = await self._creation.create(request)
         return entry.worker.detail()
-
-    async def _register(self, record: WorkerRecord) -> Entry:
-        worker = Worker(WorkerRef(runtime_id=self.runtime_id, worker_id=record.worker_id), record)
-        worker.log = await self._store.create(record, self._counted(worker.on_visible))
-        entry = Entry(worker, Driver(worker, self))
-        self._catalog.add(entry)
-        task = asyncio.create_task(entry.driver.run(), name=f"driver {worker.worker_id}")
-        self._drivers.add(task)
-        task.add_done_callback(self._drivers.discard)
-        try:
-            await entry.driver.ask(entry.driver.begin)
-        except RuntimeFault:
-            task.cancel()
-            await self._discard(entry)
-            raise
-        return entry
-
-    async def _discard(self, entry: Entry) -> None:
-        """A creation is refused: nothing of it is kept."""
-        self._catalog.remove(entry.worker.worker_id)
-        await self._store.delete(entry.worker.worker_id)
-
-    def _admit(self, entry: Entry) -> asyncio.Task[None] | None:
-        """Launch now, or leave the worker in the queue. It may have been stopped already."""
-        launches: list[asyncio.Task[None]] = []
-
-        def launch() -> None:
-            launches.append(self._changes.start(entry.driver.ask(entry.driver.launch)))
-
-        if entry.worker.active and not entry.worker.passive:
-            self._dispatcher.admit(entry.worker.worker_id, launch)
-        return launches[0] if launches else None
-
-    def _counted(
-        self, on_visible: Callable[[Sequence[Record], Sequence[Event]], None]
-    ) -> Callable[..., None]:
-        def counted(records: Sequence[Record], events: Sequence[Event]) -> None:
-            self.tally.events_appended += len(records)
-            self.tally.event_bytes_appended += sum(len(record.line) for record in records)
-            on_visible(records, events)
-
-        return counted
-
-    async def _announce_created(self, worker: Worker) -> None:
-        self.tally.workers_created += 1
-        request = worker.record.request
-        self._announcements.diagnose_creation(
-            worker.ref,
-            has_config_bundle=request.config_bundle is not None,
-            has_capabilities=bool(request.requested_capabilities),
-        )
-        await self._announcements.tell(
-            RuntimeEventKind.WORKER_CREATED, f"worker {worker.worker_id} created", worker.ref
-        )
-        while worker.untold:
-            await self._announcements.tell(*worker.untold.popleft(), worker.ref)
-        worker.announced = True
-
-    async def _tell_of(self, worker: Worker, kind: RuntimeEventKind, message: str) -> None:
-        """Tell the runtime's log of a worker, but never before its creation."""
-        if worker.announced:
-            await self._announcements.tell(kind, message, worker.ref)
-        else:
-            worker.untold.append((kind, message))
 
     async def _end(self, worker_id: WorkerId, cue: Cue, request: LifecycleRequest) -> WorkerLifecycleAck:
         entry = self._catalog.get(worker_id)
@@ -550,29 +462,5 @@ async def open_runtime(
             await store.close()
 
 
-def _random() -> int:
-    return secrets.randbits(RANDOM_BITS)
-
-
-_ENDED_BECAUSE = {
-    "exited": "its process exited by itself",
-    "signalled": "a signal that nobody here sent ended its process",
-    "stopped": "it was asked to leave",
-    "cancelled": "it was abandoned",
-    "timeout": "it reached its wall time",
-    "lost": "its supervisor was killed, so nobody saw how it ended",
-    "launch_failed": "its process could not be started",
-    "state_poisoned": "the runtime failed while driving it; the log says more",
-}
-
-
-def _explained(worker: Worker) -> str:
-    if worker.passive and worker.active:
-        return "has no process: inputs are recorded, and a producer appends its events"
-    if worker.active:
-        return f"is {worker.life.phase}"
-    ended = worker.life.exit
-    assert ended is not None
-    how = "" if ended.code is None else f" with code {ended.code}"
-    how = how if ended.signal is None else f" by signal {ended.signal}"
-    return f"ended as {worker.life.phase}{how}: {_ENDED_BECAUSE[ended.reason]}"
+def _made_up_id() -> RuntimeId:
+    return generated_id("rt", system_clock_us(), secrets.randbits(RANDOM_BITS))

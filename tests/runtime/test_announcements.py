@@ -10,15 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchglass.protocol.errors import CursorExpired, InvalidQuery, LimitTooLarge, WrongRuntimeCursor
+from watchglass.protocol.events import Json
 from watchglass.protocol.identity import WorkerRef
 from watchglass.protocol.runtime import RuntimeEvent, RuntimeEventCursor, RuntimeEventKind
 from watchglass.runtime.announcements import DIAGNOSTICS_MAX, Announcements
 from watchglass.store.base import Retention
 from watchglass.store.memory import open_memory_store
 
+from support.workers import worker_of
+
 pytestmark = pytest.mark.asyncio
 REF = WorkerRef(runtime_id="rt", worker_id="w")
 BATCH_MAX = 4
+WELL_FURNISHED: Json = {"config_bundle": {"id": "b"}, "requested_capabilities": [{"name": "read"}]}
 
 
 @pytest_asyncio.fixture
@@ -112,8 +116,8 @@ async def test_a_cursor_behind_retention_is_told_and_none_begins_at_the_oldest()
 
 
 async def test_a_new_worker_is_diagnosed_for_what_it_came_without(announcements: Announcements) -> None:
-    announcements.diagnose_creation(REF, has_config_bundle=False, has_capabilities=False)
-    announcements.diagnose_creation(REF, has_config_bundle=True, has_capabilities=True)
+    await announcements.tell_created(worker_of())
+    await announcements.tell_created(worker_of(**WELL_FURNISHED))
     told = [(note.id, note.severity, note.code, note.worker_ref) for note in announcements.diagnostics]
     assert told == [
         (1, "info", "runtime.local_default_resources", REF),
@@ -123,7 +127,21 @@ async def test_a_new_worker_is_diagnosed_for_what_it_came_without(announcements:
 
 async def test_the_newest_diagnostics_are_kept_and_all_are_counted(announcements: Announcements) -> None:
     for _ in range(DIAGNOSTICS_MAX + 5):
-        announcements.diagnose_creation(REF, has_config_bundle=False, has_capabilities=True)
+        await announcements.tell_created(worker_of(**WELL_FURNISHED | {"config_bundle": None}))
     kept = announcements.diagnostics
     assert announcements.diagnostic_count == DIAGNOSTICS_MAX + 5
     assert [kept[0].id, kept[-1].id, len(kept)] == [6, DIAGNOSTICS_MAX + 5, DIAGNOSTICS_MAX]
+
+
+async def test_nothing_is_told_of_a_worker_before_its_creation(announcements: Announcements) -> None:
+    worker = worker_of()
+    await announcements.tell_of(worker, RuntimeEventKind.WORKER_STOPPED, "worker w succeeded")
+    assert (await announcements.batch(None, None)).events == []
+    await announcements.tell_created(worker)
+    await announcements.tell_of(worker, RuntimeEventKind.WORKER_INPUT_ACCEPTED, "worker w accepted input")
+    told = [event.kind for event in (await announcements.batch(None, None)).events]
+    assert told == [
+        RuntimeEventKind.WORKER_CREATED,
+        RuntimeEventKind.WORKER_STOPPED,
+        RuntimeEventKind.WORKER_INPUT_ACCEPTED,
+    ]

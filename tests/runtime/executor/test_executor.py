@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from watchglass.protocol.errors import LaunchFailed
-from watchglass.runtime.executor import open_executor
+from watchglass.runtime.executor import LaunchPlan, open_executor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -309,3 +310,27 @@ async def test_a_killed_server_leaves_nothing(
         await until_gone(pid)
     assert pids_with(cookie) == []
     assert json.loads((tmp_path / "exit.json").read_text())["cause"] == "lease"
+
+
+async def test_workers_keep_the_limit_on_open_files_that_held_at_the_start(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    cookie = {"WATCHGLASS_WORKER": "rt/limits"}
+    plan = LaunchPlan(
+        argv=("/bin/sh", "-c", "ulimit -Sn; ulimit -Hn"),
+        env=cookie,
+        cwd="/",
+        directory=tmp_path,
+        cookie="WATCHGLASS_WORKER=rt/limits",
+    )
+    changed = asyncio.Event()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        async with open_executor() as executor:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            process = await executor.launch(plan, changed.set)
+            while process.exit is None:
+                await changed.wait()
+                changed.clear()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (tmp_path / "stdout.log").read_bytes() == b"256\n%d\n" % hard

@@ -1,0 +1,123 @@
+"""From a request to a worker that runs or waits, or that was never there.
+
+    hold the id and a place in the queue ─▶ record, log, driver ─▶ first events
+    ─▶ launch, or wait for a slot ─▶ tell of it
+
+What is refused on the way leaves nothing: no id, no place, no record, no file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from watchglass.protocol.errors import LaunchFailed, RuntimeFault
+from watchglass.protocol.events import Event
+from watchglass.protocol.execution import CapabilityMode
+from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerRef, generated_id
+from watchglass.protocol.workers import CreateWorkerRequest
+from watchglass.store.base import OnVisible, Record, Store, WorkerRecord
+
+from .announcements import Announcements
+from .catalog import Catalog, Entry
+from .changes import Changes
+from .dispatcher import Dispatcher
+from .driver import Driver, DriverContext
+from .policy import resolve
+from .tally import Tally
+from .worker import Worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Creation:
+    """Makes the workers of one runtime, and keeps their drivers."""
+
+    runtime_id: RuntimeId
+    capability_mode: CapabilityMode
+    store: Store
+    catalog: Catalog
+    dispatcher: Dispatcher
+    announcements: Announcements
+    changes: Changes
+    tally: Tally
+    context: DriverContext
+    drivers: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def create(self, request: CreateWorkerRequest) -> Entry:
+        """A new worker; returns when its process runs, or when it has to wait for a slot.
+
+        Raises:
+            WorkerExists, ResourceLimitExceeded, UnsupportedCapability,
+            LaunchFailed, StoreIo: Nothing of it is kept.
+        """
+        plan = None if request.execution is None else resolve(request, self.capability_mode)
+        now_us = self.context.now_us()
+        worker_id = request.worker_id or generated_id("wk", now_us, secrets.randbits(RANDOM_BITS))
+        self.catalog.hold(worker_id)
+        try:
+            if plan is not None:
+                self.dispatcher.hold(worker_id)
+            record = WorkerRecord(worker_id=worker_id, created_us=now_us, request=request, plan=plan)
+            entry = await self._register(record)
+            launch = self._admit(entry)
+        finally:
+            self.catalog.let_go(worker_id)
+            self.dispatcher.let_go(worker_id)
+        try:
+            if launch is not None:
+                await launch
+        except LaunchFailed:
+            await self._discard(entry)
+            raise
+        self.tally.workers_created += 1
+        await self.announcements.tell_created(entry.worker)
+        return entry
+
+    async def close(self) -> None:
+        """End the drivers of workers that would not end; the executor then kills what is left of these."""
+        drivers = set(self.drivers)
+        for driver in drivers:
+            driver.cancel()
+        await asyncio.gather(*drivers, return_exceptions=True)
+
+    async def _register(self, record: WorkerRecord) -> Entry:
+        worker = Worker(WorkerRef(runtime_id=self.runtime_id, worker_id=record.worker_id), record)
+        worker.log = await self.store.create(record, self._counted(worker.on_visible))
+        entry = Entry(worker, Driver(worker, self.context))
+        self.catalog.add(entry)
+        task = asyncio.create_task(entry.driver.run(), name=f"driver {worker.worker_id}")
+        self.drivers.add(task)
+        task.add_done_callback(self.drivers.discard)
+        try:
+            await entry.driver.ask(entry.driver.begin)
+        except RuntimeFault:
+            task.cancel()
+            await self._discard(entry)
+            raise
+        return entry
+
+    async def _discard(self, entry: Entry) -> None:
+        """The creation is refused: nothing of it is kept."""
+        self.catalog.remove(entry.worker.worker_id)
+        await self.store.delete(entry.worker.worker_id)
+
+    def _admit(self, entry: Entry) -> asyncio.Task[None] | None:
+        """Launch now, or leave the worker in the queue. It may have been stopped already."""
+        launches: list[asyncio.Task[None]] = []
+
+        def launch() -> None:
+            launches.append(self.changes.start(entry.driver.ask(entry.driver.launch)))
+
+        if entry.worker.active and not entry.worker.passive:
+            self.dispatcher.admit(entry.worker.worker_id, launch)
+        return launches[0] if launches else None
+
+    def _counted(self, on_visible: OnVisible) -> OnVisible:
+        def counted(records: Sequence[Record], events: Sequence[Event]) -> None:
+            self.tally.events_appended += len(records)
+            self.tally.event_bytes_appended += sum(len(record.line) for record in records)
+            on_visible(records, events)
+
+        return counted
