@@ -1,4 +1,4 @@
-"""One observer of one worker, without the socket (feed version 1; feed.md §1).
+"""One observer of one worker, without the socket (feed version 1; docs/feed.md).
 
 Pure: frames and losses in, events and waits out. Whoever drives it owns the
 socket, the clock and the dice.
