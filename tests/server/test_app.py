@@ -184,22 +184,21 @@ async def test_unknown_paths_and_workers_leave_no_trace_in_the_metrics(server: I
 
 
 async def test_a_caller_that_hangs_up_leaves_nothing_half_done(server: InProcess) -> None:
-    slow = {
-        "worker_id": "slow",
-        "execution": {"program": "sh", "args": ["-c", "trap '' TERM; exec sleep 600"]},
-    }
+    leaves_slowly = "trap 'sleep 1; exit 0' TERM; echo ready; while :; do sleep 0.1; done"
+    slow = {"worker_id": "slow", "execution": {"program": "sh", "args": ["-c", leaves_slowly]}}
     await server.ask("POST", "/v1/workers", slow)
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     head = f"Host: 127.0.0.1:{server.port}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 0\r\n"
-    writer.write(f"POST /v1/workers/slow/cancel HTTP/1.1\r\n{head}\r\n".encode())
-    await writer.drain()
-    writer.close()
     async with server.runtime.observe("slow", "earliest") as reader:
 
-        async def ended() -> None:
+        async def told(piece: bytes) -> None:
             async for record in reader:
-                if b'"event":"end"' in record.line:
+                if piece in record.line:
                     return
 
-        await soon(ended())
-    assert server.runtime.worker("slow").phase == "cancelled"
+        await soon(told(b"ready"))
+        writer.write(f"POST /v1/workers/slow/stop HTTP/1.1\r\n{head}\r\n".encode())
+        await soon(told(b'"phase":"stopping"'))
+        writer.close()  # In the middle of the change.
+        await soon(told(b'"event":"end"'))
+    assert server.runtime.worker("slow").phase == "stopped"
