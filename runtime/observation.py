@@ -43,18 +43,28 @@ class Reader:
             CursorExpired: Retention overtook this reader.
             LogClosed: The log is at its end for good.
         """
+        records = await self._ready()
+        self.position = records[-1].seq
+        return records
+
+    async def __aiter__(self) -> AsyncIterator[Record]:
+        """Event after event; ends as `next_batch` does.
+
+        The position moves with each event, so whoever leaves the loop and
+        comes back goes on with the next one.
+        """
+        while True:
+            for record in await self._ready():
+                self.position = record.seq
+                yield record
+
+    async def _ready(self) -> Sequence[Record]:
+        """What lies after the position, at least one event."""
         while True:
             await self._log.wait(after=self.position)
             records = await self._log.read(after=self.position)
             if records:
-                self.position = records[-1].seq
                 return records
-
-    async def __aiter__(self) -> AsyncIterator[Record]:
-        """Event after event; ends as `next_batch` does."""
-        while True:
-            for record in await self.next_batch():
-                yield record
 
 
 class Observation:

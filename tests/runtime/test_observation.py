@@ -153,6 +153,19 @@ async def test_the_cursor_of_the_newest_dropped_event_misses_nothing(
         assert await soon(reader.next_batch()) == records[-5:]
 
 
+async def test_a_loop_that_is_left_and_entered_again_goes_on_with_the_next_event(
+    worker: Worker, observation: Observation
+) -> None:
+    records = await worker.log.append(said(*"abc"))
+    taken: list[Record] = []
+    async with observation.join(worker, EARLIEST) as reader:
+        for _ in records:
+            async for record in reader:
+                taken.append(record)
+                break
+    assert taken == list(records)
+
+
 async def test_a_reader_overtaken_by_retention_is_told_never_moved_on(
     worker: Worker, observation: Observation
 ) -> None:
