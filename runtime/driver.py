@@ -215,8 +215,8 @@ class Driver:
         except RuntimeFault as fault:
             _settle(ask.answer, fault)
         except Exception as bug:  # noqa: BLE001 - one worker's bug must not take the others with it.
-            await self._poison(bug)
             _settle(ask.answer, StatePoisoned(self._worker.worker_id))
+            await self._poison(bug)
         else:
             if not ask.answer.done():
                 ask.answer.set_result(result)
@@ -228,15 +228,25 @@ class Driver:
             await self._poison(bug)
 
     async def _poison(self, bug: Exception) -> None:
-        """The state can't be trusted any more: kill the process, keep what is in the log."""
+        """The state can't be trusted any more: kill the process, and tell its observers so."""
         _LOG.error("worker %s: the driver failed", self._worker.worker_id, exc_info=bug)
         if self._process is not None:
             self._process.kill()
         self._life.phase = Phase.FAILED
         self._life.exit = WorkerExit(code=None, signal=None, reason="state_poisoned")
         self._life.finished_us = self._context.now_us()
-        await self._context.on_ended(self._worker)
-        self._life.ended.set()
+        fault = StatePoisoned(self._worker.worker_id)
+        try:
+            await self._append(
+                Event("error", {"code": fault.code, "message": str(fault)}),
+                Event("exit", self._life.exit.model_dump()),
+                self._status_event(),
+                Event("end", {}),
+                durable=True,
+            )
+        finally:
+            self._life.ended.set()
+            await self._context.on_ended(self._worker)
 
     async def _follow_process(self) -> None:
         assert self._process is not None

@@ -190,9 +190,10 @@ def _tell(reports: list[Json], processes: int, faults: list[str]) -> None:
             f"missed {report['missed']}   duplicated {report['duplicated']}"
         )
         if report["cut_at"] is not None:
+            lost = f"{report['missed']} of all were lost" if report["missed"] else "none was lost"
             write_line(
                 f"{'':8}      cut off at {report['cut_at']}, resumed there; "
-                f"{report['while_away']} events came meanwhile and none was lost"
+                f"{report['while_away']} events came meanwhile and {lost}"
             )
     for fault in faults:
         write_line(f"FAILED: {fault}")

@@ -1,0 +1,68 @@
+"""A driver that fails takes its own worker with it, loudly, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import orjson
+import pytest
+
+from watchglass.protocol.errors import StatePoisoned
+from watchglass.protocol.events import Event
+from watchglass.protocol.workers import WorkerInput
+from watchglass.runtime import Runtime, open_runtime
+from watchglass.runtime.speech.text import TextSpeech
+
+from support.agents import CAT
+from support.processes import marked
+from support.tasks import soon, until
+from support.workers import request_of
+
+pytestmark = pytest.mark.asyncio
+
+
+class Faulty(TextSpeech):
+    """A speech with a bug: it cannot read what has a `!`."""
+
+    def feed(self, offset: int, data: bytes) -> Sequence[Event]:
+        assert b"!" not in data, "a bug"
+        return super().feed(offset, data)
+
+
+async def said(runtime: Runtime, worker_id: str) -> list[tuple[str, object]]:
+    """The whole log of an ended worker."""
+    told: list[tuple[str, object]] = []
+    async with runtime.observe(worker_id, "earliest") as reader:
+        async for record in reader:
+            payload = orjson.loads(record.line)["payload"]
+            told.append((payload["event"], payload["data"]))
+            if payload["event"] == "end":
+                break
+    return told
+
+
+async def test_a_driver_that_fails_tells_its_observers_and_kills_its_worker_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("watchglass.runtime.driver.new_speech", lambda _name: Faulty())
+    async with open_runtime() as runtime:
+        for worker_id in ("broken", "whole"):
+            await runtime.create_worker(request_of(worker_id=worker_id, execution=CAT))
+        await runtime.send_input("whole", WorkerInput(content="fine"))
+        assert marked(runtime.runtime_id, "broken")
+        with caplog.at_level(logging.ERROR):
+            await runtime.send_input("broken", WorkerInput(content="boom!"))
+            told = await soon(said(runtime, "broken"))
+        assert [name for name, _ in told[-4:]] == ["error", "exit", "status", "end"]
+        assert told[-4][1] == {"code": "state_poisoned", "message": str(StatePoisoned("broken"))}
+        assert "a bug" in caplog.text
+        assert runtime.worker("broken").phase == "failed"
+        with pytest.raises(StatePoisoned):
+            await runtime.send_input("broken", WorkerInput(content="hello?"))
+        await until(lambda: not marked(runtime.runtime_id, "broken"))
+        assert runtime.worker("whole").phase == "running"
+        assert (await runtime.stop("whole")).phase == "stopped"
+        assert ("text_delta", {"text": "fine\n"}) in await soon(said(runtime, "whole"))
+    assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
