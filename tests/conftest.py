@@ -1,10 +1,9 @@
-"""How hypothesis runs here: bounded by examples, not by time, and the same each time in CI."""
+"""What holds for every test."""
 
 from __future__ import annotations
 
-import os
+import signal
 
-from hypothesis import settings
-
-settings.register_profile("watchglass", deadline=None, derandomize="CI" in os.environ)
-settings.load_profile("watchglass")
+# A shell that runs the tests in the background has SIGINT ignored, and what they start would inherit
+# that; a Ctrl-C that a test sends must mean something.
+signal.signal(signal.SIGINT, signal.default_int_handler)
