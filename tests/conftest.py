@@ -1,8 +1,17 @@
-"""What holds for every test."""
+"""What holds for every test.
+
+Hypothesis is bounded by examples, not by time, and runs the same each time in CI.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
+
+from hypothesis import settings
+
+settings.register_profile("watchglass", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("watchglass")
 
 # A shell that runs the tests in the background has SIGINT ignored, and what they start would inherit
 # that; a Ctrl-C that a test sends must mean something.
