@@ -313,7 +313,7 @@ class Driver:
         """What an observer must know of bytes that did not arrive where they were meant to."""
         told = []
         for stream, sizes in (("stdout", seen.stdout), ("stderr", seen.stderr)):
-            if sizes.kept_bytes < sizes.total_bytes:
+            if sizes.is_truncated:
                 told.append(
                     f"{stream} had {sizes.total_bytes} bytes, of which the first {sizes.kept_bytes} were kept"
                     + ("" if seen.output_errno is None else f": {os.strerror(seen.output_errno)}")

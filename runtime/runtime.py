@@ -115,11 +115,6 @@ class Runtime:
 
     # Reading: works until the end, also while the runtime stops.
 
-    @property
-    def stopping(self) -> bool:
-        """Whether changes are refused."""
-        return self._stopping
-
     def summary(self) -> RuntimeSummary:
         """The runtime in one object."""
         counts = self._catalog.counts()
