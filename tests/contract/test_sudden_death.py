@@ -31,7 +31,7 @@ async def test_a_killed_server_takes_its_workers_with_it(tmp_path: Path) -> None
         _, daemon = await with_a_daemon(server)
         for argv in (["cat"], program("stubborn"), ["sh", "-c", "sleep 600 & sleep 600"]):
             await in_thread(Api(server).create, *argv)
-        assert len(marked("rt-killed")) >= 6
+        await in_thread(wait_true, lambda: len(marked("rt-killed")) >= 6, "the shell has its children")
         [spawn_daemon] = children(server.process.pid)
         family = [spawn_daemon, *children(spawn_daemon), daemon]
         server.process.kill()
