@@ -18,7 +18,8 @@ from watchglass.protocol.events import Event
 from watchglass.protocol.execution import CapabilityMode
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerRef, generated_id
 from watchglass.protocol.workers import CreateWorkerRequest
-from watchglass.store.base import OnVisible, Record, Store, WorkerRecord
+from watchglass.store.base import OnVisible, Record, Store
+from watchglass.store.worker_record import WorkerRecord
 
 from .announcements import Announcements
 from .catalog import Catalog, Entry

@@ -25,8 +25,9 @@ from watchglass.protocol.workers import (
     WorkerLifecycleAck,
     WorkerSummary,
 )
-from watchglass.store.base import Log, Record, WorkerRecord
+from watchglass.store.base import Log, Record
 from watchglass.store.numbering import rfc3339
+from watchglass.store.worker_record import WorkerRecord
 
 from .launching import shown_program
 from .views import WorkerView

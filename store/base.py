@@ -9,10 +9,11 @@ and the catalog's records.
 Promised by every store and checked in `tests/store/test_store_promises.py`:
 
 * Sequences are runtime-wide, strictly growing, never issued twice.
-* `append` writes all or none. When it returns, its records are visible; an
-  event is visible to everybody at once, and `on_visible` is called in that
-  same step, before anybody else runs. What is visible survives a kill of the
-  process on every store that keeps data.
+* `append` writes all or none, also when the process is killed meanwhile. When
+  it returns, its records are visible; an event is visible to everybody at once,
+  and `on_visible` is called in that same step, before anybody else runs. What
+  is visible survives a kill of the process on every store that keeps data.
+* The newest `offsets` that came with an append are kept with it, or neither is.
 * A reader gets every kept record after its position, in order, once. Behind
   retention it gets `CursorExpired`, never a silent clamp.
 * A record's line never changes: it is the envelope that observers receive.
@@ -28,10 +29,9 @@ from typing import Literal, NamedTuple, Protocol
 
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import ExecutionPlan
 from watchglass.protocol.identity import WorkerId
-from watchglass.protocol.lifecycle import Wanted
-from watchglass.protocol.workers import CreateWorkerRequest
+
+from .worker_record import WorkerRecord
 
 READ_RECORDS_MAX = 512
 READ_BYTES_MAX = 256 << 10
@@ -57,21 +57,42 @@ class LogClosed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How much of each worker's log is kept; the newest event always is."""
+    """How much of each worker's log is kept; the newest append always is.
+
+    A store may drop whole groups of appends at once, so it may keep less than
+    these bounds allow, never more (the newest append apart). `max_age_s` counts
+    from an event's own time; None: for ever.
+    """
 
     max_bytes: int = 32 << 20
     max_events: int = 200_000
+    max_age_s: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerRecord:
-    """What the catalog keeps of a worker; its status is a view of its log."""
+class StreamOffsets(NamedTuple):
+    """How much of a process's three streams a log accounts for, in bytes from their beginning.
 
-    worker_id: WorkerId
-    created_us: int
-    request: CreateWorkerRequest
-    plan: ExecutionPlan | None
-    wanted: Wanted = Wanted.UP
+    `stdin`: input that was accepted; `stdout`, `stderr`: output whose events are
+    in the log.
+    """
+
+    stdin: int = 0
+    stdout: int = 0
+    stderr: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a store saw when it was opened, for an operator: `code` names the kind."""
+
+    severity: Literal["info", "warning", "error"]
+    code: str
+    message: str
+    worker_id: WorkerId | None = None
+
+
+class StoreUnusable(Exception):
+    """The store cannot be opened; the one line of its text says why and what to do."""
 
 
 OnVisible = Callable[[Sequence[Record], Sequence[Event]], None]
@@ -92,14 +113,23 @@ class Log(Protocol):
     def trimmed_through(self) -> Seq:
         """Sequence of the newest event that retention dropped; 0 when it dropped none."""
 
-    async def append(self, events: Sequence[Event], *, durable: bool = False) -> Sequence[Record]:
-        """Number, encode and write all events, or none.
+    @property
+    def offsets(self) -> StreamOffsets:
+        """The newest offsets that were appended; zeros before the first."""
+
+    async def append(
+        self, events: Sequence[Event], *, durable: bool = False, offsets: StreamOffsets | None = None
+    ) -> Sequence[Record]:
+        """Number, encode and write all events (at least one), or none.
 
         `durable` asks for the store's strongest level before the return.
 
         Raises:
             InvalidRequest: An event holds what JSON cannot say.
-            StoreIo: The write failed; nothing of it is visible.
+            StoreIo: The write failed; nothing of it is visible, now or later.
+                Or it is written and visible, and its durability failed: then
+                the head has moved.
+            StoreMissing: Somebody removed the log's files.
         """
 
     async def read(
@@ -109,10 +139,13 @@ class Log(Protocol):
 
         Raises:
             CursorExpired: Retention dropped something after this position.
+            StoreCorrupt: A record after it cannot be read back as it was written;
+                the error names file and offset.
+            StoreMissing, StoreIo: A file is gone, or cannot be read.
         """
 
     async def holds(self, seq: Seq) -> bool:
-        """Whether a kept event has exactly this sequence."""
+        """Whether a kept event has exactly this sequence. Raises what `read` raises of the store."""
 
     async def wait(self, *, after: Seq) -> None:
         """Return when there is an event after this position.
@@ -137,8 +170,14 @@ class Store(Protocol):
     def runtime_log(self) -> Log:
         """The log of the runtime's own events."""
 
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What was found when the store was opened: torn tails that were cut, corrupt files."""
+
     async def create(self, record: WorkerRecord, on_visible: OnVisible) -> Log:
         """Keep a new worker's record and open its log and its directory.
+
+        The record is durable when the next durable append of its log is.
 
         Raises:
             WorkerExists: The id is taken.
@@ -146,10 +185,25 @@ class Store(Protocol):
         """
 
     async def save(self, record: WorkerRecord) -> None:
-        """Keep a newer version of a record. Raises StoreIo."""
+        """Keep a newer version of a record, durably. Raises StoreIo, StoreMissing."""
 
     async def load(self) -> Sequence[WorkerRecord]:
         """Every kept record, in order of creation."""
+
+    async def open(self, worker_id: WorkerId, on_visible: OnVisible) -> Log:
+        """The log of a worker that `load` told of; `on_visible` is called for new appends only.
+
+        That of an ended worker costs nothing before it is read.
+
+        Raises:
+            WorkerNotFound: No record has this id.
+        """
+
+    async def save_view(self, worker_id: WorkerId, state: bytes) -> None:
+        """Keep what spares a view of the log its replay. It may be lost, and be older than the log."""
+
+    async def load_view(self, worker_id: WorkerId) -> bytes | None:
+        """What `save_view` kept, or None."""
 
     async def delete(self, worker_id: WorkerId) -> None:
         """Forget a worker: its record, its log (readers get `LogClosed`), its files."""

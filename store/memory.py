@@ -16,14 +16,24 @@ from pathlib import Path
 from typing import Literal
 
 from watchglass.protocol.cursor import Seq, encode_cursor
-from watchglass.protocol.errors import CursorExpired, StoreIo, WorkerExists
+from watchglass.protocol.errors import CursorExpired, StoreIo, WorkerExists, WorkerNotFound
 from watchglass.protocol.events import Event
 from watchglass.protocol.identity import WorkerId
 
-from .base import READ_BYTES_MAX, READ_RECORDS_MAX, Log, OnVisible, Record, Retention, WorkerRecord
+from .base import (
+    READ_BYTES_MAX,
+    READ_RECORDS_MAX,
+    Finding,
+    Log,
+    OnVisible,
+    Record,
+    Retention,
+    StreamOffsets,
+)
 from .numbering import ClockUs, Numbering
 from .scratch import scratch_directory
 from .tail import Tail
+from .worker_record import WorkerRecord
 
 
 def system_clock_us() -> int:
@@ -39,8 +49,9 @@ class MemoryLog:
     ) -> None:
         self._worker_id = worker_id
         self._numbering = numbering
-        self._on_visible = on_visible
+        self.on_visible = on_visible
         self._tail = Tail(retention)
+        self.offsets = StreamOffsets()
 
     @property
     def head(self) -> Seq:
@@ -57,11 +68,18 @@ class MemoryLog:
         """Sequence of the newest event that retention dropped; 0 when it dropped none."""
         return self._tail.trimmed_through
 
-    async def append(self, events: Sequence[Event], *, durable: bool = False) -> Sequence[Record]:  # noqa: ARG002 - memory has one level.
+    async def append(
+        self,
+        events: Sequence[Event],
+        *,
+        durable: bool = False,  # noqa: ARG002 - memory has one level.
+        offsets: StreamOffsets | None = None,
+    ) -> Sequence[Record]:
         """See `Log.append`."""
         records = self._numbering.encode(self._worker_id, events)
         self._tail.extend(records)
-        self._on_visible(records, events)
+        self.offsets = offsets or self.offsets
+        self.on_visible(records, events)
         return records
 
     async def read(
@@ -90,6 +108,7 @@ class MemoryStore:
 
     backend: Literal["memory", "fs_store"] = "memory"
     durability: Literal["none", "os", "fsync"] = "none"
+    findings: Sequence[Finding] = ()
 
     def __init__(self, root: Path, retention: Retention, clock_us: ClockUs) -> None:
         self._root = root
@@ -97,6 +116,7 @@ class MemoryStore:
         self._numbering = Numbering(clock_us)
         self._records: dict[WorkerId, WorkerRecord] = {}
         self._logs: dict[WorkerId, MemoryLog] = {}
+        self._views: dict[WorkerId, bytes] = {}
         self._runtime_log = MemoryLog("runtime", self._numbering, retention, lambda _records, _events: None)
 
     @property
@@ -126,9 +146,27 @@ class MemoryStore:
         """See `Store.load`."""
         return sorted(self._records.values(), key=lambda record: record.created_us)
 
+    async def open(self, worker_id: WorkerId, on_visible: OnVisible) -> Log:
+        """See `Store.open`."""
+        try:
+            log = self._logs[worker_id]
+        except KeyError:
+            raise WorkerNotFound(worker_id) from None
+        log.on_visible = on_visible
+        return log
+
+    async def save_view(self, worker_id: WorkerId, state: bytes) -> None:
+        """See `Store.save_view`."""
+        self._views[worker_id] = state
+
+    async def load_view(self, worker_id: WorkerId) -> bytes | None:
+        """See `Store.load_view`."""
+        return self._views.get(worker_id)
+
     async def delete(self, worker_id: WorkerId) -> None:
         """See `Store.delete`."""
         self._records.pop(worker_id, None)
+        self._views.pop(worker_id, None)
         log = self._logs.pop(worker_id, None)
         if log is not None:
             log.close(removed=True)

@@ -12,8 +12,9 @@ from report import Case, Measured, Row, Scale, interleaved, percentile
 
 from watchglass.protocol.events import Event
 from watchglass.protocol.workers import CreateWorkerRequest
-from watchglass.store.base import Log, WorkerRecord
+from watchglass.store.base import Log
 from watchglass.store.memory import open_memory_store
+from watchglass.store.worker_record import WorkerRecord
 
 EVENT = Event("tick", {"text": "w" * 130})  # 250 bytes as an envelope.
 

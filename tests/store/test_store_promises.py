@@ -6,7 +6,6 @@ import asyncio
 import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 import orjson
 import pytest
@@ -15,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
-from watchglass.protocol.errors import CursorExpired, InvalidRequest, WorkerExists
+from watchglass.protocol.errors import CursorExpired, InvalidRequest, WorkerExists, WorkerNotFound
 from watchglass.protocol.events import Event
 from watchglass.protocol.lifecycle import Wanted
-from watchglass.store.base import Log, LogClosed, Record, Retention, Store
+from watchglass.store.base import Log, LogClosed, Record, Retention, Store, StreamOffsets
 
 from support.clock import Clock
 from support.stores import OPENERS, OpenStore, nobody, read_all, record_of, said
@@ -227,6 +226,27 @@ async def test_reading_one_log_never_shows_another_s_events(store: Store, log: L
     assert await store.runtime_log.read(after=BEGINNING) == []
 
 
+# Offsets.
+
+
+async def test_a_fresh_log_accounts_for_nothing(log: Log) -> None:
+    assert log.offsets == StreamOffsets(0, 0, 0)
+
+
+async def test_the_newest_offsets_stand_until_an_append_brings_others(log: Log) -> None:
+    await log.append(said("a"), offsets=StreamOffsets(1, 20, 3))
+    await log.append(said("b"))
+    assert log.offsets == StreamOffsets(1, 20, 3)
+    await log.append(said("c"), offsets=StreamOffsets(1, 25, 3), durable=True)
+    assert log.offsets == StreamOffsets(1, 25, 3)
+
+
+async def test_a_refused_append_leaves_the_offsets_as_they_were(log: Log) -> None:
+    with pytest.raises(InvalidRequest):
+        await log.append([Event("bad", {"s": "\ud800"})], offsets=StreamOffsets(9, 9, 9))
+    assert log.offsets == StreamOffsets(0, 0, 0)
+
+
 # Retention.
 
 
@@ -252,9 +272,10 @@ async def test_a_log_is_bounded_by_bytes(open_store: OpenStore, clock: Clock) ->
 async def test_the_newest_event_is_kept_however_large(open_store: OpenStore, clock: Clock) -> None:
     async with open_store(Retention(max_bytes=100, max_events=1), clock) as store:
         log = await store.create(record_of("w"), nobody)
-        records = await log.append(said("a", "x" * 10_000))
-        assert await log.read(after=log.trimmed_through) == records[1:]
-        assert log.oldest == log.head == records[1].seq
+        await log.append(said("a"))
+        [newest] = await log.append(said("x" * 10_000))
+        assert await log.read(after=log.trimmed_through) == [newest]
+        assert log.oldest == log.head == newest.seq
 
 
 async def test_a_reader_at_trimmed_through_misses_nothing_and_one_before_it_is_told(
@@ -277,8 +298,9 @@ async def test_a_reader_at_trimmed_through_misses_nothing_and_one_before_it_is_t
 async def test_a_dropped_event_is_not_held(open_store: OpenStore, clock: Clock) -> None:
     async with open_store(Retention(max_events=1), clock) as store:
         log = await store.create(record_of("w"), nobody)
-        records = await log.append(said("a", "b"))
-        assert [await log.holds(record.seq) for record in records] == [False, True]
+        [dropped] = await log.append(said("a"))
+        [kept] = await log.append(said("b"))
+        assert [await log.holds(record.seq) for record in (dropped, kept)] == [False, True]
 
 
 async def test_a_chatty_log_expires_nobody_else_s_events(open_store: OpenStore, clock: Clock) -> None:
@@ -395,9 +417,28 @@ async def test_a_saved_record_replaces_the_older_one_in_its_place(store: Store) 
     first, second = record_of("a", 1), record_of("b", 2)
     for record in (first, second):
         await store.create(record, nobody)
-    changed = replace(first, wanted=Wanted.DOWN)
+    changed = first.model_copy(update={"wanted": Wanted.DOWN})
     await store.save(changed)
     assert list(await store.load()) == [changed, second]
+
+
+async def test_a_worker_of_the_catalog_is_opened_with_its_log(store: Store, log: Log) -> None:
+    before = await log.append(said("a"))
+    seen: list[Record] = []
+    opened = await store.open("w", lambda records, _events: seen.extend(records))
+    assert await read_all(opened) == before
+    assert seen == []
+    after = await opened.append(said("b"))
+    assert seen == after
+    with pytest.raises(WorkerNotFound):
+        await store.open("unknown", nobody)
+
+
+async def test_a_view_s_state_is_kept_until_a_newer_one_comes(store: Store, log: Log) -> None:
+    assert await store.load_view("w") is None
+    for state in (b"older", b"newer"):
+        await store.save_view("w", state)
+    assert await store.load_view("w") == b"newer"
 
 
 async def test_a_taken_id_is_refused_and_its_worker_stays(store: Store, log: Log) -> None:

@@ -9,9 +9,10 @@ from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.events import Event
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.workers import CreateWorkerRequest
-from watchglass.store.base import Log, Record, Retention, Store, WorkerRecord
+from watchglass.store.base import Log, Record, Retention, Store
 from watchglass.store.memory import open_memory_store
 from watchglass.store.numbering import ClockUs
+from watchglass.store.worker_record import WorkerRecord
 
 OpenStore = Callable[[Retention, ClockUs], AbstractAsyncContextManager[Store]]
 

@@ -10,7 +10,8 @@ from watchglass.protocol.identity import WorkerId, WorkerRef
 from watchglass.protocol.parsing import decode
 from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.runtime.worker import Worker
-from watchglass.store.base import Store, WorkerRecord
+from watchglass.store.base import Store
+from watchglass.store.worker_record import WorkerRecord
 
 
 def request_of(**fields: Any) -> CreateWorkerRequest:

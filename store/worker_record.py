@@ -1,0 +1,45 @@
+"""What the catalog keeps of a worker: what was asked of it, and how it ended.
+
+Its status, its transcript and everything else are views of its log.
+"""
+
+from __future__ import annotations
+
+from watchglass.protocol.base import Wire
+from watchglass.protocol.execution import ExecutionPlan, Usage
+from watchglass.protocol.identity import WorkerId
+from watchglass.protocol.lifecycle import Cue, Phase, Wanted
+from watchglass.protocol.workers import CreateWorkerRequest, WorkerExit
+
+
+class WorkerEnd(Wire):
+    """How a worker ended: what a list shows of it without opening its log. Times are µs since 1970."""
+
+    phase: Phase
+    started_us: int | None
+    finished_us: int
+    exit: WorkerExit
+    usage: Usage | None
+    transcript_len: int
+
+
+class WorkerRecord(Wire):
+    """One worker of the catalog.
+
+    What it `wanted` to be is kept apart from what it is, so no restart beats a
+    stop: `asked` (STOP or CANCEL) and `reason` say who wanted it down and why.
+    `request_digest` (hex) belongs to `idempotency_key`. `end` is set once, when
+    its log is complete.
+    """
+
+    worker_id: WorkerId
+    created_us: int
+    request: CreateWorkerRequest
+    plan: ExecutionPlan | None
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+    wanted: Wanted = Wanted.UP
+    asked: Cue | None = None
+    reason: str | None = None
+    stdin_closed: bool = False
+    end: WorkerEnd | None = None
