@@ -23,7 +23,7 @@ from watchglass.store.base import Record, StreamOffsets
 
 from .files import Files, fault_of
 from .seal import END_BYTES, crc_behind, stated_crc
-from .segment import BEGIN, Opening, Place, Segment, parsed_opening
+from .segment import BEGIN, COMMIT_BYTES_MAX, Opening, Place, Segment, parsed_opening
 
 _record = cast("Callable[[tuple[int, bytes]], Record]", partial(tuple.__new__, Record))  # Without a frame.
 _SEQ = slice(14, 30)  # Of `{"cursor":"wo_0123456789abcdef",…`.
@@ -67,15 +67,17 @@ class SegmentReader:
         What is good before a bad spot is given; a window that would begin with it raises.
         """
         left = self._segment.size_bytes - place.offset
-        while left > 0:
-            data = self._read(place.offset, min(want_bytes, left))
-            end = _last_sealed_end(data)
-            if end and _seal_holds(data, end, place.crc):
-                return _window(data, end, place)
-            if end or want_bytes >= left:
-                return self._good_part(data, place)
-            want_bytes *= 4
-        return None
+        if left <= 0:
+            return None
+        data = self._read(place.offset, min(want_bytes, left))
+        end = _last_sealed_end(data)
+        while not end and len(data) < left:  # A large append: no further than its end.
+            known = len(data)
+            data += self._read(place.offset + known, min(3 * known, left - known))
+            end = _first_sealed_end(data, known)
+        if end and _seal_holds(data, end, place.crc):
+            return _window(data, end, place)
+        return self._good_part(data, place)
 
     def find(self, after: Seq) -> Place:
         """A place before which there is no event behind `after`.
@@ -263,6 +265,13 @@ def _last_sealed_end(data: bytes) -> int:
         limit = start
     end = data.find(b"\n") + 1
     return end if end > 3 and data[3] != _EVENT_BYTE else 0
+
+
+def _first_sealed_end(data: bytes, known: int) -> int:
+    """Behind the first whole sealed line of which a part may lie behind `known`; 0 when there is none."""
+    begin = max(0, known - COMMIT_BYTES_MAX)
+    starts = [start for mark in (_COMMIT_MARK, _OFFSETS_MARK) if (start := data.find(mark, begin)) >= 0]
+    return data.find(b"\n", min(starts) + 1) + 1 if starts else 0
 
 
 def _sealed_ends(data: bytes) -> Iterator[int]:
