@@ -136,6 +136,7 @@ class Runtime:
             reserved=self._ledger.reserved,
             waiting_worker_count=len(self._dispatcher),
             observer_count=self._observation.observer_count,
+            keep_workers=self.options.keep_workers,
         )
 
     def list_workers(
@@ -309,6 +310,13 @@ class Runtime:
                     await self._leave_all(Cue.STOP, waiting=waiting)
         except TimeoutError:
             _LOG.error("workers are left %s s after their grace: %s", END_S_MAX, self._left())
+        await self._announcements.tell(RuntimeEventKind.RUNTIME_STOPPED, f"runtime {self.runtime_id} stopped")
+
+    async def leave(self) -> None:
+        """Take no more changes, and keep the workers: the next runtime on this store adopts them."""
+        if self._stopping:
+            return
+        self._stopping = True
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STOPPED, f"runtime {self.runtime_id} stopped")
 
     async def close(self) -> None:
