@@ -75,7 +75,7 @@ def status(
     if as_json:
         write_document(answer)
     elif worker is None:
-        write_facts(_runtime_facts(answer["runtime"], where) + _warnings(notes))
+        write_facts(_runtime_facts(answer["runtime"], where) + warning_facts(notes))
     else:
         write_facts(_worker_facts(answer["worker"]))
 
@@ -210,7 +210,7 @@ def _keeps(said: Json) -> str:
     return "outlive the server" if said["keep_workers"] else "end with the server"
 
 
-def _warnings(notes: list[Json]) -> list[tuple[str, str]]:
+def warning_facts(notes: list[Json]) -> list[tuple[str, str]]:
     """How many notes an operator should see, and the newest of them."""
     grave = [note for note in notes if note["severity"] != "info"]
     facts = [("warnings", str(len(grave)))] if grave else []
