@@ -56,3 +56,7 @@ class Numbering:
             records.append(Record(seq, line))
         self._last = seq
         return records
+
+    def pass_by(self, seq: Seq) -> None:
+        """Issue higher sequences than this one, which somebody else has issued."""
+        self._last = max(self._last, seq)
