@@ -55,15 +55,11 @@ class Journal:
             StoreIo: Nothing of `events` is written.
             InvalidRequest, StoreMissing: As `Log.append`.
         """
-        known = offsets or self._offsets()
-        owed, self._owed = [*self._owed, *facts], []
-        try:
-            asked = await self._write([*owed, *events], durable=True, offsets=known)
-        except StoreIo:
-            self._owed = owed
-            raise
-        self._owed_durably = False
-        return Asked(asked.records[len(owed) :], asked.unsynced)
+        self._owed += facts
+        first = len(self._owed)
+        written = await self._write([*self._owed, *events], durable=True, offsets=offsets or self._offsets())
+        self._owed, self._owed_durably = [], False
+        return Asked(written.records[first:], written.unsynced)
 
     async def tell(self, *events: Event, durable: bool = False) -> bool:
         """Write what has happened, or owe it; whether all is written.
