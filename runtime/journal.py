@@ -38,6 +38,7 @@ class Journal:
         self._offsets = offsets
         self._owed: list[Event] = []
         self._owed_durably = False
+        self._is_waiting = False
 
     @property
     def owes(self) -> bool:
@@ -77,11 +78,14 @@ class Journal:
             try:
                 written = await self._write(self._owed, durable=self._owed_durably, offsets=self._offsets())
             except StoreIo as fault:
-                _LOG.warning("events wait for room in the store: %s", fault)
+                if not self._is_waiting:  # Once an outage.
+                    self._is_waiting = True
+                    _LOG.warning("events wait until the store takes writes again: %s", fault)
                 return False
             if written.unsynced is not None:
                 _LOG.error("events are written, but not synced: %s", written.unsynced)
             self._owed, self._owed_durably = [], False
+            self._is_waiting = False
         return True
 
     async def _write(self, events: Sequence[Event], *, durable: bool, offsets: StreamOffsets | None) -> Asked:
