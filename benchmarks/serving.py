@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,7 +211,7 @@ def serving(*flags: str, core: int | None = None) -> Iterator[Server]:
         stderr_path = state_dir / "stderr.txt"
         with stderr_path.open("wb") as stderr:
             process = subprocess.Popen(
-                watchglass("serve", "--bind", "127.0.0.1:0", *flags),
+                watchglass("serve", "--bind", "127.0.0.1:0", *_stored(flags)),
                 env=environment(state_dir),
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
@@ -235,6 +235,11 @@ def serving(*flags: str, core: int | None = None) -> Iterator[Server]:
                 process.kill()
                 process.wait()
                 raise
+
+
+def _stored(flags: Sequence[str]) -> Sequence[str]:
+    """The memory store unless a flag names another one: no worker is to outlive a case."""
+    return flags if any(flag.startswith("--store") for flag in flags) else ["--store", "memory", *flags]
 
 
 def watchglass(*argv: str) -> list[str]:

@@ -15,8 +15,9 @@ class RuntimeOptions:
 
     `running_workers_max` are the ledger's slots (processes at once),
     `waiting_workers_max` how many may wait for one, `workers_max` how many the
-    catalog holds, ended ones included. `keep_workers`: processes outlive the
-    runtime, and the next one on the same store adopts them.
+    catalog holds, ended ones included. With `keep_workers`, processes outlive
+    the runtime unless it is drained, and the next one on the same store adopts
+    them; that takes a store that keeps its data.
     """
 
     runtime_id: RuntimeId | None = None

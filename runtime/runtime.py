@@ -141,6 +141,7 @@ class Runtime:
             reserved=self._ledger.reserved,
             waiting_worker_count=len(self._dispatcher),
             observer_count=self._observation.observer_count,
+            keep_workers=self.options.keep_workers,
         )
 
     def list_workers(

@@ -42,9 +42,10 @@ from .errors import STATUS, error_body, error_headers
 from .exchange import RUNTIME_KEY
 from .feed import FEED_ROUTE, Feeds, feed_worker_id
 from .health_api import METRICS_KEY, health_api
+from .leaving import Leaving
 from .logs_api import logs_api
 from .metrics import UNKNOWN_ROUTE, Metrics
-from .runtime_api import runtime_api
+from .runtime_api import LEAVING_KEY, runtime_api
 from .workers_api import workers_api
 
 LINGER_S = 2.0
@@ -57,11 +58,11 @@ _LOG = logging.getLogger(__name__)
 class Application:
     """The ASGI application of one runtime. Made by `create_app`."""
 
-    def __init__(self, runtime: Runtime, access: Access, bounds: FeedBounds) -> None:
+    def __init__(self, runtime: Runtime, access: Access, leaving: Leaving, bounds: FeedBounds) -> None:
         self._access = access
         self._metrics = Metrics(runtime)
         self.feeds = Feeds(runtime, self._metrics, close_s=bounds.close_s)
-        self._http = _http_app(runtime, self._metrics)
+        self._http = _http_app(runtime, self._metrics, leaving)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -96,9 +97,14 @@ class Application:
         await self.feeds.serve(scope, receive, send, worker_id)
 
 
-def create_app(runtime: Runtime, access: Access, bounds: FeedBounds | None = None) -> Application:
-    """The application that serves a runtime by these rules."""
-    return Application(runtime, access, bounds or FeedBounds())
+def create_app(
+    runtime: Runtime, access: Access, leaving: Leaving, bounds: FeedBounds | None = None
+) -> Application:
+    """The application that serves a runtime by these rules.
+
+    `leaving` is told when a caller asks that the server drain; its owner does it.
+    """
+    return Application(runtime, access, leaving, bounds or FeedBounds())
 
 
 class _Exchange:
@@ -173,7 +179,7 @@ def _path(scope: Scope) -> str:
     return unquote(text if text.startswith("/") else urlsplit(text).path)
 
 
-def _http_app(runtime: Runtime, metrics: Metrics) -> Quart:
+def _http_app(runtime: Runtime, metrics: Metrics, leaving: Leaving) -> Quart:
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     app.config["RESPONSE_TIMEOUT"] = None  # A peer that takes nothing is dropped by `connections`.
@@ -181,6 +187,7 @@ def _http_app(runtime: Runtime, metrics: Metrics) -> Quart:
     app.url_map.merge_slashes = False
     app.extensions[RUNTIME_KEY] = runtime
     app.extensions[METRICS_KEY] = metrics
+    app.extensions[LEAVING_KEY] = leaving
     app.before_request(_note_route)
     app.register_error_handler(RuntimeFault, _on_fault)
     app.register_error_handler(HTTPException, _on_http_exception)

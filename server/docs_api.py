@@ -34,6 +34,7 @@ from watchglass.protocol.errors import (
     Unauthorized,
     WorkerNotFound,
 )
+from watchglass.protocol.runtime import DrainRequest
 from watchglass.protocol.workers import LifecycleRequest
 
 from .auth import OPEN_PATHS
@@ -46,6 +47,7 @@ _SCHEME = "local_token"
 _ALWAYS: tuple[type[RuntimeFault], ...] = (ForbiddenHost, ForbiddenOrigin, Internal)
 _WITH_BODY: tuple[type[RuntimeFault], ...] = (InvalidJson, InvalidRequest, BodyTooLarge)
 _ERROR_SCHEMA = {"$ref": "#/components/schemas/ErrorAnswer"}
+_MAY_BE_EMPTY = {LifecycleRequest.__name__, DrainRequest.__name__}
 _LOG_ROUTE = "/v1/workers/{worker_id}/logs/{stream}"
 _OTHER_ANSWERS: dict[tuple[str, str], dict[str, str]] = {
     ("delete", "/v1/workers/{worker_id}"): {"204": "The worker is forgotten."},
@@ -150,7 +152,7 @@ def _complete(method: str, path: str, operation: dict[str, Any], handler: Callab
 
 
 def _may_be_empty(request_body: dict[str, Any]) -> bool:
-    return bool(request_body["content"]["application/json"]["schema"]["title"] == LifecycleRequest.__name__)
+    return bool(request_body["content"]["application/json"]["schema"]["title"] in _MAY_BE_EMPTY)
 
 
 def _plain(description: str) -> dict[str, Any]:

@@ -122,8 +122,17 @@ CONTENTS: Final = (
         (
             "watchglass serve",
             "watchglass serve --bind 127.0.0.1:8080 --log-level info",
+            "watchglass serve --fs-root /var/lib/watchglass --retain-age-s 604800",
+            "watchglass serve --store memory",
             "watchglass serve --bind 0.0.0.0:8080 --local-token-file /run/secrets/watchglass",
         ),
+    ),
+    Entry(
+        "drain",
+        _RUNTIME,
+        "draining",
+        "drain",
+        ("watchglass drain", "watchglass drain --runtime rt-1 --reason 'a new machine'"),
     ),
     Entry("demo", _RUNTIME, "demo", "demo", ("watchglass demo",)),
 )

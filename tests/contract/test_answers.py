@@ -31,6 +31,7 @@ RUNTIME_ADDED = {
     "version",
     "started_at",
     "durability",
+    "keep_workers",
     "capacity",
     "reserved",
     "waiting_worker_count",
