@@ -73,6 +73,9 @@ class DriverContext(Protocol):
     async def save(self, record: WorkerRecord) -> None:
         """Keep a newer version of the worker's record. Raises StoreIo, StoreMissing."""
 
+    async def save_view(self, worker: Worker) -> None:
+        """Keep what spares the worker's view a replay."""
+
     async def announce_input(self, worker: Worker) -> None:
         """Tell the runtime's own log of an accepted input."""
 
@@ -171,7 +174,7 @@ class Driver:
             self._worker.record.request.speech,
             Resumed(
                 spoken_bytes=offsets.stdout,
-                open_text=self._worker.view.open_text,
+                open_text=(self._worker.view.in_flight() or {}).get("text", ""),
                 mid_line=not _ends_line(self._context.directory(self._worker) / "stdout.log", offsets.stdout),
             ),
         )
@@ -295,6 +298,8 @@ class Driver:
             await self._answer(ask)
         if not self._life.ended.is_set():
             await self._guard(self._go_on())
+        if self._worker.view.is_save_due:
+            await self._context.save_view(self._worker)
 
     async def _go_on(self) -> None:
         if not await self._journal.settle():
@@ -370,12 +375,18 @@ class Driver:
 
     async def _resend(self, process: Process) -> None:
         """What was accepted and had not reached the supervisor when its server died."""
+        unsent_bytes = self._accepted_bytes - process.received_input_bytes
+        if process.exit is not None:
+            if process.exit.cause != "lost" and unsent_bytes > 0:
+                await self._tell_unread(unsent_bytes, "the process ended before it could be sent")
+            return
         data = await accepted_input(self._worker.log, self._speech, after_bytes=process.received_input_bytes)
-        missing = self._accepted_bytes - process.received_input_bytes - len(data)
-        if missing > 0:
-            told = f"{missing} bytes of accepted input were dropped by retention before the process got them"
-            await self._journal.tell(self._alert(told))
+        if len(data) < unsent_bytes:
+            await self._tell_unread(unsent_bytes - len(data), "retention dropped it before it could be sent")
         process.write_input(data)
+
+    async def _tell_unread(self, size_bytes: int, why: str) -> None:
+        await self._journal.tell(self._alert(f"{size_bytes} bytes of accepted input were not read: {why}"))
 
     async def _want_down(self) -> None:
         """So that no restart beats a stop. A store that is full does not beat it either."""

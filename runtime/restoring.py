@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -31,6 +32,7 @@ from .creation import Creation
 from .dispatcher import Dispatcher
 from .executor import Executor, Process
 from .launching import cookie_of
+from .views import WorkerView
 from .worker import Worker
 
 ADOPTIONS_AT_ONCE = 32
@@ -73,12 +75,19 @@ class Restoration:
         worker = Worker(WorkerRef(runtime_id=self.runtime_id, worker_id=record.worker_id), record)
         worker.log = await self.store.open(record.worker_id, self.creation.counted(worker.on_visible))
         worker.announced = True
-        if record.end is not None:
-            worker.life.restore(record.end)
         entry = self.creation.enter(worker)
         if record.end is not None:
-            entry.driver.leave()
+            self._lay_down(entry, record.end)
         return entry
+
+    def _lay_down(self, entry: Entry, end: WorkerEnd) -> None:
+        """It has ended: what a list shows is here, the rest is read when somebody asks."""
+        worker = entry.worker
+        worker.life.restore(end)
+        worker.view = WorkerView.asleep(
+            worker.ref, partial(self.store.load_view, worker.worker_id), transcript_len=end.transcript_len
+        )
+        entry.driver.leave()
 
     async def _bounded(self, at_once: asyncio.Semaphore, entry: Entry) -> Entry | None:
         async with at_once:
@@ -92,8 +101,9 @@ class Restoration:
     async def _take_over(self, entry: Entry) -> Entry | None:
         """The same entry when it has to wait for its launch."""
         worker = entry.worker
+        state = await self.store.load_view(worker.worker_id)
+        worker.view = await WorkerView.restore(worker.ref, state, worker.log)
         end = await _end_in(worker.log)
-        await worker.load_view()
         if end is not None:
             await self._end_again(entry, end)
             return None
@@ -134,8 +144,7 @@ class Restoration:
         worker = entry.worker
         end = end.model_copy(update={"transcript_len": worker.view.transcript_len})
         worker.record = worker.record.model_copy(update={"end": end})
-        worker.life.restore(end)
-        entry.driver.leave()
+        self._lay_down(entry, end)
         try:
             await self.store.save(worker.record)
         except StoreFault as fault:  # The next start finds the same again.

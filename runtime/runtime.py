@@ -13,6 +13,7 @@ nothing half done.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -27,6 +28,7 @@ from watchglass.protocol.errors import (
     InvalidRequest,
     RuntimeStopped,
     StatePoisoned,
+    StoreFault,
     WorkerActive,
     WrongRuntime,
 )
@@ -326,19 +328,21 @@ class Runtime:
         if self._stopping:
             return
         self._stopping = True
-        self.executor.keep_outliving()
         try:
             async with asyncio.timeout(END_S_MAX):
                 await self._changes.wait_idle()
         except TimeoutError:
-            _LOG.error("changes are left under way: %s", self._left())
+            _LOG.error("changes are left under way after %s s", END_S_MAX)
+        await self._creation.close()
+        await self.executor.close(keep_outliving=True)
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STOPPED, f"runtime {self.runtime_id} stopped")
 
     async def close(self) -> None:
         """End the drivers; the executor then kills what a drain had to leave, or lets go what is kept."""
         await self._creation.close()
         for entry in self._catalog:
-            await entry.worker.save_view(self._store)
+            if entry.worker.view.events_since_state:
+                await self.save_view(entry.worker)
 
     async def abandon(self) -> None:
         """Hasten a drain: SIGKILL to every tree that is left."""
@@ -358,6 +362,12 @@ class Runtime:
     async def save(self, record: WorkerRecord) -> None:
         """Keep a newer version of a worker's record."""
         await self._store.save(record)
+
+    async def save_view(self, worker: Worker) -> None:
+        """Keep what spares a worker's view a replay; a store that keeps nothing needs none."""
+        if self._store.durability != "none":
+            with contextlib.suppress(StoreFault):  # It only costs time at the next start.
+                await self._store.save_view(worker.worker_id, worker.view.state())
 
     def launch_plan(self, worker: Worker) -> LaunchPlan:
         """How to start a worker. Raises OSError."""
