@@ -161,8 +161,7 @@ class MemoryStore:
             await asyncio.to_thread(log.fill, records, trimmed_through)
             if record.worker_id in self._records:
                 raise WorkerExists(record.worker_id)
-            directory.parent.mkdir(mode=0o700, exist_ok=True)
-            files.rename(directory)
+            _move(files, directory)
         except OSError as fault:
             raise StoreIo("receive", str(directory), fault.strerror or str(fault)) from fault
         self._numbering.pass_by(log.head)
@@ -229,6 +228,11 @@ class MemoryStore:
         """See `Store.close`."""
         for log in (*self._logs.values(), self._runtime_log):
             log.close(removed=False)
+
+
+def _move(files: Path, directory: Path) -> None:
+    directory.parent.mkdir(mode=0o700, exist_ok=True)
+    files.rename(directory)
 
 
 @asynccontextmanager

@@ -105,7 +105,7 @@ class Numbering:
         return seq
 
     def pass_by(self, seq: Seq) -> None:
-        """Issue higher sequences than this one, which somebody else has issued. Raises StoreIo, as `encode`."""
+        """Issue higher sequences than this one, which is somebody else's. Raises StoreIo, as `encode`."""
         if seq >= self._ceiling.below:
             self._ceiling.lift(seq)
         self.last = max(self.last, seq)

@@ -55,14 +55,20 @@ class JournalCheck:
             raise self._refused(f"is not JSON: {fault}") from None
         seq = self._seq_of(envelope)
         cursor = encode_cursor(seq).encode()
-        begins = b'{"cursor":"%b","event_id":"%b","worker_id":"%b",' % (cursor, cursor, self._worker_id.encode())
+        begins = b'{"cursor":"%b","event_id":"%b","worker_id":"%b",' % (
+            cursor,
+            cursor,
+            self._worker_id.encode(),
+        )
         if not line.startswith(begins):
             raise self._refused(self._unlike(envelope))
         self._check_said(line, envelope)
         if seq <= self._last:
             raise self._refused(f"has the cursor {encode_cursor(seq)}, after {encode_cursor(self._last)}")
         if seq > self._seq_max:
-            raise self._refused(f"has the cursor {encode_cursor(seq)}, over a day ahead of this machine's clock")
+            raise self._refused(
+                f"has the cursor {encode_cursor(seq)}, over a day ahead of this machine's clock"
+            )
         self._last = seq
         self.count += 1
 

@@ -56,13 +56,6 @@ class FormatNote(Wire):
     trimmed_through: Annotated[int, Field(ge=0, le=SEQ_MAX)]
 
 
-class LeftOut(Wire):
-    """Something of a workspace that is not in the archive, or was not restored from it."""
-
-    name: str
-    reason: str
-
-
 class Order:
     """Checks that members come as an archive has them. Pure."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,11 @@ from typing import Final
 from watchglass.protocol.base import Wire
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import StoreIo
+from watchglass.protocol.workers import LeftOut
 from watchglass.store.base import Log
 from watchglass.store.worker_record import WorkerRecord
 
-from .members import EVENTS, LEFT_OUT, NOTE, RAW, RECORD, SUMS, VIEW, FormatNote, LeftOut
+from .members import EVENTS, LEFT_OUT, NOTE, RAW, RECORD, SUMS, VIEW, FormatNote
 from .spool import Spool
 from .sums import headers_line, sum_line
 from .tar import END, Header, TarWriter, padding
@@ -171,7 +172,7 @@ async def _lines(log: Log, after: Seq) -> AsyncIterator[bytes]:
         await asyncio.sleep(0)  # Memory answers at once; others have their turn.
 
 
-def _gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _gathered(pieces: Iterable[bytes]) -> Generator[bytes, None, None]:
     """The same bytes in larger pieces: a workspace has many small files."""
     held: list[bytes] = []
     size_bytes = 0

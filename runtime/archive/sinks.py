@@ -10,9 +10,10 @@ import orjson
 from pydantic import ValidationError
 
 from watchglass.protocol.errors import ArchiveInvalid
+from watchglass.protocol.workers import LeftOut
 
 from .lines import JournalCheck
-from .members import LEFT_OUT, LeftOut
+from .members import LEFT_OUT
 from .tar import Header
 from .tree import settle
 

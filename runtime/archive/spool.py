@@ -16,7 +16,8 @@ class Spool:
 
     def __init__(self, folder: Path | None = None) -> None:
         """`folder`: where the file is; None: where temporary files are."""
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES_MAX, dir=folder)  # noqa: SIM115
+        place = None if folder is None else str(folder)
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES_MAX, dir=place)  # noqa: SIM115
         self.size_bytes = 0
 
     def write(self, data: bytes) -> None:

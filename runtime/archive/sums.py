@@ -47,7 +47,7 @@ class SumsCheck:
         sums.rewind()
 
     def write(self, data: bytes) -> None:
-        """The next bytes of the member. Raises ArchiveInvalid, which names the member whose sum is another."""
+        """The next bytes. Raises ArchiveInvalid, which names the member whose sum is another one."""
         *lines, self._held = (self._held + data).split(b"\n")
         if len(self._held) > LINE_BYTES_MAX:
             raise ArchiveInvalid(SUMS, f"has a line over {LINE_BYTES_MAX} bytes")

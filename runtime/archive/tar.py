@@ -60,7 +60,7 @@ _TYPES_OF: Final = {Kind.FILE: tarfile.REGTYPE, Kind.FOLDER: tarfile.DIRTYPE, Ki
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What is said of a member before its content. Names that are not UTF-8 are as `os.fsdecode` gives them."""
+    """What is said of a member before its content. Names are as `os.fsdecode` gives them."""
 
     name: str
     kind: Kind = Kind.FILE
@@ -148,7 +148,9 @@ class TarReader:
             return
         if self._current is not None:
             size_bytes = self._current.size_bytes
-            missing = f"ends after {size_bytes - self._left} of its {size_bytes} bytes: the archive is cut off"
+            missing = (
+                f"ends after {size_bytes - self._left} of its {size_bytes} bytes: the archive is cut off"
+            )
             raise ArchiveInvalid(self._current.name, missing)
         raise ArchiveInvalid(None, f"it is cut off after {self._offset} bytes, before its end")
 
@@ -217,7 +219,9 @@ class TarReader:
     def _begin(self, said: tarfile.TarInfo) -> None:
         if said.type == tarfile.XHDTYPE:
             if self._records or not 0 < said.size <= RECORDS_BYTES_MAX:
-                raise ArchiveInvalid(None, f"byte {self._offset}: a pax header of {said.size} bytes, or a second one")
+                raise ArchiveInvalid(
+                    None, f"byte {self._offset}: a pax header of {said.size} bytes, or a second one"
+                )
             self._records_bytes = said.size
             self._wanted = said.size + -said.size % BLOCK_BYTES
             return

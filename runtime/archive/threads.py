@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 async def over(work: asyncio.Future[T]) -> T:
-    """What it comes to. A caller that is cancelled leaves when it is over, so it may take away what it uses."""
+    """What it comes to.
+
+    A caller that is cancelled leaves when it is over, so it may take away what it uses.
+    """
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from .members import DEPTH_MAX, WORKSPACE, LeftOut, place_of
+from watchglass.protocol.workers import LeftOut
+
+from .members import DEPTH_MAX, WORKSPACE, place_of
 from .tar import Header, Kind
 
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -45,7 +47,7 @@ def walk(directory: Path) -> Iterator[Found | LeftOut]:
         yield found
         if isinstance(found, Found) and found.header.kind is Kind.FOLDER:
             try:
-                inside = sorted((os.fsencode(each) for each in os.listdir(directory / name)), reverse=True)
+                inside = sorted(os.listdir(os.fsencode(directory / name)), reverse=True)  # noqa: PTH208 - Bytes.
             except OSError as fault:
                 yield _left_out(name, f"what is in it: {fault.strerror}")
             else:
@@ -55,13 +57,10 @@ def walk(directory: Path) -> Iterator[Found | LeftOut]:
 def opened(path: Path, name: str) -> Found:
     """A regular file as a member. Raises OSError, also for what is none."""
     descriptor = os.open(path, _OPEN_FLAGS)
-    try:
-        said = os.fstat(descriptor)
-        if not stat.S_ISREG(said.st_mode):
-            raise OSError(0, "is no regular file")
-    except OSError:
+    said = os.fstat(descriptor)
+    if not stat.S_ISREG(said.st_mode):
         os.close(descriptor)
-        raise
+        raise OSError(0, "is no regular file", str(path))
     return Found(_header(name, Kind.FILE, said, size_bytes=said.st_size), descriptor)
 
 
@@ -74,7 +73,8 @@ def _look(directory: Path, name: str) -> Found | LeftOut:
         if stat.S_ISDIR(said.st_mode):
             return Found(_header(name, Kind.FOLDER, said), None)
         if stat.S_ISLNK(said.st_mode):
-            return Found(_header(name, Kind.LINK, said, target=os.readlink(path)), None)
+            target = os.readlink(path)  # noqa: PTH115 - As it is: a Path would tidy it up.
+            return Found(_header(name, Kind.LINK, said, target=target), None)
         if stat.S_ISREG(said.st_mode):
             return opened(path, name)
     except OSError as fault:
@@ -82,9 +82,7 @@ def _look(directory: Path, name: str) -> Found | LeftOut:
     return _left_out(name, _KINDS.get(stat.S_IFMT(said.st_mode), "of no known kind"))
 
 
-def _header(
-    name: str, kind: Kind, said: os.stat_result, *, size_bytes: int = 0, target: str = ""
-) -> Header:
+def _header(name: str, kind: Kind, said: os.stat_result, *, size_bytes: int = 0, target: str = "") -> Header:
     return Header(
         name=name,
         kind=kind,
