@@ -11,7 +11,7 @@ folder `archive/` has the format.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +64,7 @@ class Archives:
     check_running: Callable[[], None]
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IMPORTS_AT_ONCE))
 
-    async def export(self, entry: Entry) -> AsyncIterator[bytes]:
+    async def export(self, entry: Entry) -> AsyncGenerator[bytes, None]:
         """See `Runtime.export_worker`."""
         worker = entry.worker
         if not worker.life.ended.is_set():

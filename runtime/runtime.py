@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -219,7 +219,7 @@ class Runtime:
         async with self._observation.join(self._catalog.get(worker_id).worker, cursor) as reader:
             yield reader
 
-    async def export_worker(self, worker_id: WorkerId) -> AsyncIterator[bytes]:
+    async def export_worker(self, worker_id: WorkerId) -> AsyncGenerator[bytes, None]:
         """The archive of an ended worker, made while it is taken; whoever stops early closes it.
 
         Raises:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ class Outgoing:
     view: bytes | None
     directory: Path
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
         """The archive's bytes, in order. Whoever stops early closes this iterator.
 
         Raises:
@@ -52,10 +52,10 @@ class Outgoing:
                 changed meanwhile. What came so far is no archive.
         """
         journal_bytes = await self._journal_bytes()
-        with closing(_Writing()) as writing:
+        with closing(_Writing(_modified_us(self.record))) as writing:
             yield writing.document(NOTE, self.note)
             yield writing.document(RECORD, self.record)
-            yield writing.begin(Header(name=EVENTS, size_bytes=journal_bytes))
+            yield writing.begin_own(EVENTS, journal_bytes)
             async for lines in _lines(self.log, self._begin):
                 journal_bytes -= len(lines)
                 yield writing.content(lines)
@@ -84,7 +84,9 @@ class Outgoing:
 class _Writing:
     """The archive so far. What it returns is to be sent, in this order."""
 
-    def __init__(self) -> None:
+    def __init__(self, modified_us: int) -> None:
+        """`modified_us`: the time that members show which are no files of the worker."""
+        self._modified_us = modified_us
         self._tar = TarWriter()
         self._sums = Spool()
         self._left_out = Spool()
@@ -102,6 +104,10 @@ class _Writing:
         self._name, self._size_bytes = header.name, header.size_bytes
         self._digest = hashlib.sha256()
         return self._tar.header(header)
+
+    def begin_own(self, name: str, size_bytes: int) -> bytes:
+        """A member begins that is no file of the worker."""
+        return self.begin(Header(name=name, size_bytes=size_bytes, modified_us=self._modified_us))
 
     def content(self, data: bytes) -> bytes:
         """The next bytes of it."""
@@ -132,14 +138,14 @@ class _Writing:
                 yield self._tar.header(found.header)
             else:
                 yield from self._file(found)
-        yield self.begin(Header(name=LEFT_OUT, size_bytes=self._left_out.size_bytes))
+        yield self.begin_own(LEFT_OUT, self._left_out.size_bytes)
         yield from map(self.content, self._left_out.pieces())
         yield self.end()
         yield from self._checksums()
         yield END
 
     def _small(self, name: str, content: bytes) -> bytes:
-        begin = self.begin(Header(name=name, size_bytes=len(content)))
+        begin = self.begin_own(name, len(content))
         return b"".join((begin, self.content(content), self.end()))
 
     def _file(self, found: Found) -> Iterator[bytes]:
@@ -158,10 +164,15 @@ class _Writing:
     def _checksums(self) -> Iterator[bytes]:
         """The last member: its own header is digested, too."""
         size_bytes = len(headers_line(self._tar.headers.hexdigest())) + self._sums.size_bytes
-        yield self._tar.header(Header(name=SUMS, size_bytes=size_bytes))
+        yield self.begin_own(SUMS, size_bytes)
         yield headers_line(self._tar.headers.hexdigest())
         yield from self._sums.pieces()
         yield padding(size_bytes)
+
+
+def _modified_us(record: WorkerRecord) -> int:
+    assert record.end is not None
+    return record.end.finished_us
 
 
 async def _lines(log: Log, after: Seq) -> AsyncIterator[bytes]:

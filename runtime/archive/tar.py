@@ -159,9 +159,7 @@ class TarReader:
         if self._current is not None:
             return self._take_content(view)
         if self._padding:
-            taken = min(self._padding, len(view))
-            self._padding -= taken
-            return taken
+            return self._take_padding(view)
         if self._zeros:
             return self._take_end(view)
         return self._take_header(view)
@@ -179,6 +177,13 @@ class TarReader:
             self._padding = -self._current.size_bytes % BLOCK_BYTES
             self._current = None
             self._members.end()
+
+    def _take_padding(self, view: memoryview) -> int:
+        taken = min(self._padding, len(view))
+        if view[:taken].tobytes().strip(b"\0"):
+            raise ArchiveInvalid(None, f"byte {self._offset}: something stands between two members")
+        self._padding -= taken
+        return taken
 
     def _take_end(self, view: memoryview) -> int:
         if view.tobytes().strip(b"\0"):

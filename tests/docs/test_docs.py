@@ -150,6 +150,7 @@ def test_the_defaults_of_serve_are_those_of_the_code() -> None:
         "--max-workers": options.workers_max,
         "--max-observers": options.observers_max,
         "--input-backlog-bytes": options.input_backlog_max_bytes,
+        "--import-max-bytes": options.import_max_bytes,
         "--grace-ms": options.grace_ms,
         "--stall-s": FeedBounds().stall_s,
         "--max-transcript-projection-items": limits.max_transcript_projection_items,
