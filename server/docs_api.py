@@ -80,6 +80,7 @@ _IMPORT = {
     "description": "The body is what an export answered. Nothing of it is there before all of it is checked; "
     "what is refused keeps nothing.",
     "operationId": "post_import_worker",
+    "parameters": [],
     "requestBody": {"required": True, "content": {MEDIA_TYPE: {}}},
     "responses": {
         "200": {

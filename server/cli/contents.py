@@ -129,7 +129,7 @@ CONTENTS: Final = (
         _DRIVE,
         "archiving",
         "import_worker",
-        ("watchglass import worker.tar", "watchglass import - < worker.tar"),
+        ("watchglass import worker.tar", "ssh there watchglass export WORKER | watchglass import -"),
     ),
     Entry("rm", _DRIVE, "driving", "remove", ("watchglass rm WORKER", "watchglass rm --force WORKER")),
     Entry(

@@ -10,12 +10,11 @@ Plain file operations, for a thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from watchglass.protocol.cursor import Seq
-from watchglass.store.base import READ_RECORDS_MAX, Record, Retention
+from watchglass.store.base import READ_BYTES_MAX, READ_RECORDS_MAX, Record, Retention
 from watchglass.store.numbering import Numbering
 
 from .files import Files
@@ -46,8 +45,7 @@ class Receiving:
         """
         log = self._log(f"{folder}/{EVENTS}")
         try:
-            remaining = iter(records)
-            while batch := list(islice(remaining, READ_RECORDS_MAX)):
+            for batch in _batches(records):
                 log.restore(batch, None)
             kept = self.kept._replace(log=complete_log(log))
             facts = log.facts()
@@ -66,3 +64,17 @@ class Receiving:
         ground = Ground(self.files, self.numbering, self.retention, self.salvage, None)
         begin = LogState(head=self.trimmed_through, trimmed_through=self.trimmed_through)
         return FileLog(ground, self.kept.record.worker_id, directory, begin)
+
+
+def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Appends of a size that is read at once, too."""
+    batch: list[Record] = []
+    size_bytes = 0
+    for record in records:
+        batch.append(record)
+        size_bytes += len(record.line)
+        if len(batch) == READ_RECORDS_MAX or size_bytes >= READ_BYTES_MAX:
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch

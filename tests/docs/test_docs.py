@@ -83,6 +83,7 @@ def test_every_phase_is_in_the_docs() -> None:
         ("http.md", base.PRODUCED_EVENTS_MAX),
         ("http.md", base.WEBSOCKET_INBOUND_BYTES_MAX),
         ("http.md", base.ID_CHARS_MAX),
+        ("http.md", RuntimeOptions().import_max_bytes),
         ("http.md", base.METADATA_ENTRIES_MAX),
         ("workers.md", RuntimeOptions().input_backlog_max_bytes),
         ("workers.md", LINE_BYTES_MAX),
