@@ -26,7 +26,8 @@ RECORDS_BYTES_MAX: Final = 64 << 10
 """The most that pax may say about one member: two paths and a few numbers."""
 SIZE_BYTES_MAX: Final = 1 << 53
 _MAGIC: Final = b"ustar\x0000"
-_MODE_BITS: Final = 0o777
+MODE_BITS: Final = 0o777
+"""What of a mode is kept: no bit that lends anybody rights."""
 _US: Final = 1_000_000
 _MODIFIED_S_MAX: Final = 1 << 40
 _RECORD: Final = re.compile(rb"([0-9]{1,6}) ([^=\n]{1,200})=")
@@ -94,7 +95,7 @@ class TarWriter:
         said = tarfile.TarInfo(header.name)
         said.type = _TYPES_OF[header.kind]
         said.size = header.size_bytes
-        said.mode = header.mode & _MODE_BITS
+        said.mode = header.mode & MODE_BITS
         said.linkname = header.target
         seconds, micros = divmod(max(0, header.modified_us), _US)
         said.mtime = seconds
@@ -252,7 +253,7 @@ def _header(said: tarfile.TarInfo, records: dict[str, bytes]) -> Header:
         name=name.rstrip("/") if kind is Kind.FOLDER else name,
         kind=kind,
         size_bytes=size_bytes,
-        mode=said.mode & _MODE_BITS,
+        mode=said.mode & MODE_BITS,
         modified_us=_modified_us(name, records.get("mtime"), said.mtime),
         target=_path(records, "linkpath", said.linkname),
     )

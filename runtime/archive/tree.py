@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from watchglass.protocol.errors import ArchiveInvalid
 
 from .members import stays_inside
-from .tar import Header, Kind
+from .tar import MODE_BITS, Header, Kind
 
 _NS_PER_US: Final = 1000
 _FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -95,7 +95,7 @@ class Tree:
 def settle(descriptor: int, header: Header) -> None:
     """Give what is complete its mode and its time. Raises OSError."""
     if header.kind is not Kind.LINK:
-        os.fchmod(descriptor, header.mode)
+        os.fchmod(descriptor, header.mode & MODE_BITS)
         os.utime(descriptor, ns=_times(header))
 
 

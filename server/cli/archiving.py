@@ -41,8 +41,8 @@ def export_worker(
 ) -> None:
     """Write an ended worker as a tar: all that there is of it, with checksums.
 
-    Its record, its journal, its raw output, its workspace; 'tar' and 'sha256sum -c SHA256SUMS' read it, too. A
-    worker that still runs is refused: stop it first.
+    Its record, its journal, its raw output, its workspace; 'tar' and 'sha256sum -c SHA256SUMS' read it, too.
+    A worker that still runs is refused: stop it first.
     """
     if output is None and as_json:
         raise UsageFault("--json: the archive itself goes to stdout; name a file with --output")
@@ -68,8 +68,8 @@ def import_worker(
 ) -> None:
     """Bring back a worker that was exported, and print its id.
 
-    It is there as it was: its events have their cursors, its logs and files their bytes. An archive that is not
-    what 'export' wrote is refused whole, and nothing of it is kept.
+    It is there as it was: its events have their cursors, its logs and files their bytes. An archive that is
+    not what 'export' wrote is refused whole, and nothing of it is kept.
     """
     with _source(source) as file, reaching(url, token_file, runtime) as client:
         size_bytes = _size_bytes(file)
