@@ -194,7 +194,7 @@ class Driver:
             self._life.backlog_bytes = len(data)
 
     async def adopt(self, process: Process) -> None:
-        """Act: take over a process that an earlier runtime launched; it may be over. Raises as `resume`."""
+        """Act: take over a process that an earlier runtime launched; it may be over."""
         self._process = process
         self._life.pid = process.pid
         self._life.take(Cue.RESERVED)
@@ -380,7 +380,13 @@ class Driver:
             if process.exit.cause != "lost" and unsent_bytes > 0:
                 await self._tell_unread(unsent_bytes, "the process ended before it could be sent")
             return
-        data = await accepted_input(self._worker.log, self._speech, after_bytes=process.received_input_bytes)
+        try:
+            data = await accepted_input(
+                self._worker.log, self._speech, after_bytes=process.received_input_bytes
+            )
+        except StoreFault as fault:
+            await self._tell_unread(unsent_bytes, str(fault))
+            return
         if len(data) < unsent_bytes:
             await self._tell_unread(unsent_bytes - len(data), "retention dropped it before it could be sent")
         process.write_input(data)
@@ -402,7 +408,7 @@ class Driver:
 
     async def _end_with_process(self, seen: ProcessExit) -> None:
         held = [*self._speech.finish(), *self._stderr.finish()]
-        self._life.usage = _usage(seen)
+        self._life.usage = usage_of(seen)
         clean = seen.cause is None and seen.code == 0
         cue = ending(self._life.asked, lost=seen.cause == "lost", clean=clean)
         ended = WorkerExit(code=seen.code, signal=seen.signal, reason=_reason(self._life.asked, seen))
@@ -441,11 +447,11 @@ class Driver:
 
     async def _finish(self) -> None:
         """The log is complete: nothing of the worker is left to be told."""
+        await self._context.on_ended(self._worker)
         try:
             await self._keep_end()
         except StoreFault as fault:  # The log says it too; the next start reads it there.
             _LOG.warning("the record of worker %s has no end: %s", self._worker.worker_id, fault)
-        await self._context.on_ended(self._worker)
         self._life.ended.set()
 
     async def _keep_end(self) -> None:
@@ -554,7 +560,8 @@ def _ends_line(path: Path, end: int) -> bool:
         return file.read(1) == b"\n"
 
 
-def _usage(seen: ProcessExit) -> Usage | None:
+def usage_of(seen: ProcessExit) -> Usage | None:
+    """What a worker used, as answers tell it; None when nobody saw its end."""
     if seen.usage is None:
         return None
     return Usage(
