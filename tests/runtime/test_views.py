@@ -413,7 +413,7 @@ async def test_a_log_that_lost_its_end_and_its_beginning_still_has_its_count() -
 @pytest.mark.asyncio
 async def test_a_state_of_events_that_this_log_never_had_counts_for_nothing() -> None:
     other, conversation = Told(after=Seq(10)), Told(after=Seq(100))
-    await other.say(user_message("other"))
+    await other.say(*[user_message("other")] * 3)
     await conversation.say(user_message("a"), user_message("b"))
     await assert_same(conversation, await WorkerView.restore(REF, other.view.state(), conversation.log))
 
