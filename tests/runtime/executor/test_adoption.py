@@ -157,6 +157,10 @@ def next_frame(ours: socket.socket) -> tuple[int, Any]:
     return frames[0][0], json.loads(frames[0][1])
 
 
+def descriptors_of(pid: int) -> set[int]:
+    return {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+
+
 def stderr_of(pid: int) -> Path:
     return Path(f"/proc/{pid}/fd/2").readlink()
 
@@ -678,12 +682,17 @@ async def test_a_connection_that_there_is_no_descriptor_for_is_taken_later(
         subject = await before.run("cat", outlives_server=True)
     supervisor = subject.process.supervisor_pid
     files_max = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
-    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (5, files_max[1]))
-    adoption = asyncio.create_task(lab.adopt(subject.plan))
-    done, _ = await asyncio.wait([adoption], timeout=0.1)
-    assert not done
-    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, files_max)
-    adopted = await adoption
+    with connected(subject.directory) as one, connected(subject.directory) as other:
+        next_frame(one)
+        next_frame(other)  # By now it has dropped the one, as well as the channel of its first server.
+        free = next(number for number in range(1000) if number not in descriptors_of(supervisor))
+        assert free >= 6  # It polls so many, and the limit holds for that too.
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (free, files_max[1]))
+        adoption = asyncio.create_task(lab.adopt(subject.plan))
+        done, _ = await asyncio.wait([adoption], timeout=0.1)
+        assert not done
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, files_max)
+        adopted = await adoption
     adopted.process.write_input(b"at last")
     await adopted.until_says(b"at last")
 
