@@ -62,7 +62,9 @@ def test_jsonl_says_every_line_once(data: bytes, at: int, shares: list[int]) -> 
 def test_text_loses_and_repeats_no_character(data: bytes, at: int, shares: list[int]) -> None:
     said, wanted = taken_over(data, at, shares, TextSpeech), whole(data, TextSpeech)
     for name in ("text_delta", "text_done"):
-        texts = ["".join(event.data["text"] for event in each if event.name == name) for each in (said, wanted)]
+        texts = [
+            "".join(event.data["text"] for event in each if event.name == name) for each in (said, wanted)
+        ]
         assert texts[0] == texts[1]
 
 
