@@ -29,7 +29,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.events import Event
-from watchglass.protocol.identity import WorkerId
+from watchglass.protocol.identity import RuntimeId, WorkerId
 
 from .worker_record import WorkerRecord
 
@@ -161,6 +161,14 @@ class Store(Protocol):
     @property
     def backend(self) -> Literal["memory", "fs_store"]:
         """The contract's word for this store."""
+
+    @property
+    def runtime_id(self) -> RuntimeId | None:
+        """Whose data it is; None: whoever opened it."""
+
+    @property
+    def path(self) -> Path:
+        """The store's own folder."""
 
     @property
     def durability(self) -> Literal["none", "os", "fsync"]:

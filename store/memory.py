@@ -18,7 +18,7 @@ from typing import Literal
 from watchglass.protocol.cursor import Seq, encode_cursor
 from watchglass.protocol.errors import CursorExpired, StoreIo, WorkerExists, WorkerNotFound
 from watchglass.protocol.events import Event
-from watchglass.protocol.identity import WorkerId
+from watchglass.protocol.identity import RuntimeId, WorkerId
 
 from .base import (
     READ_BYTES_MAX,
@@ -109,9 +109,10 @@ class MemoryStore:
     backend: Literal["memory", "fs_store"] = "memory"
     durability: Literal["none", "os", "fsync"] = "none"
     findings: Sequence[Finding] = ()
+    runtime_id: RuntimeId | None = None
 
     def __init__(self, root: Path, retention: Retention, clock_us: ClockUs) -> None:
-        self._root = root
+        self.path = root
         self._retention = retention
         self._numbering = Numbering(clock_us)
         self._records: dict[WorkerId, WorkerRecord] = {}
@@ -174,18 +175,18 @@ class MemoryStore:
 
     def directory(self, worker_id: WorkerId) -> Path:
         """See `Store.directory`."""
-        return self._root / "workers" / worker_id
+        return self.path / "workers" / worker_id
 
     def _set_aside(self, worker_id: WorkerId) -> Path:
         """A worker's folder under another name: its id may be used again before its files are gone."""
-        aside = Path(tempfile.mkdtemp(prefix="removed-", dir=self._root))
+        aside = Path(tempfile.mkdtemp(prefix="removed-", dir=self.path))
         with suppress(OSError):  # Somebody removed it already.
             self.directory(worker_id).rename(aside)
         return aside
 
     async def check(self) -> None:
         """See `Store.check`."""
-        probe = self._root / "probe"
+        probe = self.path / "probe"
         try:
             probe.write_bytes(b"ready")
             probe.unlink()

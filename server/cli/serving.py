@@ -132,7 +132,7 @@ def serve(
         str | None, _number("--retain-events", "The most events of one worker's journal.", _STORING)
     ] = None,
     retain_age_s: Annotated[
-        str | None, _number("--retain-age-s", "The age at which events are dropped; else never.", _STORING)
+        str | None, _number("--retain-age-s", "The age in seconds at which events are dropped.", _STORING)
     ] = None,
     output_max_bytes: Annotated[
         str | None,

@@ -1,12 +1,13 @@
 """What a supervisor leaves on disk about its worker, for whoever comes later.
 
-    run.json    before the start is told: {boot_id, supervisor: {pid, start_ticks},
+    run.json    before the program runs: {boot_id, supervisor: {pid, start_ticks},
                 worker: {pid, start_ticks}, started_at_us, plan}; the plan without
-                the values of the environment
+                the values of the environment. Without it, the program never ran
     exit.json   once the tree is empty and the output is written: {code, signal,
                 cause, ended_at_us, usage: {user_cpu_ms, system_cpu_ms, max_rss_bytes,
                 duration_ms}, stdout: {total_bytes, kept_bytes}, stderr: {the same},
-                undelivered_input_bytes, strays_killed, output_errno}
+                received_input_bytes, undelivered_input_bytes, strays_killed,
+                output_errno}
 
 Both appear as a whole or not at all. The room for exit.json is taken at the
 start, so that a disk that fills up later does not cost us the exit.
@@ -51,7 +52,7 @@ class Record:
                 raise
 
     def write_run(self, run: dict[str, object]) -> None:
-        """Raises OSError. Not synced: after a crash of the machine nothing runs anyway."""
+        """Raises OSError. Not synced: what a crash of the machine makes of it still says that it ran."""
         draft = create(RUN + _DRAFT, self._directory)
         try:
             with os.fdopen(draft, "wb") as file:
@@ -69,9 +70,10 @@ class Record:
         self._publish(EXIT)
 
     def abandon(self) -> None:
-        """The worker never ran: there is no exit to tell of. A draft that stays says nothing."""
-        with contextlib.suppress(OSError):
-            self._remove(EXIT + _DRAFT)
+        """The program never ran: there is nothing to tell of. A draft that stays says nothing."""
+        for name in (RUN, EXIT + _DRAFT):
+            with contextlib.suppress(OSError):
+                self._remove(name)
 
     def _publish(self, name: str) -> None:
         os.rename(name + _DRAFT, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)

@@ -33,7 +33,7 @@ def taken_over(data: bytes, at: int, shares: list[int], kind: type[TextSpeech | 
     spoken = first.spoken_bytes
     assert spoken <= at
     open_text = "".join(event.data["text"] for event in _since_done(events)) if kind is TextSpeech else ""
-    mid_line = 0 < spoken and data[spoken - 1 : spoken] != b"\n"
+    mid_line = spoken > 0 and data[spoken - 1 : spoken] != b"\n"
     second: Speech = kind(Resumed(spoken_bytes=spoken, open_text=open_text, mid_line=mid_line))
     assert second.spoken_bytes == spoken
     events += second.feed(spoken, data[spoken:])
@@ -41,6 +41,10 @@ def taken_over(data: bytes, at: int, shares: list[int], kind: type[TextSpeech | 
     events += second.finish()
     assert second.spoken_bytes == len(data)
     return events
+
+
+def _joined(events: list[Event], name: str) -> str:
+    return "".join(event.data["text"] for event in events if event.name == name)
 
 
 def _since_done(events: list[Event]) -> list[Event]:
