@@ -71,7 +71,7 @@ async def test_what_a_worker_said_while_no_server_was_there_follows_in_order(
         await in_thread(Api(served).say, "talker", "leave now")
         where, heard = Whereabouts(), Heard("talker", "text")
         where.tell(served)
-        await follow(where, heard, queue_frames=64)
+        await follow(where, heard)
         heard.complete()
         assert heard.repeated == ["leave now"]
         assert heard.stdout.encode() == await in_thread(Api(served).log, "talker")

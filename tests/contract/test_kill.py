@@ -104,7 +104,7 @@ class Survival:
     async def observe(self, talker: Chatterer) -> None:
         """One observer, from the beginning to the end."""
         heard = Heard(talker.name, talker.speech)
-        await follow(self.where, heard, queue_frames=self.rng.choice([1, 8, 64]))
+        await follow(self.where, heard, self.rng.choice([1, 8, 64]))
         self.heard[talker.name].append(heard)
 
     async def drive(self, talker: Chatterer, finished: trio.Event) -> None:
@@ -122,7 +122,7 @@ class Survival:
         api = Api(served)
         for talker in self.talkers:
             whole = Heard(talker.name, talker.speech)
-            await follow(self.where, whole, queue_frames=64)
+            await follow(self.where, whole)
             for heard in self.heard[talker.name]:
                 assert (heard.events, heard.digest) == (whole.events, whole.digest), talker.name
             assert whole.stderr == (await in_thread(api.log, talker.name, "stderr")).decode()

@@ -76,7 +76,7 @@ async def die_often(place: Place, where: Whereabouts, kills: int, rng: Random) -
             where.tell(None)
 
 
-async def follow(where: Whereabouts, heard: Heard, *, queue_frames: int) -> None:
+async def follow(where: Whereabouts, heard: Heard, queue_frames: int = 64) -> None:
     """Observe a talker to its end, from the beginning of its journal.
 
     Each connection is asked for with the last cursor. `Following` judges the
