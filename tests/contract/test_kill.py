@@ -94,7 +94,8 @@ class Survival:
                 self.where.tell(served)
                 finished.set()
             await self.journals_agree(served)
-            await in_thread(wait_true, lambda: not self.place.family(), "something of the workers is left")
+            await in_thread(wait_true, lambda: not self.place.processes(), "something of the workers is left")
+        assert not self.place.family()
         for talker in self.talkers:
             for heard in self.heard[talker.name]:
                 heard.complete()

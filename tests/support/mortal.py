@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import http.client
 from random import Random
+from typing import Any, cast
 
 import trio
-from trio_websocket import ConnectionClosed, HandshakeError
+from trio_websocket import ConnectionClosed, wrap_client_stream
 
 from watchglass.protocol.follow import EARLIEST, Following, Joined, Told
 
 from .api import Api
 from .chatter import Chatterer, Heard
-from .feed import WAIT_S, in_thread, observing
+from .feed import MESSAGE_BYTES_MAX, WAIT_S, Observer, in_thread
 from .serving import Place, Served
 
 DYING_AT_START = 0.4
@@ -87,20 +88,70 @@ async def follow(where: Whereabouts, heard: Heard, queue_frames: int = 64) -> No
         served = await where.here()
         began = trio.current_time()
         try:
-            async with observing(served, heard.name, following.cursor, queue_frames=queue_frames) as observer:
+            async with (
+                await trio.open_tcp_stream(served.host, served.port) as stream,
+                trio.open_nursery() as nursery,
+            ):
+                path = f"/v1/workers/{heard.name}/events/ws?cursor={following.cursor}"
+                observer = await _joined(nursery, stream, served, path, queue_frames)
                 following.opened()
-                before = following.cursor
-                while not following.ended:
-                    line = await observer.line()
-                    said = following.take(line)
-                    assert isinstance(said, Joined | Told), said  # A killed server says no farewell.
-                    if isinstance(said, Told):
-                        heard.take(said.envelope, line.encode())
-                    elif before != EARLIEST:
-                        assert said.cursor == before, "a snapshot stands where its observer stood"
-        except (ConnectionClosed, HandshakeError, OSError):
+                await _listen(observer, following, heard)
+                nursery.cancel_scope.cancel()
+        except* (ConnectionClosed, OSError):
             wait_s = following.lost(jitter=0.5, lasted_s=trio.current_time() - began)
             await where.moved(wait_s)
+
+
+async def _joined(
+    nursery: trio.Nursery, stream: trio.SocketStream, served: Served, path: str, queue_frames: int
+) -> Observer:
+    """A connection that dies with its server, at any moment of its opening too."""
+    mortal = _Mortal(stream)
+    connection = await wrap_client_stream(
+        nursery,
+        cast(Any, mortal),
+        f"{served.host}:{served.port}",
+        path,
+        extra_headers=[(b"Authorization", f"Bearer {served.token}".encode())],
+        message_queue_size=queue_frames,
+        max_message_size=MESSAGE_BYTES_MAX,
+        receive_buffer_size=256 << 10,
+    )
+    mortal.is_open = True
+    return Observer(connection)
+
+
+async def _listen(observer: Observer, following: Following, heard: Heard) -> None:
+    before = following.cursor
+    while not following.ended:
+        line = await observer.line()
+        said = following.take(line)
+        assert isinstance(said, Joined | Told), said  # A killed server says no farewell.
+        if isinstance(said, Told):
+            heard.take(said.envelope, line.encode())
+        elif before != EARLIEST:
+            assert said.cursor == before, "a snapshot stands where its observer stood"
+
+
+class _Mortal:
+    """A stream that says when its peer dies before the upgrade, which trio-websocket would wait out."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self.send_all = stream.send_all
+        self.aclose = stream.aclose
+        self.is_open = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        try:
+            received = bytes(await self._stream.receive_some(max_bytes))
+        except trio.BrokenResourceError:
+            if self.is_open:
+                raise
+            received = b""
+        if not received and not self.is_open:
+            raise ConnectionResetError("the server died before it answered")
+        return received
 
 
 async def drive(
