@@ -451,7 +451,7 @@ class FileLog:
             self._refuse(StoreMissing, "the worker was deleted")
         else:
             self._refuse(StoreIo, "the store was closed")
-        self._tail.close(removed=removed)
+            self._tail.close(removed=False)
 
     def rest(self, *, finally_: bool = False) -> None:
         """Close files that are not needed now."""
@@ -490,6 +490,7 @@ class FileLog:
         if fault is StoreMissing:
             self._pending.clear()
             self._pending_bytes = self._pending_events = 0
+            self._tail.close(removed=True)  # Nothing will follow, so nobody may wait for it.
 
     def _refused(self) -> StoreFault:
         assert self._refusal is not None
