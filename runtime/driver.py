@@ -426,15 +426,9 @@ class Driver:
         self._life.finished_us = self._context.now_us()
         self._life.pid = None
         self._life.backlog_bytes = 0
-        said = {"asked_because": self._life.reason} if self._life.reason else {}
         self._is_over = True
-        if await self._journal.tell(
-            *before,
-            Event("exit", {**ended.model_dump(), **said}),
-            self._status_event(),
-            Event("end", {}),
-            durable=True,
-        ):
+        words = last_words(ended, self._life.phase, self._life.reason)
+        if await self._journal.tell(*before, *words, durable=True):
             await self._finish()
         else:
             self._wake.set()
@@ -461,6 +455,7 @@ class Driver:
             exit=self._life.exit,
             usage=self._life.usage,
             transcript_len=self._worker.view.transcript_len,
+            head=self._worker.log.head,
         )
         await self._keep(end=end, request=request)
 
@@ -535,6 +530,12 @@ class Driver:
         if self._process is None:
             raise InvalidRequest(f"worker {self._worker.worker_id!r} has no process")
         return self._process
+
+
+def last_words(ended: WorkerExit, phase: Phase, reason: str | None) -> Sequence[Event]:
+    """What a complete journal ends with."""
+    said = {"asked_because": reason} if reason else {}
+    return [Event("exit", {**ended.model_dump(), **said}), _status_event(phase), Event("end", {})]
 
 
 def _status_event(phase: Phase) -> Event:
