@@ -194,13 +194,19 @@ class Driver:
             self._life.backlog_bytes = len(data)
 
     async def adopt(self, process: Process) -> None:
-        """Act: take over a process that an earlier runtime launched; it may be over. Raises as `resume`."""
+        """Act: take over a process that an earlier runtime launched; it may be over. Raises as `resume`.
+
+        Its status is said again. One that was asked to leave is asked again, and is never said to run.
+        """
+        record = self._worker.record
         self._process = process
         self._life.pid = process.pid
+        self._life.started_us = process.started_at_us
         self._life.take(Cue.RESERVED)
-        await self._now_running(process.started_at_us)
+        self._life.take(Cue.LAUNCHED)
+        if record.asked is None:
+            await self._journal.tell(self._status_event())
         await self._resend(process)
-        record = self._worker.record
         if record.stdin_closed:
             process.close_stdin()
         if record.asked is not None:
