@@ -223,6 +223,9 @@ async def test_a_stop_that_was_asked_for_is_completed(place: Place, who: str) ->
         ended = await journal(served, "w")
         assert data_of(ended, "exit")[0]["reason"] == "stopped"
         assert data_of(ended, "exit")[0]["signal"] == signal.SIGKILL
+        phases = [data["phase"] for data in data_of(ended, "status")]
+        assert phases.index("stopping") > phases.index("running")
+        assert set(phases[phases.index("stopping") :]) == {"stopping", "stopped"}
         now = await in_thread(Api(served).worker, "w")
         assert (now["status"], now["phase"]) == ("stopped", "stopped")
 

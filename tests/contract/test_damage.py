@@ -199,6 +199,7 @@ async def test_a_cut_of_the_newest_segments_costs_their_last_words_and_nothing_e
             assert kept == was[: len(kept)], worker_id
             assert len(kept) < len(was)
             assert names(now)[-3:] == ["exit", "status", "end"]
+            assert await in_thread(api.get, f"/v1/workers/{worker_id}/transcript")
             async with observing(served, worker_id, was[-1]["cursor"]) as observer:
                 assert (await observer.diagnostic())["code"] == "runtime.cursor_unknown_or_expired"
         for worker_id in live:
