@@ -526,8 +526,14 @@ class FileLog:
         self.loose = False
         return LogSync(self, writers, directories, fault)
 
-    def end_sync(self, sync: LogSync, fault: OSError | None) -> None:
-        """What came of it."""
+    def end_sync(self, sync: LogSync, fault: OSError | None) -> OSError | None:
+        """Take what came of it; what is left to be tried again.
+
+        Of a directory that is gone nothing is.
+        """
+        if isinstance(fault, FileNotFoundError):
+            self._fault("sync", self.directory, fault)
+            fault = None
         for writer, _fd, size_bytes in sync.writers:
             writer.syncs -= 1
             if fault is not None:
@@ -542,6 +548,7 @@ class FileLog:
             self.unsynced_directories.update(sync.directories)
             self.loose = True
             self._ground.dirty[self] = None
+        return fault
 
 
 def _size_bytes(records: Sequence[Record]) -> int:

@@ -100,7 +100,7 @@ async def test_a_worker_whose_directory_was_removed_says_so_and_the_others_go_on
         for talker in others:
             heard[talker.name].complete()
             acknowledged_in_order(talker, heard[talker.name])
-        assert served.stop() == 0
+        assert served.stop() == 0, served.stderr
     with place.serving() as served:
         api = Api(served)
         there = {
