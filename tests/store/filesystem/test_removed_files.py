@@ -51,9 +51,10 @@ async def test_files_that_are_gone_keep_nobody_from_being_settled(
     async with open_filesystem_store(tmp_path, durability=durability) as store:
         log, other = await worker_in(store, "gone"), await worker_in(store, "other")
         fresh = await store.create(record_of("fresh"), nobody)
-        for each in (log, other, fresh):
+        for each in (log, other):
             await each.append(said("not settled yet"))
             await each.append(said("nor this"), durable=True)
+        await fresh.append(said("in a file that has no name on the disk yet"))
         for worker_id in ("gone", "fresh"):
             shutil.rmtree(store.directory(worker_id))
         await store.settle()
