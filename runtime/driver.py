@@ -194,13 +194,19 @@ class Driver:
             self._life.backlog_bytes = len(data)
 
     async def adopt(self, process: Process) -> None:
-        """Act: take over a process that an earlier runtime launched; it may be over."""
+        """Act: take over a process that an earlier runtime launched; it may be over.
+
+        Its status is said again. One that was asked to leave is asked again, and is never said to run.
+        """
+        record = self._worker.record
         self._process = process
         self._life.pid = process.pid
+        self._life.started_us = process.started_at_us
         self._life.take(Cue.RESERVED)
-        await self._now_running(process.started_at_us)
+        self._life.take(Cue.LAUNCHED)
+        if record.asked is None:
+            await self._journal.tell(self._status_event())
         await self._resend(process)
-        record = self._worker.record
         if record.stdin_closed:
             process.close_stdin()
         if record.asked is not None:
@@ -432,15 +438,9 @@ class Driver:
         self._life.finished_us = self._context.now_us()
         self._life.pid = None
         self._life.backlog_bytes = 0
-        said = {"asked_because": self._life.reason} if self._life.reason else {}
         self._is_over = True
-        if await self._journal.tell(
-            *before,
-            Event("exit", {**ended.model_dump(), **said}),
-            self._status_event(),
-            Event("end", {}),
-            durable=True,
-        ):
+        words = last_words(ended, self._life.phase, self._life.reason)
+        if await self._journal.tell(*before, *words, durable=True):
             await self._finish()
         else:
             self._wake.set()
@@ -467,6 +467,7 @@ class Driver:
             exit=self._life.exit,
             usage=self._life.usage,
             transcript_len=self._worker.view.transcript_len,
+            head=self._worker.log.head,
         )
         await self._keep(end=end, request=request)
 
@@ -541,6 +542,12 @@ class Driver:
         if self._process is None:
             raise InvalidRequest(f"worker {self._worker.worker_id!r} has no process")
         return self._process
+
+
+def last_words(ended: WorkerExit, phase: Phase, reason: str | None) -> Sequence[Event]:
+    """What a complete journal ends with."""
+    said = {"asked_because": reason} if reason else {}
+    return [Event("exit", {**ended.model_dump(), **said}), _status_event(phase), Event("end", {})]
 
 
 def _status_event(phase: Phase) -> Event:

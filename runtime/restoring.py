@@ -30,7 +30,7 @@ from .announcements import Announcements
 from .catalog import Catalog, Entry
 from .creation import Creation
 from .dispatcher import Dispatcher
-from .driver import usage_of
+from .driver import last_words, usage_of
 from .executor import Executor, Process
 from .launching import cookie_of
 from .views import WorkerView
@@ -79,7 +79,16 @@ class Restoration:
         entry = self.creation.enter(worker)
         if record.end is not None:
             self._lay_down(entry, record.end)
+            if worker.log.head < record.end.head:
+                await self._say_last_words_again(worker, record.end)
         return entry
+
+    async def _say_last_words_again(self, worker: Worker, end: WorkerEnd) -> None:
+        """Its log lost its end, which the record knows; without one its readers would wait for ever."""
+        try:
+            await worker.log.append(last_words(end.exit, end.phase, worker.record.reason), durable=True)
+        except StoreFault as fault:
+            _LOG.warning("the journal of worker %s has no end: %s", worker.worker_id, fault)
 
     def _lay_down(self, entry: Entry, end: WorkerEnd) -> None:
         """It has ended: what a list shows is here, the rest is read when somebody asks."""
@@ -197,6 +206,7 @@ async def _end_in(log: Log) -> WorkerEnd | None:
         phase=Phase(told["status"]["phase"]),
         started_us=None,
         finished_us=log.head,
+        head=log.head,
         exit=WorkerExit(code=ended["code"], signal=ended["signal"], reason=ended["reason"]),
         usage=None,
         transcript_len=0,
