@@ -50,13 +50,23 @@ class Tail:
 
     def extend(self, records: Iterable[Record]) -> None:
         """Take new records, drop what is over the bounds, wake who waits."""
+        lines = self._lines
+        size_bytes = self.size_bytes
         for seq, line in records:
             self._seqs.append(seq)
-            self._lines.append(line)
-            self.size_bytes += len(line)
+            lines.append(line)
+            size_bytes += len(line)
             self.head = seq
-        self._trim()
-        self._wake()
+        self.size_bytes = size_bytes
+        bounds = self._retention
+        if (
+            size_bytes > bounds.max_bytes
+            or len(lines) - self._start > bounds.max_events
+            or bounds.max_age_s is not None
+        ):
+            self._trim()
+        if self._waiters:
+            self._wake()
 
     def holds(self, seq: Seq) -> bool:
         """Whether a kept record has exactly this sequence."""
@@ -105,6 +115,12 @@ class Tail:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def begin_at(self, seq: Seq) -> None:
+        """Go on behind this sequence; for a tail that never held anything."""
+        assert not self._lines, "its readers have a place already"
+        self.head = self.trimmed_through = seq
+        self._wake()
 
     def forget(self) -> None:
         """Hold nothing of what is there, for it can be had elsewhere."""

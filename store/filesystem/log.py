@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import NamedTuple
 
 import orjson
@@ -34,7 +35,7 @@ from watchglass.store.numbering import Numbering
 from watchglass.store.tail import Tail
 
 from .files import Files, fault_of
-from .loading import LogState, Salvage, load_log
+from .loading import NO_OFFSETS, LogState, Salvage, load_log
 from .reading import SegmentReader
 from .replay import Bounds, Remembered, read_segments
 from .segment import COMMIT_BYTES_MAX, Opening, Segment, SegmentWriter
@@ -44,6 +45,8 @@ from .wal import WriteAhead
 SEGMENT_BYTES_MAX = 8 << 20
 SEGMENTS_KEPT = 8
 """Retention drops whole segments, so a segment is at most this part of what may be kept."""
+SEEN_S = 100e-6
+"""For how long a file that was there is taken to be there."""
 PENDING_BYTES_MAX = 64 << 10
 _TAIL = Retention(max_bytes=1 << 20, max_events=1 << 30)
 
@@ -92,16 +95,16 @@ class FileLog:
         ground: Ground,
         worker_id: WorkerId | None,
         directory: str,
-        known: LogState | LogFacts | StoreFault,
+        known: LogState | LogFacts | None,
         on_visible: OnVisible = _nobody,
     ) -> None:
         """A log whose segments stand in a directory; `worker_id` None is the runtime's own.
 
-        `known` is what its files say, or what spares asking them, or why they cannot be read.
+        `known` is what its files say, or what spares asking them. None: they could not
+        be read; everybody who needs them is told why, or gets them when that is over.
         """
-        self._broken = known if isinstance(known, StoreFault) else None
-        if isinstance(known, StoreFault):
-            known = LogFacts(BEGINNING, BEGINNING, BEGINNING, StreamOffsets())
+        self._is_known = known is not None
+        known = known or LogFacts(BEGINNING, BEGINNING, BEGINNING, NO_OFFSETS)
         self._ground = ground
         self._files = ground.files
         self._numbering = ground.numbering
@@ -118,6 +121,7 @@ class FileLog:
         self._tail = Tail(_TAIL, self._numbering.clock_us, known.head)
         self.trimmed_through = known.trimmed_through
         self.offsets = known.offsets
+        self._seen_until_s = 0.0
         self._refusal: tuple[type[StoreFault], str] | None = None
         self.gathered = 0
         """Appends that wait for the next round of the write-ahead file."""
@@ -151,11 +155,10 @@ class FileLog:
         """What the files say. Raises StoreMissing, StoreIo."""
         if self._state is not None:
             return self._state
-        if self._broken is not None:
-            raise type(self._broken)("read", self._broken.path, self._broken.reason)
         state = load_log(self._files, self.directory, self.worker_id, self._ground.salvage)
+        self._is_known = True
         if state.head != self._tail.head:
-            self._tail = Tail(_TAIL, self._numbering.clock_us, state.head)
+            self._tail.begin_at(state.head)
         self.offsets = state.offsets
         return self._take(state)
 
@@ -163,11 +166,6 @@ class FileLog:
     def head(self) -> Seq:
         """Sequence of the newest event; 0 before the first."""
         return self._tail.head
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether its files could not be read."""
-        return self._broken is not None
 
     # Append.
 
@@ -179,7 +177,8 @@ class FileLog:
             raise self._refused()
         state = self._state or self._loaded()
         wal = self._ground.wal
-        self._require_files(state)
+        if perf_counter() > self._seen_until_s:
+            self._require_files(state)
         if durable and wal is not None:
             records = self._numbering.encode(self._name, events)
             await wal.gather(self, records, events, offsets)
@@ -235,7 +234,11 @@ class FileLog:
             self.offsets = offsets
         if not self.oldest:
             self.oldest = records[0].seq
-        if self._is_over(state):
+        if (
+            self._kept_bytes + self._pending_bytes > self._bounds.max_bytes
+            or state.events + self._pending_events - state.events_dropped > self._bounds.max_events
+            or self._age_us is not None
+        ):
             self._trim(state)
         self._tail.extend(records)
         self.on_visible(records, events)
@@ -245,7 +248,7 @@ class FileLog:
         if self._pending:
             self.flush()
         if not self._takes(state, _size_bytes(records), len(records)):
-            self._roll(state, records[0].seq)
+            self._roll(state, records[0][0])
         try:
             self._write_to_segment(state, records, offsets)
         except StoreFault:
@@ -294,6 +297,7 @@ class FileLog:
         try:
             writer.write(records, offsets)
         except OSError as fault:
+            writer.take_back()
             raise self._fault("write", segment.path, fault) from fault
         self._kept_bytes += segment.size_bytes - before
         state.events += len(records)
@@ -326,6 +330,7 @@ class FileLog:
         try:
             writer.prepare()
         except OSError as fault:
+            self._drop_file(writer)
             raise self._fault("create", writer.segment.path, fault) from fault
         full, state.writer = state.writer, writer
         state.segments.append(writer.segment)
@@ -344,9 +349,13 @@ class FileLog:
         if writer.segment.size_bytes == 0 and len(state.segments) > 0:
             state.segments.pop()
             state.writer = None
-            writer.rest()
-            with suppress(OSError):  # Recovery puts an empty file away.
-                self._files.unlink(writer.segment.path)
+            self._drop_file(writer)
+
+    def _drop_file(self, writer: SegmentWriter) -> None:
+        """A segment's file was made for nothing; if it stays, the next start removes it."""
+        writer.rest()
+        with suppress(OSError):
+            self._files.unlink(writer.segment.path)
 
     def _is_over(self, state: LogState) -> bool:
         bounds = self._bounds
@@ -399,7 +408,7 @@ class FileLog:
         self, *, after: Seq, max_records: int = READ_RECORDS_MAX, max_bytes: int = READ_BYTES_MAX
     ) -> Sequence[Record]:
         """See `Log.read`."""
-        if self._broken is not None:
+        if not self._is_known:
             self._loaded()
         if after < self.trimmed_through:
             raise CursorExpired(encode_cursor(after), encode_cursor(self.oldest), encode_cursor(self.head))
@@ -452,7 +461,7 @@ class FileLog:
             self._refuse(StoreMissing, "the worker was deleted")
         else:
             self._refuse(StoreIo, "the store was closed")
-        self._tail.close(removed=removed)
+            self._tail.close(removed=False)
 
     def rest(self, *, finally_: bool = False) -> None:
         """Close files that are not needed now."""
@@ -469,6 +478,7 @@ class FileLog:
 
     def _require_files(self, state: LogState) -> None:
         """See that nobody removed them. Raises StoreMissing."""
+        self._seen_until_s = perf_counter() + SEEN_S
         writer = state.writer
         if writer is None or writer.fd < 0:
             try:
@@ -491,6 +501,7 @@ class FileLog:
         if fault is StoreMissing:
             self._pending.clear()
             self._pending_bytes = self._pending_events = 0
+            self._tail.close(removed=True)  # Nothing will follow, so nobody may wait for it.
 
     def _refused(self) -> StoreFault:
         assert self._refusal is not None
@@ -526,8 +537,14 @@ class FileLog:
         self.loose = False
         return LogSync(self, writers, directories, fault)
 
-    def end_sync(self, sync: LogSync, fault: OSError | None) -> None:
-        """What came of it."""
+    def end_sync(self, sync: LogSync, fault: OSError | None) -> OSError | None:
+        """Take what came of it; what is left to be tried again.
+
+        Of a directory that is gone nothing is.
+        """
+        if isinstance(fault, FileNotFoundError):
+            self._fault("sync", self.directory, fault)
+            fault = None
         for writer, _fd, size_bytes in sync.writers:
             writer.syncs -= 1
             if fault is not None:
@@ -542,6 +559,7 @@ class FileLog:
             self.unsynced_directories.update(sync.directories)
             self.loose = True
             self._ground.dirty[self] = None
+        return fault
 
 
 def _size_bytes(records: Sequence[Record]) -> int:
