@@ -20,7 +20,7 @@ from watchglass.store.numbering import Numbering
 from .files import Files
 from .layout import EVENTS
 from .loading import LogState, Salvage
-from .log import FileLog, Ground, LogFacts
+from .log import SEGMENTS_KEPT, FileLog, Ground, LogFacts
 from .records import Kept, complete_log, write_record, write_view
 
 
@@ -45,7 +45,7 @@ class Receiving:
         """
         log = self._log(f"{folder}/{EVENTS}")
         try:
-            for batch in _batches(records):
+            for batch in _batches(records, self.retention):
                 log.restore(batch, None)
             kept = self.kept._replace(log=complete_log(log))
             facts = log.facts()
@@ -66,15 +66,17 @@ class Receiving:
         return FileLog(ground, self.kept.record.worker_id, directory, begin)
 
 
-def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Appends of a size that is read at once, too."""
+def _batches(records: Iterable[Record], retention: Retention) -> Iterator[list[Record]]:
+    """Appends that are read at once, and of which a segment holds some: retention drops whole segments."""
+    records_max = max(1, min(READ_RECORDS_MAX, retention.max_events // SEGMENTS_KEPT))
+    bytes_max = min(READ_BYTES_MAX, retention.max_bytes // SEGMENTS_KEPT)
     batch: list[Record] = []
     size_bytes = 0
     for record in records:
-        batch.append(record)
         size_bytes += len(record.line)
-        if len(batch) == READ_RECORDS_MAX or size_bytes >= READ_BYTES_MAX:
+        if batch and (len(batch) == records_max or size_bytes > bytes_max):
             yield batch
-            batch, size_bytes = [], 0
+            batch, size_bytes = [], len(record.line)
+        batch.append(record)
     if batch:
         yield batch
