@@ -31,6 +31,7 @@ from watchglass.protocol.errors import (
     LaunchFailed,
     RuntimeFault,
     StatePoisoned,
+    StoreCorrupt,
     StoreFault,
 )
 from watchglass.protocol.events import Event
@@ -386,7 +387,13 @@ class Driver:
             if process.exit.cause != "lost" and unsent_bytes > 0:
                 await self._tell_unread(unsent_bytes, "the process ended before it could be sent")
             return
-        data = await accepted_input(self._worker.log, self._speech, after_bytes=process.received_input_bytes)
+        try:
+            data = await accepted_input(
+                self._worker.log, self._speech, after_bytes=process.received_input_bytes
+            )
+        except StoreCorrupt as fault:
+            await self._tell_unread(unsent_bytes, str(fault))
+            return
         if len(data) < unsent_bytes:
             await self._tell_unread(unsent_bytes - len(data), "retention dropped it before it could be sent")
         process.write_input(data)

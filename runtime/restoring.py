@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from watchglass.protocol.cursor import BEGINNING, Seq
-from watchglass.protocol.errors import RuntimeFault, StoreFault
+from watchglass.protocol.errors import RuntimeFault, StoreCorrupt, StoreFault
 from watchglass.protocol.identity import RuntimeId, WorkerRef
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.workers import WorkerExit
@@ -111,8 +111,7 @@ class Restoration:
     async def _take_over(self, entry: Entry) -> Entry | None:
         """The same entry when it has to wait for its launch."""
         worker = entry.worker
-        state = await self.store.load_view(worker.worker_id)
-        worker.view = await WorkerView.restore(worker.ref, state, worker.log)
+        worker.view = await self._view(worker)
         end = await _end_in(worker.log)
         if end is not None:
             await self._end_again(entry, end)
@@ -132,6 +131,17 @@ class Restoration:
             return None
         await entry.driver.ask(entry.driver.await_launch)
         return entry if worker.active else None
+
+    async def _view(self, worker: Worker) -> WorkerView:
+        """What was said so far. A damaged journal costs the transcript before its head, not the worker."""
+        state = await self.store.load_view(worker.worker_id)
+        try:
+            return await WorkerView.restore(worker.ref, state, worker.log)
+        except StoreCorrupt as fault:
+            _LOG.warning("the transcript of worker %s begins anew: %s", worker.worker_id, fault)
+            view = WorkerView.from_here(worker.ref, worker.log.head)
+            await self.store.save_view(worker.worker_id, view.state())
+            return view
 
     async def _adopted(self, entry: Entry) -> Process | None:
         """Its process, live or over, holding its room; None when it was never launched."""
