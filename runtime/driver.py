@@ -31,7 +31,6 @@ from watchglass.protocol.errors import (
     LaunchFailed,
     RuntimeFault,
     StatePoisoned,
-    StoreCorrupt,
     StoreFault,
 )
 from watchglass.protocol.events import Event
@@ -195,7 +194,7 @@ class Driver:
             self._life.backlog_bytes = len(data)
 
     async def adopt(self, process: Process) -> None:
-        """Act: take over a process that an earlier runtime launched; it may be over. Raises as `resume`.
+        """Act: take over a process that an earlier runtime launched; it may be over.
 
         Its status is said again. One that was asked to leave is asked again, and is never said to run.
         """
@@ -391,7 +390,7 @@ class Driver:
             data = await accepted_input(
                 self._worker.log, self._speech, after_bytes=process.received_input_bytes
             )
-        except StoreCorrupt as fault:
+        except StoreFault as fault:
             await self._tell_unread(unsent_bytes, str(fault))
             return
         if len(data) < unsent_bytes:
@@ -415,7 +414,7 @@ class Driver:
 
     async def _end_with_process(self, seen: ProcessExit) -> None:
         held = [*self._speech.finish(), *self._stderr.finish()]
-        self._life.usage = _usage(seen)
+        self._life.usage = usage_of(seen)
         clean = seen.cause is None and seen.code == 0
         cue = ending(self._life.asked, lost=seen.cause == "lost", clean=clean)
         ended = WorkerExit(code=seen.code, signal=seen.signal, reason=_reason(self._life.asked, seen))
@@ -448,11 +447,11 @@ class Driver:
 
     async def _finish(self) -> None:
         """The log is complete: nothing of the worker is left to be told."""
+        await self._context.on_ended(self._worker)
         try:
             await self._keep_end()
         except StoreFault as fault:  # The log says it too; the next start reads it there.
             _LOG.warning("the record of worker %s has no end: %s", self._worker.worker_id, fault)
-        await self._context.on_ended(self._worker)
         self._life.ended.set()
 
     async def _keep_end(self) -> None:
@@ -568,7 +567,8 @@ def _ends_line(path: Path, end: int) -> bool:
         return file.read(1) == b"\n"
 
 
-def _usage(seen: ProcessExit) -> Usage | None:
+def usage_of(seen: ProcessExit) -> Usage | None:
+    """What a worker used, as answers tell it; None when nobody saw its end."""
     if seen.usage is None:
         return None
     return Usage(

@@ -30,7 +30,7 @@ from .announcements import Announcements
 from .catalog import Catalog, Entry
 from .creation import Creation
 from .dispatcher import Dispatcher
-from .driver import last_words
+from .driver import last_words, usage_of
 from .executor import Executor, Process
 from .launching import cookie_of
 from .views import WorkerView
@@ -105,8 +105,18 @@ class Restoration:
                 return await self._take_over(entry)
             except (RuntimeFault, OSError) as fault:
                 _LOG.exception("worker %s could not be taken over", entry.worker.worker_id)
-                self.announcements.diagnose_left(entry.worker, str(fault))
+                self.announcements.diagnose_left(entry.worker, f"it could not be taken over: {fault}")
+                self._leave_alone(entry)
                 return None
+
+    def _leave_alone(self, entry: Entry) -> None:
+        """Nobody can say what it is. Its files, and what runs of it, stay for a start that can."""
+        life = entry.worker.life
+        life.phase = Phase.LOST
+        life.exit = WorkerExit(code=None, signal=None, reason="not_taken_over")
+        life.ended.set()
+        entry.driver.leave()
+        entry.driver.wake()
 
     async def _take_over(self, entry: Entry) -> Entry | None:
         """The same entry when it has to wait for its launch."""
@@ -133,21 +143,37 @@ class Restoration:
         return entry if worker.active else None
 
     async def _view(self, worker: Worker) -> WorkerView:
-        """What was said so far. A damaged journal costs the transcript before its head, not the worker."""
-        state = await self.store.load_view(worker.worker_id)
+        """As of its log. What cannot be read now is tried again by whoever asks.
+
+        Damage stays: then the transcript begins anew at the head, and readers behind the damage go on.
+        """
+        load = partial(self.store.load_view, worker.worker_id)
         try:
-            return await WorkerView.restore(worker.ref, state, worker.log)
+            return await WorkerView.restore(worker.ref, await load(), worker.log)
         except StoreCorrupt as fault:
-            _LOG.warning("the transcript of worker %s begins anew: %s", worker.worker_id, fault)
+            self._tell_unread(worker, fault)
             view = WorkerView.from_here(worker.ref, worker.log.head)
             await self.store.save_view(worker.worker_id, view.state())
             return view
+        except StoreFault as fault:
+            self._tell_unread(worker, fault)
+            return WorkerView.asleep(worker.ref, load)
+
+    def _tell_unread(self, worker: Worker, fault: StoreFault) -> None:
+        _LOG.warning("the transcript of worker %s cannot be read: %s", worker.worker_id, fault)
+        self.announcements.diagnose_left(worker, f"its transcript cannot be read: {fault}")
 
     async def _adopted(self, entry: Entry) -> Process | None:
         """Its process, live or over, holding its room; None when it was never launched."""
+        process = await self._found(entry)
+        if process is not None:
+            self.dispatcher.restore(entry.worker.worker_id)
+        return process
+
+    async def _found(self, entry: Entry) -> Process | None:
         worker = entry.worker
         offsets = worker.log.offsets
-        process = await self.executor.adopt(
+        return await self.executor.adopt(
             self.store.directory(worker.worker_id),
             cookie=cookie_of(worker.ref),
             grace_ms=self.grace_ms,
@@ -155,14 +181,17 @@ class Restoration:
             stderr_from=offsets.stderr,
             on_change=entry.driver.wake,
         )
-        if process is not None:
-            self.dispatcher.restore(worker.worker_id)
-        return process
 
     async def _end_again(self, entry: Entry, end: WorkerEnd) -> None:
         """Its log is complete, and the record does not say so yet."""
         worker = entry.worker
-        end = end.model_copy(update={"transcript_len": worker.view.transcript_len})
+        told: dict[str, object] = {"transcript_len": worker.view.transcript_len}
+        process = None if worker.passive else await self._found(entry)
+        if process is not None:
+            process.close()
+            told["started_us"] = process.started_at_us
+            told["usage"] = None if process.exit is None else usage_of(process.exit)
+        end = end.model_copy(update=told)
         worker.record = worker.record.model_copy(update={"end": end})
         self._lay_down(entry, end)
         try:
@@ -174,7 +203,11 @@ class Restoration:
 async def _end_in(log: Log) -> WorkerEnd | None:
     """How a complete log says that its worker ended; None when it is not complete."""
     told: dict[str, dict[str, Any]] = {}
-    for record in await log.read(after=Seq(max(log.trimmed_through, log.head - LAST_WORDS))):
+    try:
+        last = await log.read(after=Seq(max(log.trimmed_through, log.head - LAST_WORDS)))
+    except StoreCorrupt:  # Then its files say whether it runs.
+        return None
+    for record in last:
         payload = orjson.loads(record.line)["payload"]
         told[payload["event"]] = payload["data"]
     if "end" not in told or "exit" not in told:

@@ -228,10 +228,10 @@ async def test_a_journal_that_is_damaged_in_its_middle_costs_the_reads_that_cros
             notes = (await in_thread(api.get, "/v1/diagnostics"))["diagnostics"]
             told = [note for note in notes if note["severity"] != "info"]
             if life == 0:  # Later it is an old segment, which a start does not read.
-                assert [(note["worker_ref"]["worker_id"], note["severity"]) for note in told] == [
+                assert {(note["worker_ref"]["worker_id"], note["severity"]) for note in told} == {
                     ("hurt", "error")
-                ]
-                assert str(segment) in told[0]["message"]
+                }
+                assert all(str(segment) in note["message"] for note in told)
             worker = await in_thread(api.worker, "hurt")
             assert (worker["pid"], worker["phase"]) == (before["pid"], "running")
             assert worker["transcript_len"] == life  # The input since; its answer is not closed yet.
