@@ -204,7 +204,7 @@ class _Check:
         try:
             said = self._files.read_whole(path)
         except FileNotFoundError:
-            self._tell_runtime("runtime_json_missing", "is missing", said=None)
+            self._tell_runtime("runtime_json_missing", "is missing")
             return True
         except OSError as fault:
             meaning = f"cannot be read: {fault.strerror}; nothing was checked"
@@ -221,20 +221,20 @@ class _Check:
             whose = None
         if self._found.schema is not None and self._found.schema > SCHEMA:
             meaning = (
-                f"is of schema {self._found.schema}, and this version of watchglass knows schema {SCHEMA}; use "
-                "the newer version that wrote it; nothing was checked"
+                f"is of schema {self._found.schema}, and this version of watchglass knows schema {SCHEMA}; "
+                "use the newer version that wrote it; nothing was checked"
             )
             self._exam.problems.append(
                 Problem(severity="error", code="schema_newer", path=path, meaning=meaning)
             )
             return False
         if whose is None:
-            self._tell_runtime("runtime_json_unreadable", "is not what was written", said=said)
+            self._tell_runtime("runtime_json_unreadable", "is not what was written")
         elif whose != self._found.runtime_id:
-            self._tell_runtime("runtime_json_foreign", f"is that of runtime {whose!r}", said=said)
+            self._tell_runtime("runtime_json_foreign", f"is that of runtime {whose!r}")
         return True
 
-    def _tell_runtime(self, code: str, what: str, *, said: bytes | None) -> None:
+    def _tell_runtime(self, code: str, what: str) -> None:
         stands = "no server starts until it is written again" if code == "runtime_json_unreadable" else ""
         self._exam.problems.append(
             Problem(
@@ -273,8 +273,8 @@ class _Check:
             )
         elif below is not None and below <= newest:
             meaning = (
-                "lies below events that are there, as when an old copy was put in its place; no event is lost; "
-                "cursors of lost events could be given out again"
+                "lies below events that are there, as when an old copy was put in its place; no event is "
+                "lost; cursors of lost events could be given out again"
             )
             exam.problems.append(
                 Problem(
@@ -330,7 +330,6 @@ class _Check:
 
     def _runtime_log(self, journal: Journal) -> Exam:
         directory = self._layout.runtime_events
-        self._heads[None] = BEGINNING
         try:
             return self._log(directory, LogName(None), journal, None, BEGINNING)
         except FileNotFoundError:
@@ -340,6 +339,7 @@ class _Check:
         self, directory: str, name: LogName, journal: Journal, complete: LogFacts | None, born: Seq
     ) -> LogExam:
         """Read a log whole. Raises OSError."""
+        self._heads[name.worker_id] = BEGINNING
         firsts = sorted(
             int(each[:16], 16) for each in self._files.listdir(directory) if SEGMENT_FILE.match(each)
         )
@@ -376,7 +376,10 @@ class _Check:
             return _note("foreign_file", directory, "is no worker; it is left alone")
         kept, exam = self._record(name, directory, journal)
         if kept is None:
+            if not exam.fixes:
+                self._heads[name] = BEGINNING  # It stays.
             return exam
+        self._heads[name] = BEGINNING
         self._found.workers += 1
         exam.add(self._events(name, directory, kept, journal))
         if not self._is_live:

@@ -155,8 +155,8 @@ def _problem(bad: _Bad, names: Mapping[LogId, Seq]) -> Problem:
             code="wal_torn",
             path=bad.path,
             offset=bad.begin,
-            meaning=f"a change of the last moment was never whole ({size} bytes), so nobody was told that it is "
-            "safe; nothing else is lost",
+            meaning=f"a change of the last moment was never whole ({size} bytes), so nobody was told that it "
+            "is safe; nothing else is lost",
             repair="cuts it off",
         )
     workers = ", ".join(sorted(log for log in names if log is not None)) or "nobody who can be named"
@@ -176,7 +176,8 @@ def _homeless(layout: Layout, log: LogId) -> Problem:
         severity="warning",
         code="worker_missing",
         path=f"{layout.workers}/{log}",
-        meaning=f"events of the last moments are there, and worker {log} itself is not; nobody else is affected",
+        meaning=f"events of the last moments are there, and worker {log} itself is not; "
+        "nobody else is affected",
         repair="keeps them aside",
         worker_id=log,
     )

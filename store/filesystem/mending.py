@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -228,8 +228,8 @@ class _Plan:
             self._problem(
                 "segment_corrupt",
                 segment.path,
-                f"the opening line of a file of {self._name.shown} is not what was written: reads that come to "
-                "it fail; its events are whole",
+                f"the opening line of a file of {self._name.shown} is not what was written: reads that come "
+                "to it fail; its events are whole",
                 offset=0,
                 repair="writes it anew",
             )
@@ -294,8 +294,8 @@ class _Plan:
         self._problem(
             "segment_missing",
             path,
-            f"events of {self._name.shown} between {encode_cursor(before)} and {encode_cursor(through)} are gone "
-            "with their file; all others are there",
+            f"events of {self._name.shown} between {encode_cursor(before)} and {encode_cursor(through)} are "
+            "gone with their file; all others are there",
             offset=0,
             repair="puts an alert in their place",
         )
@@ -480,7 +480,8 @@ def _pieces(
 def _sealed_alert(alert: Alert, name: str, path: str, aside: Aside, crc: int) -> tuple[bytes, int]:
     bad = alert.bad
     if bad is None:
-        message = f"events before this place are gone: their file in {aside.shown(path.rpartition('/')[0])} is missing"
+        folder = aside.shown(path.rpartition("/")[0])
+        message = f"events before this place are gone: their file in {folder} is missing"
     else:
         message = (
             f"{bad.end - bad.begin} bytes at offset {bad.begin} of {aside.shown(path)} were unreadable "
