@@ -319,7 +319,7 @@ class _Check:
     def _journal(self, journal: Journal, alerts: list[Seq]) -> Exam:
         if self._is_live:
             self._read_journal(journal)
-            journal.bads = [bad for bad in journal.bads if bad.is_sealed]
+            journal.bads = [bad for bad in journal.bads if not bad.is_torn]
             for log in [log for log in journal.appends if log not in self._heads]:
                 del journal.appends[log]  # Of a worker that came, or went, while we looked.
         exam, newest = mend_journal(self._files, self._layout, journal, Heads(self._heads))

@@ -49,7 +49,7 @@ class Spoiled(NamedTuple):
     begin: int
     end: int
     reason: str
-    is_sealed: bool
+    is_torn: bool
     stated: int | None
 
 
@@ -69,14 +69,14 @@ def parts(files: Files, path: str, name: str, after: Seq) -> Iterator[Part]:
 
 
 def _part(stretch: Stretch, name: str, after: Seq) -> Part:
-    begin, end, lines, is_mended, is_sealed, stated = stretch
+    begin, end, lines, is_mended, is_torn, stated = stretch
     if not stretch.is_good:
-        reason = "are not those that were written" if is_sealed else "are no whole append"
-        return Spoiled(begin, end, reason, is_sealed, stated)
+        reason = "are no whole append" if is_torn else "are not those that were written"
+        return Spoiled(begin, end, reason, is_torn, stated)
     if begin == 0:
         opening = _opening(lines)
         if opening is None:
-            return Spoiled(begin, end, "are no opening line", is_sealed=True, stated=None)
+            return Spoiled(begin, end, "are no opening line", is_torn=False, stated=None)
         return Beginning(opening, is_mended)
     *events, commit = lines
     fault = None if events and commit.startswith(_COMMIT_STARTS) else "are no append"
@@ -91,7 +91,7 @@ def _part(stretch: Stretch, name: str, after: Seq) -> Part:
             break
         seqs.append(seq)
     if fault is not None:
-        return Spoiled(begin, end, fault, is_sealed=True, stated=None)
+        return Spoiled(begin, end, fault, is_torn=False, stated=None)
     return Append(begin, events, seqs[0], seqs[-1], _offsets(commit), is_mended)
 
 
@@ -132,7 +132,7 @@ class Bad(NamedTuple):
     before: Seq
     after: Seq
     reason: str
-    is_sealed: bool
+    is_torn: bool
 
 
 @dataclass(slots=True)
@@ -187,13 +187,13 @@ def examine_segment(files: Files, directory: str, first: Seq, name: str, after: 
 
 
 def _take_spoiled(exam: SegmentExam, part: Spoiled, newest: Seq) -> None:
-    begin, end, reason, is_sealed, stated = part
+    begin, end, reason, is_torn, stated = part
     if begin == 0:
         exam.opening_stated = stated
-        if end <= OPENING_BYTES_MAX and is_sealed:
+        if end <= OPENING_BYTES_MAX and not is_torn:
             return  # The opening line alone: no event was in it.
     last = exam.bads[-1] if exam.bads else None
     if last is not None and last.end == begin:
-        exam.bads[-1] = last._replace(end=end, is_sealed=last.is_sealed or is_sealed)
+        exam.bads[-1] = last._replace(end=end, is_torn=last.is_torn and is_torn)
     else:
-        exam.bads.append(Bad(begin, end, newest, BEGINNING, reason, is_sealed))
+        exam.bads.append(Bad(begin, end, newest, BEGINNING, reason, is_torn))

@@ -51,7 +51,7 @@ class _Bad(NamedTuple):
     order: int
     begin: int
     end: int
-    is_sealed: bool
+    is_torn: bool
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ def read_journal(files: Files, layout: Layout) -> Journal:
             if stretch.is_good:
                 _take_round(stretch.lines, order, journal)
             else:
-                journal.bads.append(_Bad(path, order, stretch.begin, stretch.end, stretch.is_sealed))
+                journal.bads.append(_Bad(path, order, stretch.begin, stretch.end, stretch.is_torn))
     return journal
 
 
@@ -135,7 +135,7 @@ def mend_journal(files: Files, layout: Layout, journal: Journal, heads: Heads) -
     homeless = {log for log in journal.appends if log not in heads.of and log not in journal.kept}
     alerts: dict[tuple[str, int], list[tuple[str, LogId, Seq]]] = {}
     for bad in journal.bads:
-        names = _losers(files, bad, journal, heads) if bad.is_sealed else {}
+        names = {} if bad.is_torn else _losers(files, bad, journal, heads)
         alerts[bad.path, bad.begin] = [(_said(log), log, seq) for log, seq in names.items()]
         newest = max([newest, *names.values()])
         exam.problems.append(_problem(bad, names))
@@ -149,7 +149,7 @@ def mend_journal(files: Files, layout: Layout, journal: Journal, heads: Heads) -
 
 def _problem(bad: _Bad, names: Mapping[LogId, Seq]) -> Problem:
     size = bad.end - bad.begin
-    if not bad.is_sealed:
+    if bad.is_torn:
         return Problem(
             severity="warning",
             code="wal_torn",

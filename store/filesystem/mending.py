@@ -269,11 +269,11 @@ class _Plan:
             return Alert(opening.after, opening.offsets, bad) if opening.after > before else None
         complete, promised = self._bounds.complete, self._bounds.promised
         if promised:
-            seq = seq_between(before, promised) if bad.is_sealed else None
+            seq = seq_between(before, promised) if not bad.is_torn else None
             return None if seq is None else Alert(seq, None, bad)
         if complete is not None and complete.head > before:
             return Alert(complete.head, complete.offsets, bad)
-        if not bad.is_sealed:
+        if bad.is_torn:
             return None
         seq = seq_between(before, BEGINNING, segment.first if not segment.oldest else BEGINNING)
         return None if seq is None else Alert(seq, None, bad)
@@ -333,7 +333,7 @@ class _Plan:
         complete = self._bounds.complete
         if following is None:
             is_known = complete is not None and complete.head > self._state.after
-            return not is_known and all(not bad.is_sealed for bad in segment.bads)
+            return not is_known and all(bad.is_torn for bad in segment.bads)
         opening = following.opening
         return opening is not None and opening.after == self._state.after
 
@@ -403,7 +403,7 @@ _HARMLESS = frozenset({"segment_torn", "segment_misnamed", "opening_mismatch"})
 def _is_under_way(segment: SegmentExam) -> bool:
     """Whether all that is wrong with the newest segment may be an append that is being written."""
     bads = segment.bads
-    is_tail_alone = all(bad is segment.tail and not bad.is_sealed for bad in bads)
+    is_tail_alone = all(bad is segment.tail and bad.is_torn for bad in bads)
     return is_tail_alone and not segment.mended and (segment.opening is not None or not segment.events)
 
 

@@ -30,6 +30,35 @@ _APPEND = re.compile(rb'\{"(?:cursor":"wo_|log":|create":|save":|delete":|crc":"
 """What an append, or a round, begins with."""
 _HEX = frozenset(b"0123456789abcdef")
 _NEIGHBOURS_TRIED = 4
+_CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f]")
+
+
+def _beginning_of(*parts: str) -> str:
+    """A pattern for every beginning of a line that is made of texts and (from `[` or `.` on) classes."""
+    tokens: list[str] = []
+    for part in parts:
+        tokens += [part] if part[0] in "[." else [re.escape(char) for char in part]
+    pattern = ""
+    for token in reversed(tokens):
+        pattern = f"(?:{token}{pattern})?"
+    return pattern
+
+
+_NUMBERS = ("[0-9]+", ",", "[0-9]+", ",", "[0-9]+")
+_SEAL = ('"crc":"', *["[0-9a-f]"] * 8, '"}')
+_WHOLE_LINES = re.compile(rb'(?:\{"(?:cursor|log|create|save|delete)":[^\n]*\}\n)*')
+_BEGUN_LINE = re.compile(
+    "|".join(
+        rf"{_beginning_of(*parts)}\Z"
+        for parts in (
+            *(("{" + f'"{word}":', "[^\\n]+") for word in ("cursor", "log", "create", "save", "delete")),
+            ("{", *_SEAL),
+            ('{"io":[', *_NUMBERS, "],", *_SEAL),
+            ('{"after":"', "[0-9a-f]+", '","events":', "[0-9]+", ',"io":[', *_NUMBERS, "],", *_SEAL),
+            ('{"wal":', "[0-9]+", ',"schema":', "[0-9]+", ",", *_SEAL),
+        )
+    ).encode()
+)
 
 
 class Stretch(NamedTuple):
@@ -41,8 +70,8 @@ class Stretch(NamedTuple):
     """Without newlines, the sealed one last; none when it is bad."""
     is_mended: bool = False
     """Good, but for the end of its sealed line."""
-    is_sealed: bool = True
-    """Bad, and somewhere in it a line has the form of a sealed one: no append that was cut short."""
+    is_torn: bool = False
+    """Bad, and may be what a kill leaves: the beginning of an append, cut short."""
     stated: int | None = None
     """Bad: the sum that its sealed line states, if what follows proves that."""
 
@@ -70,6 +99,14 @@ def scan(files: Files, path: str) -> Iterator[Stretch]:
         files.close(fd)
 
 
+def may_be_torn(data: bytes) -> bool:
+    """Whether bytes may be the first ones of an append or a round, and nothing else."""
+    if _SEALED.search(data) or _CONTROL.search(data):
+        return False
+    whole = _WHOLE_LINES.match(data)
+    return _BEGUN_LINE.match(data, whole.end() if whole else 0) is not None
+
+
 class _Scan:
     def __init__(self, files: Files, fd: int) -> None:
         self._files = files
@@ -78,7 +115,6 @@ class _Scan:
         self._base = 0  # Where in the file `_data` begins.
         self._data = b""
         self._crc: int | None = 0  # Before `_data`; None: nobody knows.
-        self._saw_seal = False
 
     def stretches(self) -> Iterator[Stretch]:
         bad_from: int | None = None
@@ -92,7 +128,8 @@ class _Scan:
             begin = self._base if bad_from is None else bad_from
             start = self._resync()
             if start is None:
-                yield Stretch(begin, self._size, (), is_sealed=self._saw_seal)
+                is_torn = begin == self._base and may_be_torn(self._data)
+                yield Stretch(begin, self._size, (), is_torn=is_torn)
                 return
             end = self._base + start.offset
             if start.is_computed:
@@ -101,7 +138,7 @@ class _Scan:
             else:
                 yield Stretch(begin, end, (), stated=start.stated)
             self._skip(start.offset)
-            self._crc, self._saw_seal, bad_from = start.crc, False, None
+            self._crc, bad_from = start.crc, None
 
     def _more(self) -> bool:
         """Read on; whether there is anything left to look at."""
@@ -151,7 +188,6 @@ class _Scan:
                 if start is not None:
                     return start
             if self._is_whole() or len(self._data) > UNSEALED_BYTES_MAX:
-                self._saw_seal = self._saw_seal or _SEALED.search(self._data) is not None
                 if self._is_whole():
                     return None
                 self._pass_over(tried)
