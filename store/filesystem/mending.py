@@ -185,9 +185,9 @@ class _Plan:
         if found is None:
             self._tell_opening(segment)
             restored, is_certain = self._restored(segment)
-            newest_before = segment.oldest or segment.first
-            if not is_certain and not self._alerted:
-                seq = seq_between(state.after, newest_before)
+            tells_itself = bool(segment.bads) and segment.bads[0].begin == 0
+            if not is_certain and not self._alerted and not tells_itself:
+                seq = seq_between(state.after, segment.oldest)
                 if seq is not None:
                     self._insert(Alert(seq, None, None))
                     return self._state, True

@@ -152,7 +152,7 @@ def contents(path: Path) -> set[tuple[str, str]]:
     return {
         (file.name, hashlib.sha256(file.read_bytes()).hexdigest())
         for file in path.rglob("*")
-        if file.is_file() and file.name not in {"lock"}
+        if file.is_file() and file.name != "lock" and file.suffix != ".new"
     }
 
 
