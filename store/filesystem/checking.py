@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -372,7 +373,7 @@ class _Check:
             if self._is_live:
                 return Exam()
             return _note("leftover", directory, "is what is left of a worker that was never told of")
-        if id_fault(name) is not None or not Path(directory).is_dir():
+        if id_fault(name) is not None or not stat.S_ISDIR(self._files.stat(directory).st_mode):
             return _note("foreign_file", directory, "is no worker; it is left alone")
         kept, exam = self._record(name, directory, journal)
         if kept is None:

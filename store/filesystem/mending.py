@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -145,9 +145,10 @@ class _Plan:
     def take(self, segment: SegmentExam, following: SegmentExam | None) -> None:
         """One segment behind what was taken before it."""
         self.exam.events += segment.events
-        if self._bounds.is_live and following is None and _is_under_way(segment):
-            self._pass(segment)
-            return
+        if self._bounds.is_live and following is None:
+            segment = _without_torn_tail(segment)
+            if not segment.oldest and not segment.bads:
+                return  # It is just begun.
         if not segment.oldest and (not segment.bads or self._is_nothing(segment, following)):
             self._put_away(segment, following)
             self._bridge(following)
@@ -323,11 +324,6 @@ class _Plan:
         self._is_sure = segment.opening is not None and not segment.bads
         self._state = Opening(head, opening.events + segment.events + len(alerts), offsets)
 
-    def _pass(self, segment: SegmentExam) -> None:
-        """A segment that is just being written."""
-        self._begun = True
-        self._state = self._state._replace(after=Seq(max(self._state.after, segment.head)))
-
     def _is_nothing(self, segment: SegmentExam, following: SegmentExam | None) -> bool:
         """Whether a segment without a good event stands for no event at all."""
         complete = self._bounds.complete
@@ -400,11 +396,12 @@ class _Plan:
 _HARMLESS = frozenset({"segment_torn", "segment_misnamed", "opening_mismatch"})
 
 
-def _is_under_way(segment: SegmentExam) -> bool:
-    """Whether all that is wrong with the newest segment may be an append that is being written."""
-    bads = segment.bads
-    is_tail_alone = all(bad is segment.tail and bad.is_torn for bad in bads)
-    return is_tail_alone and not segment.mended and (segment.opening is not None or not segment.events)
+def _without_torn_tail(segment: SegmentExam) -> SegmentExam:
+    """A segment without what may be an append that is being written."""
+    tail = segment.tail
+    if tail is None or not tail.is_torn:
+        return segment
+    return replace(segment, bads=segment.bads[:-1], size_bytes=tail.begin)
 
 
 def _said(files: Files, segment: SegmentExam) -> bytes:
