@@ -27,7 +27,7 @@ from ._adoption import read_run
 from .exits import Report, report_of
 from .host import linux
 from .host.pump import READ_BYTES, RECORD, STDERR, STDOUT
-from .host.record import EXIT, RUN
+from .host.record import DRAFT, EXIT, RUN
 
 INDEX = "output.idx"
 _LOGS = {STDOUT: "stdout.log", STDERR: "stderr.log"}
@@ -51,6 +51,7 @@ class SupervisorFiles:
         look = _Look(directory, worker_id, self.running(directory))
         look.run_file()
         look.exit_file()
+        look.leftover()
         if look.has_output():
             look.output()
         return look.exam
@@ -116,6 +117,13 @@ class _Look:
                 "moves it aside",
             )
             self.exam.fixes.append(partial(_move, self._path(EXIT)))
+
+    def leftover(self) -> None:
+        """The draft of an exit that nobody will write any more: its supervisor was killed."""
+        path = self._path(EXIT + DRAFT)
+        if self.running is None and Path(self._path(RUN)).exists() and Path(path).exists():
+            meaning = "was never finished, and is not used"
+            self.exam.problems.append(Problem(severity="info", code="leftover", path=path, meaning=meaning))
 
     def has_output(self) -> bool:
         """Whether a program was ever started in this folder."""

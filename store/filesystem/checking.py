@@ -507,7 +507,7 @@ class _Check:
         exam = Exam()
         for folder in (directory, f"{directory}/{EVENTS}"):
             for name in self._names(folder):
-                if name.endswith((".new", ".draft")):
+                if name.endswith(".new"):
                     exam.add(_note("leftover", f"{folder}/{name}", "was never finished, and is not used"))
         return exam
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from watchglass.protocol.identity import WorkerId
 
@@ -19,6 +19,43 @@ if TYPE_CHECKING:
 Severity = Literal["info", "warning", "error"]
 Fix = Callable[["Aside"], None]
 """Raises OSError; then nothing is lost, and the next repair goes on."""
+
+
+CODES: Final = frozenset(
+    {
+        "ceiling_low",
+        "ceiling_unreadable",
+        "events_missing",
+        "exit_unreadable",
+        "foreign_file",
+        "leftover",
+        "opening_mismatch",
+        "output_index_corrupt",
+        "output_index_short",
+        "output_index_torn",
+        "output_log_short",
+        "record_foreign",
+        "record_missing",
+        "record_stale",
+        "record_unreadable",
+        "removed_foreign",
+        "run_unreadable",
+        "runtime_json_foreign",
+        "runtime_json_missing",
+        "runtime_json_unreadable",
+        "schema_newer",
+        "segment_corrupt",
+        "segment_misnamed",
+        "segment_missing",
+        "segment_torn",
+        "unreadable",
+        "view_unreadable",
+        "wal_corrupt",
+        "wal_torn",
+        "worker_missing",
+    }
+)
+"""Every code that there is; they never change their meaning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +73,9 @@ class Problem:
     offset: int | None = None
     repair: str | None = None
     worker_id: WorkerId | None = None
+
+    def __post_init__(self) -> None:
+        assert self.code in CODES
 
     @property
     def place(self) -> tuple[str, str, int | None]:

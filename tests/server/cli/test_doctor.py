@@ -12,7 +12,7 @@ import pytest
 from watchglass.server.cli.main import main
 
 from support.damage import Built, build, flip, is_alert, read_back
-from support.serving import environment, serving
+from support.serving import durable_server, environment
 from support.shell import Shell
 
 
@@ -112,18 +112,21 @@ def test_where_nothing_was_kept_yet_nothing_is_wrong(
 def test_beside_a_running_server_nothing_is_wrong_and_a_repair_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serving(tmp_path) as served:
-        shell = Shell(served)
-        shell.create("--", "cat")
-        shell.wait_ended(shell.create("--", "echo", "hello"))
+    with durable_server(tmp_path, runtime_id="rt-doctor") as place:
         for name, value in environment(tmp_path).items():
             monkeypatch.setenv(name, value)
-        code, runtime = document(capsys)
-        assert (code, runtime["problems"], runtime["workers"]) == (0, [], 2)
-        pid = runtime["open_in"]["pid"]
-        code, out = doctor(capsys, "--repair")
-        assert code == 1
-        assert f"  open in a server: process {pid}, since " in out
-        assert f"  not repaired: {runtime['path']} is in use by process {pid} " in out
-    code, runtime = document(capsys, "--repair")
-    assert (code, runtime["problems"], runtime["open_in"]) == (0, [], None)
+        with place.serving() as served:
+            shell = Shell(served)
+            shell.create("--", "cat")
+            shell.wait_ended(shell.create("--", "echo", "hello"))
+            code, runtime = document(capsys)
+            assert (code, runtime["problems"], runtime["workers"]) == (0, [], 2)
+            pid = served.process.pid
+            assert runtime["open_in"]["pid"] == pid
+            code, out = doctor(capsys, "--repair")
+            assert code == 1
+            assert f"  open in a server: process {pid}, since " in out
+            assert f"  not repaired: {place.runtime_dir} is in use by process {pid} " in out
+            place.kill()
+        code, runtime = document(capsys, "--repair")
+        assert (code, runtime["problems"], runtime["open_in"]) == (0, [], None)
