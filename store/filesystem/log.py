@@ -312,12 +312,12 @@ class FileLog:
         writer = state.writer
         if writer is None:
             return False
-        ahead_bytes = writer.segment.size_bytes + self._pending_bytes
-        if ahead_bytes == 0:
+        ahead = writer.events + self._pending_events
+        if ahead == 0:
             return True
-        if ahead_bytes + size_bytes > self._segment_bytes:
+        if writer.segment.size_bytes + self._pending_bytes + size_bytes > self._segment_bytes:
             return False
-        if writer.events + self._pending_events + count > self._segment_events:
+        if ahead + count > self._segment_events:
             return False
         if self._age_us is None:
             return True
@@ -334,6 +334,7 @@ class FileLog:
             raise self._fault("create", writer.segment.path, fault) from fault
         full, state.writer = state.writer, writer
         state.segments.append(writer.segment)
+        self._kept_bytes += writer.segment.size_bytes
         self.unsynced_directories.add(self.directory)
         if full is None:
             return
@@ -346,13 +347,14 @@ class FileLog:
         """After a failed append: a segment that was made for it goes."""
         writer = state.writer
         assert writer is not None
-        if writer.segment.size_bytes == 0 and len(state.segments) > 0:
+        if writer.events == 0:
             state.segments.pop()
             state.writer = None
+            self._kept_bytes -= writer.segment.size_bytes
             self._drop_file(writer)
 
     def _drop_file(self, writer: SegmentWriter) -> None:
-        """A segment's file was made for nothing; if it stays, the next start removes it."""
+        """A segment was made for nothing; if its file stays, the next start removes it."""
         writer.rest()
         with suppress(OSError):
             self._files.unlink(writer.segment.path)
@@ -414,12 +416,25 @@ class FileLog:
             raise CursorExpired(encode_cursor(after), encode_cursor(self.oldest), encode_cursor(self.head))
         if after >= self._tail.trimmed_through:
             return self._tail.read(after=after, max_records=max_records, max_bytes=max_bytes)
-        bounds = Bounds(max_records, max_bytes)
-        records = self._read_segments(after, bounds)
-        if records or not self._pending:
-            return records
-        pending = [record for each in self._pending for record in each.records if record.seq > after]
-        return pending[: bounds.end(pending, 0)]
+        return self._read_files(after, Bounds(max_records, max_bytes))
+
+    def _read_files(self, after: Seq, bounds: Bounds) -> Sequence[Record]:
+        """What the segments have behind a position, and what is pending behind them."""
+        taken = self._read_segments(after, bounds)
+        while taken and (left := bounds.left_after(taken)) is not None:
+            try:
+                further = self._read_segments(taken[-1].seq, left)
+            except StoreFault:
+                return taken  # The next read comes to it.
+            if not further:
+                break
+            taken = [*taken, *further]
+        left = bounds.left_after(taken)
+        if left is None or not self._pending:
+            return taken
+        position = taken[-1].seq if taken else after
+        pending = [record for each in self._pending for record in each.records if record.seq > position]
+        return [*taken, *pending[: left.end(pending, 0)]]
 
     def _read_segments(self, after: Seq, bounds: Bounds) -> Sequence[Record]:
         segments = self._loaded().segments
@@ -428,8 +443,8 @@ class FileLog:
         remembered = self._ground.remembered
         reached = remembered.take(self, after)
         records, reached = read_segments(self._files, segments, after, reached, bounds)
-        if records and reached is not None:
-            remembered.put(self, records[-1].seq, reached)
+        if reached is not None:
+            remembered.put(self, records[-1].seq if records else after, reached)
         return records
 
     async def holds(self, seq: Seq) -> bool:

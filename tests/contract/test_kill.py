@@ -32,6 +32,8 @@ OBSERVERS = (3, 3, 3)
 """How many the first workers have; the others have one."""
 PERIOD_MS = 10
 PACE_S = 0.25
+RETAINED = 40_000
+"""More than any of them says; a segment of its journal takes an eighth."""
 LONGEST_S = 600
 """When everything has come to nothing; on two idle cores fifty kills take a tenth of that."""
 SEED = "WATCHGLASS_TEST_SEED"
@@ -39,7 +41,8 @@ SEED = "WATCHGLASS_TEST_SEED"
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    with durable_server(tmp_path, "--grace-ms=300", runtime_id="rt-kill") as place:
+    flags = ("--grace-ms=300", f"--retain-events={RETAINED}")
+    with durable_server(tmp_path, *flags, runtime_id="rt-kill") as place:
         yield place
 
 

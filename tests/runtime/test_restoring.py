@@ -208,12 +208,14 @@ async def test_a_worker_whose_journal_is_damaged_goes_on_and_nobody_else_notices
     data[data.index(b'"one"') + 1] ^= 1
     segment.write_bytes(data)
     async with life() as runtime:
-        with pytest.raises(StoreCorrupt, match=str(segment)):
-            await runtime.transcript("w", None, 10)
-        with pytest.raises(StoreCorrupt):
-            async with runtime.observe("w", runtime.worker("w").head):
-                pass
-        await say(runtime, "w", "four")
+        async with runtime.observe("w", "earliest") as reader:
+            await soon(reader.next_batch())  # What lies before the damage.
+            with pytest.raises(StoreCorrupt, match=str(segment)):
+                await soon(reader.next_batch())
+        assert (await runtime.transcript("w", None, 10)).total_items == 0  # What is said from here on.
+        async with runtime.observe("w", runtime.worker("w").head) as reader:
+            await say(runtime, "w", "four")
+            assert b'"four"' in (await reader.next_batch())[0].line
         assert await soon(text_until(runtime, "whole", "three\n")) == "one\ntwo\nthree\n"
         assert [note.code for note in runtime.diagnostics() if note.severity == "error"]
         for worker_id in ("w", "whole"):
