@@ -314,7 +314,7 @@ class _Check:
         """Only read: what is wrong with them is told when the logs are known."""
         found = read_journal(self._files, self._layout)
         journal.paths, journal.appends, journal.kept = found.paths, found.appends, found.kept
-        journal.bads, journal.deleted = found.bads, found.deleted
+        journal.bads, journal.created = found.bads, found.created
         return Exam()
 
     def _journal(self, journal: Journal, alerts: list[Seq]) -> Exam:

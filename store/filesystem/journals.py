@@ -61,7 +61,8 @@ class Journal:
     paths: list[str] = field(default_factory=list)
     appends: dict[LogId, list[_Appended]] = field(default_factory=dict)
     kept: dict[WorkerId, Kept] = field(default_factory=dict)
-    deleted: set[WorkerId] = field(default_factory=set)
+    created: set[WorkerId] = field(default_factory=set)
+    """Workers that a start makes from here, if their folders are gone."""
     bads: list[_Bad] = field(default_factory=list)
 
     def promised(self, log: LogId, head: Seq) -> Seq:
@@ -109,7 +110,7 @@ def _take_round(lines: Sequence[bytes], order: int, journal: Journal) -> None:
             worker_id = orjson.loads(line)["delete"]
             journal.appends.pop(worker_id, None)
             journal.kept.pop(worker_id, None)
-            journal.deleted.add(worker_id)
+            journal.created.discard(worker_id)
         else:
             _take_record(line, journal)
 
@@ -121,6 +122,8 @@ def _take_record(line: bytes, journal: Journal) -> None:
         older = journal.kept.get(worker_id)
         if older is None or older.version < kept.version:
             journal.kept[worker_id] = kept
+        if line.startswith(b'{"create":'):
+            journal.created.add(worker_id)
 
 
 class Heads(NamedTuple):
@@ -132,7 +135,7 @@ class Heads(NamedTuple):
 def mend_journal(files: Files, layout: Layout, journal: Journal, heads: Heads) -> tuple[Exam, Seq]:
     """What is wrong with the write-ahead files, and the newest alert of a repair. Raises OSError."""
     exam, newest = Exam(), BEGINNING
-    homeless = {log for log in journal.appends if log not in heads.of and log not in journal.kept}
+    homeless = {log for log in journal.appends if log not in heads.of and log not in journal.created}
     alerts: dict[tuple[str, int], list[tuple[str, LogId, Seq]]] = {}
     for bad in journal.bads:
         names = {} if bad.is_torn else _losers(files, bad, journal, heads)

@@ -14,7 +14,7 @@ import orjson
 
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import StoreFault
-from watchglass.protocol.lifecycle import Phase
+from watchglass.protocol.lifecycle import Phase, Wanted
 from watchglass.protocol.workers import WorkerExit
 from watchglass.store.base import Log, Record, Retention, StreamOffsets
 from watchglass.store.filesystem import open_filesystem_store
@@ -50,7 +50,7 @@ class Built:
     """A runtime's directory, and every append in it by its worker (`runtime`: the runtime's own)."""
 
     path: Path
-    appends: Mapping[str, Sequence[Sequence[Record]]]
+    appends: Mapping[str, list[Sequence[Record]]]
 
     @property
     def segments(self) -> Sequence[Path]:
@@ -58,18 +58,33 @@ class Built:
 
 
 async def _build(root: Path, *, killed: bool) -> Built:
+    built = await _closed(root)
+    if killed:
+        with suppress(StoreFault):  # It dies before it closes.
+            await _go_on(built)
+    return built
+
+
+async def _go_on(built: Built) -> None:
     files = FailingFiles()
-    appends: dict[str, list[Sequence[Record]]] = {}
-    with suppress(StoreFault):  # It dies before it closes.
-        return await _built(root, files, appends, killed=killed)
-    return Built(root / "runtimes" / "rt", appends)
-
-
-async def _built(
-    root: Path, files: FailingFiles, appends: dict[str, list[Sequence[Record]]], *, killed: bool
-) -> Built:
+    root = built.path.parent.parent
     async with open_filesystem_store(
-        root, "rt", retention=ROLLED, clock_us=CLOCK, settle_s=3600, files=files
+        root, retention=ROLLED, clock_us=CLOCK, settle_s=3600, files=files
+    ) as store:
+        logs = {name: await store.open(name, nobody) for name in "ab"} | {"runtime": store.runtime_log}
+        for number in range(2):
+            for name, log in logs.items():
+                records = await log.append(said(f"{name} last {number} {'x' * 90}"), durable=True)
+                built.appends[name].append(records)
+            if number == 0:
+                await store.save(record_of("a").model_copy(update={"wanted": Wanted.DOWN}))
+        files.dead = True
+
+
+async def _closed(root: Path) -> Built:
+    appends: dict[str, list[Sequence[Record]]] = {}
+    async with open_filesystem_store(
+        root, "rt", retention=ROLLED, clock_us=CLOCK, settle_s=3600, files=FailingFiles()
     ) as store:
 
         async def append(log: Log, name: str, count: int, *, durable: bool = False, io: bool = False) -> None:
@@ -95,11 +110,6 @@ async def _built(
         await store.save(record_of("c", 2).model_copy(update={"end": end}))
         await append(store.runtime_log, "runtime", 2, durable=True)
         await store.settle()
-        if killed:
-            for name in "ab":
-                await append(logs[name], name, 1, durable=True)
-            await append(store.runtime_log, "runtime", 1, durable=True)
-            files.dead = True
     return Built(store.path, appends)
 
 
