@@ -355,6 +355,8 @@ class _Check:
             if segment.size_bytes:
                 segments.append(segment)
                 newest = segment.head or newest
+        if segments and not segments[-1].oldest and segments[-1].opening is not None:
+            newest = Seq(max(newest, segments[-1].opening.after))
         promised = journal.promised(name.worker_id, newest)
         bounds = Bounds(complete, promised, born, self._is_live)
         exam = mend_log(self._files, directory, name, segments, bounds)

@@ -147,10 +147,10 @@ class _Plan:
         self.exam.events += segment.events
         if self._bounds.is_live and following is None:
             segment = _without_torn_tail(segment)
-            if not segment.oldest and not segment.bads:
-                return  # It is just begun.
+            if not segment.oldest and not segment.bads and segment.opening is None:
+                return  # It is just being made.
         if not segment.oldest and (not segment.bads or self._is_nothing(segment, following)):
-            self._put_away(segment, following)
+            self._take_empty(segment, following)
             self._bridge(following)
             return
         opening, is_new = self._opening_for(segment)
@@ -332,6 +332,19 @@ class _Plan:
             return not is_known and all(bad.is_torn for bad in segment.bads)
         opening = following.opening
         return opening is not None and opening.after == self._state.after
+
+    def _take_empty(self, segment: SegmentExam, following: SegmentExam | None) -> None:
+        """A segment that was made for an append that never was; an opening line alone is as it should be."""
+        opening = segment.opening
+        if opening is None or (segment.bads and following is not None):
+            self._put_away(segment, following)
+            return
+        if following is None and not self._begun:
+            self._begun, self._state = True, opening  # All before it was dropped, and it says so.
+        if segment.bads:
+            self._tell(segment, {})
+            cut = partial(_rewrite_segment, segment, segment.path, self._name.said, opening, {})
+            self._fixes.append(cut)
 
     def _put_away(self, segment: SegmentExam, following: SegmentExam | None) -> None:
         self._aways.append(partial(_put_away, segment.path))

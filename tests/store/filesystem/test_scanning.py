@@ -47,7 +47,7 @@ def test_a_flipped_bit_costs_the_append_that_it_is_in(
     lines = {
         seq: line for line in data.splitlines() for seq in [line[14:30]] if line.startswith(b'{"cursor"')
     }
-    for offset in range(0, len(data), 1 if window_bytes > 64 else 7):
+    for offset in range(0, len(data), 3 if window_bytes > 64 else 17):
         changed = bytearray(data)
         changed[offset] ^= 1 << offset % 8
         damaged.write_bytes(changed)
