@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -31,14 +30,10 @@ from .base import (
     StreamOffsets,
 )
 from .numbering import ClockUs, Numbering
+from .numbering import system_clock_us as system_clock_us
 from .scratch import scratch_directory
 from .tail import Tail
 from .worker_record import WorkerRecord
-
-
-def system_clock_us() -> int:
-    """Microseconds since 1970 by the system's clock."""
-    return time.time_ns() // 1000
 
 
 class MemoryLog:
@@ -50,7 +45,7 @@ class MemoryLog:
         self._worker_id = worker_id
         self._numbering = numbering
         self.on_visible = on_visible
-        self._tail = Tail(retention)
+        self._tail = Tail(retention, numbering.clock_us)
         self.offsets = StreamOffsets()
 
     @property

@@ -1,15 +1,18 @@
 """Numbers events and encodes them: one place for a whole store.
 
 The sequence is runtime-wide, so the numbering belongs to the store and not to
-a log.
+a log. A store that outlives its process gives a `Ceiling`: no sequence is used
+before it is known that a crash cannot make it be used again.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Protocol
 
-from watchglass.protocol.cursor import BEGINNING, Seq, next_seq
+from watchglass.protocol.cursor import BEGINNING, SEQ_MAX, Seq, next_seq
 from watchglass.protocol.errors import InvalidRequest
 from watchglass.protocol.events import Event
 from watchglass.protocol.frames import encode_envelope
@@ -20,6 +23,12 @@ from .base import Record
 ClockUs = Callable[[], int]
 """Microseconds since 1970, UTC."""
 
+
+def system_clock_us() -> int:
+    """Microseconds since 1970 by the system's clock."""
+    return time.time_ns() // 1000
+
+
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - all of it is UTC.
 
 
@@ -28,23 +37,47 @@ def rfc3339(time_us: int) -> str:
     return f"{(_EPOCH + timedelta(microseconds=time_us)).isoformat(timespec='microseconds')}Z"
 
 
+class Ceiling(Protocol):
+    """Room for sequences: those `below` may be used."""
+
+    @property
+    def below(self) -> int:
+        """The first sequence that must not be used yet."""
+
+    def lift(self, seq: Seq) -> None:
+        """Make room for this sequence and some more. Raises StoreIo; then there is none."""
+
+
+class _Unbounded:
+    """The ceiling of a store that is gone with its process."""
+
+    below = SEQ_MAX
+
+    def lift(self, seq: Seq) -> None:
+        """There is always room."""
+
+
 class Numbering:
     """Gives out sequences that grow strictly, whatever the clock does."""
 
-    def __init__(self, clock_us: ClockUs, last: Seq = BEGINNING) -> None:
-        self._clock_us = clock_us
-        self._last = last
+    def __init__(self, clock_us: ClockUs, last: Seq = BEGINNING, ceiling: Ceiling | None = None) -> None:
+        self.clock_us = clock_us
+        self._ceiling = ceiling or _Unbounded()
+        self._second = -1
+        self._second_text = ""
+        self.last = last
 
     def encode(self, worker_id: WorkerId, events: Sequence[Event]) -> list[Record]:
         """Records for all events, or none and no sequence used.
 
         Raises:
             InvalidRequest: An event's data cannot be said in JSON.
+            StoreIo: There is no room for more sequences, and none could be made.
         """
-        now_us = self._clock_us()
-        ts = rfc3339(now_us)
+        now_us = self.clock_us()
+        ts = self._text_of(now_us)
         records: list[Record] = []
-        seq = self._last
+        seq = self.last
         for event in events:
             seq = next_seq(seq, now_us)
             try:
@@ -54,5 +87,27 @@ class Numbering:
                     f"event {event.name!r}: data cannot be encoded as JSON: {fault}"
                 ) from None
             records.append(Record(seq, line))
-        self._last = seq
+        if seq >= self._ceiling.below:
+            self._ceiling.lift(seq)
+        self.last = seq
         return records
+
+    def reserve(self) -> Seq:
+        """One sequence that no event will have: it orders what is no event among the events.
+
+        Raises:
+            StoreIo: See `encode`.
+        """
+        seq = next_seq(self.last, self.clock_us())
+        if seq >= self._ceiling.below:
+            self._ceiling.lift(seq)
+        self.last = seq
+        return seq
+
+    def _text_of(self, now_us: int) -> str:
+        """`rfc3339`, made from the last one: all but its last digits change once a second."""
+        second, micros = divmod(now_us, 1_000_000)
+        if second != self._second:
+            self._second_text = rfc3339(second * 1_000_000)[:-7]
+            self._second = second
+        return f"{self._second_text}{micros:06d}Z"

@@ -18,15 +18,18 @@ from collections.abc import Iterable, Sequence
 from watchglass.protocol.cursor import BEGINNING, Seq
 
 from .base import LogClosed, Record, Retention
+from .numbering import ClockUs
 
 _COMPACT_DROPPED_MIN = 1024
 
 
 class Tail:
-    """Records after `trimmed_through`, bounded by bytes and count; the newest is always kept."""
+    """Records after `trimmed_through`, bounded by bytes, count and age; the newest is always kept."""
 
-    def __init__(self, retention: Retention) -> None:
+    def __init__(self, retention: Retention, clock_us: ClockUs, begin: Seq = BEGINNING) -> None:
+        """A tail that goes on behind `begin`: what lies before is not in memory."""
         self._retention = retention
+        self._clock_us = clock_us
         self._seqs = array("Q")
         self._lines: list[bytes] = []
         self._start = 0
@@ -34,8 +37,8 @@ class Tail:
         self._removed = False
         self._waiters: list[asyncio.Future[None]] = []
         self.size_bytes = 0
-        self.head = BEGINNING
-        self.trimmed_through = BEGINNING
+        self.head = begin
+        self.trimmed_through = begin
 
     def __len__(self) -> int:
         return len(self._lines) - self._start
@@ -103,16 +106,31 @@ class Tail:
             if not waiter.done():
                 waiter.set_result(None)
 
+    def forget(self) -> None:
+        """Hold nothing of what is there, for it can be had elsewhere."""
+        self._drop_through(len(self._lines))
+        self._compact()
+
     def _trim(self) -> None:
         last = len(self._lines) - 1
-        while self._start < last and (
-            self.size_bytes > self._retention.max_bytes or len(self) > self._retention.max_events
-        ):
-            self.size_bytes -= len(self._lines[self._start])
-            self.trimmed_through = Seq(self._seqs[self._start])
-            self._lines[self._start] = b""
-            self._start += 1
+        bounds = self._retention
+        while self._start < last and (self.size_bytes > bounds.max_bytes or len(self) > bounds.max_events):
+            self._drop_through(self._start + 1)
+        if bounds.max_age_s is not None:
+            # By the clock, never by the newest sequence, which runs ahead of it after the clock went back.
+            oldest_us = max(0, self._clock_us() - bounds.max_age_s * 1_000_000)
+            self._drop_through(min(bisect_left(self._seqs, oldest_us, self._start), last))
         if self._start > _COMPACT_DROPPED_MIN and self._start > len(self._lines) // 2:
-            del self._seqs[: self._start]
-            del self._lines[: self._start]
-            self._start = 0
+            self._compact()
+
+    def _drop_through(self, end: int) -> None:
+        for place in range(self._start, end):
+            self.size_bytes -= len(self._lines[place])
+            self.trimmed_through = Seq(self._seqs[place])
+            self._lines[place] = b""
+            self._start = place + 1
+
+    def _compact(self) -> None:
+        del self._seqs[: self._start]
+        del self._lines[: self._start]
+        self._start = 0

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
 
 from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.events import Event
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.store.base import Log, Record, Retention, Store
+from watchglass.store.filesystem import FilesystemStore, open_filesystem_store
+from watchglass.store.filesystem.store import Durability
 from watchglass.store.memory import open_memory_store
 from watchglass.store.numbering import ClockUs
 from watchglass.store.worker_record import WorkerRecord
 
 OpenStore = Callable[[Retention, ClockUs], AbstractAsyncContextManager[Store]]
 
+
+@asynccontextmanager
+async def open_fresh_filesystem_store(
+    retention: Retention, clock_us: ClockUs, *, durability: Durability = "fsync"
+) -> AsyncIterator[FilesystemStore]:
+    """A filesystem store in a directory of its own, gone with the block."""
+    with tempfile.TemporaryDirectory() as root:
+        async with open_filesystem_store(
+            Path(root), retention=retention, durability=durability, clock_us=clock_us
+        ) as store:
+            yield store
+
+
 OPENERS: dict[str, OpenStore] = {
     "memory": open_memory_store,
+    "fs": open_fresh_filesystem_store,
+    "fs-os": partial(open_fresh_filesystem_store, durability="os"),
 }
 
 

@@ -1,0 +1,551 @@
+"""One log on the disk: what is visible, and what of it is written where.
+
+    segments  [ … ][ … ][ … │ pending ]      tail (in memory)  [ … newest ]
+                            ^ written                                    ^ head
+
+*Pending* are durable appends that stand in the write-ahead file and are
+visible, but not yet in their segment. They go there before anything else of
+this log does, so the order of a segment is the order of the log.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import orjson
+
+from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
+from watchglass.protocol.errors import CursorExpired, StoreFault, StoreIo, StoreMissing
+from watchglass.protocol.events import Event
+from watchglass.protocol.identity import WorkerId
+from watchglass.store.base import (
+    READ_BYTES_MAX,
+    READ_RECORDS_MAX,
+    OnVisible,
+    Record,
+    Retention,
+    StreamOffsets,
+)
+from watchglass.store.numbering import Numbering
+from watchglass.store.tail import Tail
+
+from .files import Files, fault_of
+from .loading import LogState, Salvage, load_log
+from .reading import SegmentReader
+from .replay import Bounds, Remembered, read_segments
+from .segment import COMMIT_BYTES_MAX, Opening, Segment, SegmentWriter
+from .sync import LogSync
+from .wal import WriteAhead
+
+SEGMENT_BYTES_MAX = 8 << 20
+SEGMENTS_KEPT = 8
+"""Retention drops whole segments, so a segment is at most this part of what may be kept."""
+PENDING_BYTES_MAX = 64 << 10
+_TAIL = Retention(max_bytes=1 << 20, max_events=1 << 30)
+
+
+def _nobody(_records: Sequence[Record], _events: Sequence[Event]) -> None:
+    """Nobody looks at what becomes visible."""
+
+
+class LogFacts(NamedTuple):
+    """What is known of a complete log without opening it."""
+
+    head: Seq
+    oldest: Seq
+    trimmed_through: Seq
+    offsets: StreamOffsets
+
+
+class _Pending(NamedTuple):
+    records: Sequence[Record]
+    offsets: StreamOffsets | None
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class Ground:
+    """What the logs of a store share."""
+
+    files: Files
+    numbering: Numbering
+    retention: Retention
+    salvage: Salvage
+    wal: WriteAhead | None
+    """None: a durable append is an append, and nothing is synced."""
+    remembered: Remembered = field(default_factory=Remembered)
+    dirty: dict[FileLog, None] = field(default_factory=dict)
+    """Logs that wrote since the last sync, or have something pending."""
+    leftover: list[str] = field(default_factory=list)
+    """Files of dropped segments that could not be removed yet."""
+
+
+class FileLog:
+    """See `Log`."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        worker_id: WorkerId | None,
+        directory: str,
+        known: LogState | LogFacts | StoreFault,
+        on_visible: OnVisible = _nobody,
+    ) -> None:
+        """A log whose segments stand in a directory; `worker_id` None is the runtime's own.
+
+        `known` is what its files say, or what spares asking them, or why they cannot be read.
+        """
+        self._broken = known if isinstance(known, StoreFault) else None
+        if isinstance(known, StoreFault):
+            known = LogFacts(BEGINNING, BEGINNING, BEGINNING, StreamOffsets())
+        self._ground = ground
+        self._files = ground.files
+        self._numbering = ground.numbering
+        self._bounds = ground.retention
+        self._age_us = None if self._bounds.max_age_s is None else self._bounds.max_age_s * 1_000_000
+        self._segment_bytes = max(1, min(SEGMENT_BYTES_MAX, self._bounds.max_bytes // SEGMENTS_KEPT))
+        self._segment_events = max(1, self._bounds.max_events // SEGMENTS_KEPT)
+        self.worker_id = worker_id
+        self._name = "runtime" if worker_id is None else worker_id
+        self.mark = orjson.dumps({"log": worker_id})
+        """The line that names this log in the write-ahead file."""
+        self.directory = directory
+        self.on_visible = on_visible
+        self._tail = Tail(_TAIL, self._numbering.clock_us, known.head)
+        self.trimmed_through = known.trimmed_through
+        self.offsets = known.offsets
+        self._refusal: tuple[type[StoreFault], str] | None = None
+        self.gathered = 0
+        """Appends that wait for the next round of the write-ahead file."""
+        self._pending: list[_Pending] = []
+        self._pending_bytes = 0
+        self._pending_events = 0
+        self._state: LogState | None = None
+        self._kept_bytes = 0
+        self.rolled: list[SegmentWriter] = []
+        """Full segments that are not yet synced."""
+        self.loose = False
+        """Whether segments hold what is synced nowhere: neither in them nor in the write-ahead file."""
+        self.unsynced_directories: set[str] = set()
+        if isinstance(known, LogFacts):
+            self.oldest = known.oldest
+        else:
+            self._take(known)
+
+    def _take(self, state: LogState) -> LogState:
+        """Begin with what loading found."""
+        self._state = state
+        if state.writer is not None:  # Another process wrote it: who knows how much is on the disk.
+            self.loose = True
+            self._ground.dirty[self] = None
+        self._kept_bytes = sum(segment.size_bytes for segment in state.segments)
+        self.oldest = state.segments[0].first if state.segments else BEGINNING
+        self.trimmed_through = state.trimmed_through
+        return state
+
+    def _loaded(self) -> LogState:
+        """What the files say. Raises StoreMissing, StoreIo."""
+        if self._state is not None:
+            return self._state
+        if self._broken is not None:
+            raise type(self._broken)("read", self._broken.path, self._broken.reason)
+        state = load_log(self._files, self.directory, self.worker_id, self._ground.salvage)
+        if state.head != self._tail.head:
+            self._tail = Tail(_TAIL, self._numbering.clock_us, state.head)
+        self.offsets = state.offsets
+        return self._take(state)
+
+    @property
+    def head(self) -> Seq:
+        """Sequence of the newest event; 0 before the first."""
+        return self._tail.head
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether its files could not be read."""
+        return self._broken is not None
+
+    # Append.
+
+    async def append(
+        self, events: Sequence[Event], *, durable: bool = False, offsets: StreamOffsets | None = None
+    ) -> Sequence[Record]:
+        """See `Log.append`."""
+        if self._refusal is not None:
+            raise self._refused()
+        state = self._state or self._loaded()
+        wal = self._ground.wal
+        self._require_files(state)
+        if durable and wal is not None:
+            records = self._numbering.encode(self._name, events)
+            await wal.gather(self, records, events, offsets)
+            return records
+        if self.gathered:
+            assert wal is not None
+            wal.write_round()
+        records = self._numbering.encode(self._name, events)
+        self._write(state, records, offsets)
+        self._show(state, records, events, offsets)
+        return records
+
+    def restore(self, records: Sequence[Record], offsets: StreamOffsets | None) -> None:
+        """Append what another process appended, unless it is there. Raises StoreIo, StoreMissing."""
+        state = self._loaded()
+        if records[0].seq > state.head:
+            self._write(state, records, offsets)
+            self._show(state, records, (), offsets)
+
+    def paths_from(self, seq: Seq) -> Sequence[str]:
+        """The files that hold what a log has from a sequence on, and their directory."""
+        segments = self._loaded().segments
+        first = max(0, bisect_right(segments, seq, key=lambda segment: segment.first) - 1)
+        return [*(segment.path for segment in segments[first:]), self.directory]
+
+    def accept(
+        self, records: Sequence[Record], events: Sequence[Event], offsets: StreamOffsets | None
+    ) -> None:
+        """Show an append that stands in the write-ahead file; its segment gets it later."""
+        state = self._state
+        assert state is not None
+        size_bytes = _size_bytes(records)
+        if not self._takes(state, size_bytes, len(records)) or self._pending_bytes > PENDING_BYTES_MAX:
+            with suppress(StoreFault):  # It is safe where it is; whoever needs it in its segment is told.
+                self.flush()
+                if not self._takes(state, size_bytes, len(records)):
+                    self._roll(state, records[0].seq)
+        self._pending.append(_Pending(records, offsets, size_bytes))
+        self._pending_bytes += size_bytes
+        self._pending_events += len(records)
+        self._ground.dirty[self] = None
+        self._show(state, records, events, offsets)
+
+    def _show(
+        self,
+        state: LogState,
+        records: Sequence[Record],
+        events: Sequence[Event],
+        offsets: StreamOffsets | None,
+    ) -> None:
+        """It is written: let everybody see it."""
+        if offsets is not None:
+            self.offsets = offsets
+        if not self.oldest:
+            self.oldest = records[0].seq
+        if self._is_over(state):
+            self._trim(state)
+        self._tail.extend(records)
+        self.on_visible(records, events)
+
+    def _write(self, state: LogState, records: Sequence[Record], offsets: StreamOffsets | None) -> None:
+        """Write one append behind everything that is pending. Raises StoreIo, StoreMissing."""
+        if self._pending:
+            self.flush()
+        if not self._takes(state, _size_bytes(records), len(records)):
+            self._roll(state, records[0].seq)
+        try:
+            self._write_to_segment(state, records, offsets)
+        except StoreFault:
+            self._give_up_empty(state)
+            raise
+        if not self.loose:
+            self.loose = True
+            self._ground.dirty[self] = None
+
+    def flush(self) -> None:
+        """Write what is pending to the segments. Raises StoreIo, StoreMissing; the rest stays pending."""
+        state, pending = self._state, self._pending
+        while pending:
+            assert state is not None
+            self._pending_bytes = self._pending_events = 0
+            count = 0
+            for each in pending:
+                if not self._takes(state, each.size_bytes, len(each.records)):
+                    break
+                self._pending_bytes += each.size_bytes
+                self._pending_events += len(each.records)
+                count += 1
+            try:
+                if count:
+                    self._flush_some(state, pending[:count])
+                    del pending[:count]
+                else:
+                    self._roll(state, pending[0].records[0].seq)
+            finally:
+                self._pending_bytes = sum([each.size_bytes for each in pending])
+                self._pending_events = sum([len(each.records) for each in pending])
+
+    def _flush_some(self, state: LogState, taken: Sequence[_Pending]) -> None:
+        """Write several appends as one: the write-ahead file has each of them whole."""
+        records = [record for each in taken for record in each.records]
+        offsets = [each.offsets for each in taken if each.offsets is not None]
+        self._write_to_segment(state, records, offsets[-1] if offsets else None)
+
+    def _write_to_segment(
+        self, state: LogState, records: Sequence[Record], offsets: StreamOffsets | None
+    ) -> None:
+        writer = state.writer
+        assert writer is not None
+        segment = writer.segment
+        before = segment.size_bytes
+        try:
+            writer.write(records, offsets)
+        except OSError as fault:
+            raise self._fault("write", segment.path, fault) from fault
+        self._kept_bytes += segment.size_bytes - before
+        state.events += len(records)
+        state.head = records[-1].seq
+        if offsets is not None:
+            state.offsets = offsets
+
+    # Segments.
+
+    def _takes(self, state: LogState, size_bytes: int, count: int) -> bool:
+        """Whether the present segment takes an append behind what is in it and what is pending."""
+        writer = state.writer
+        if writer is None:
+            return False
+        ahead_bytes = writer.segment.size_bytes + self._pending_bytes
+        if ahead_bytes == 0:
+            return True
+        if ahead_bytes + size_bytes > self._segment_bytes:
+            return False
+        if writer.events + self._pending_events + count > self._segment_events:
+            return False
+        if self._age_us is None:
+            return True
+        return self._numbering.clock_us() - writer.segment.first <= self._age_us // SEGMENTS_KEPT
+
+    def _roll(self, state: LogState, first: Seq) -> None:
+        """Go on in a new segment. Nothing may be pending. Raises StoreIo, StoreMissing."""
+        opening = Opening(state.head, state.events, state.offsets)
+        writer = SegmentWriter(self._files, Segment(self.directory, first, opening=opening))
+        try:
+            writer.prepare()
+        except OSError as fault:
+            raise self._fault("create", writer.segment.path, fault) from fault
+        full, state.writer = state.writer, writer
+        state.segments.append(writer.segment)
+        self.unsynced_directories.add(self.directory)
+        if full is None:
+            return
+        if self._ground.wal is not None and full.synced_bytes < full.segment.size_bytes:
+            self.rolled.append(full)
+        else:
+            full.rest()
+
+    def _give_up_empty(self, state: LogState) -> None:
+        """After a failed append: a segment that was made for it goes."""
+        writer = state.writer
+        assert writer is not None
+        if writer.segment.size_bytes == 0 and len(state.segments) > 0:
+            state.segments.pop()
+            state.writer = None
+            writer.rest()
+            with suppress(OSError):  # Recovery puts an empty file away.
+                self._files.unlink(writer.segment.path)
+
+    def _is_over(self, state: LogState) -> bool:
+        bounds = self._bounds
+        if self._kept_bytes + self._pending_bytes > bounds.max_bytes:
+            return True
+        if state.events + self._pending_events - state.events_dropped > bounds.max_events:
+            return True
+        if self._age_us is None:
+            return False
+        return state.segments[0].first < self._numbering.clock_us() - self._age_us
+
+    def _trim(self, state: LogState) -> None:
+        """Drop oldest segments while the log is over its bounds; never the newest."""
+        while len(state.segments) > 1 and self._is_over(state):
+            dropped, follower = state.segments[:2]
+            opening = self._opening_of(follower)
+            del state.segments[0]
+            self._kept_bytes -= dropped.size_bytes
+            self.oldest = follower.first
+            if opening is None:  # Corrupt: readers who come to it are told so.
+                self.trimmed_through = Seq(follower.first - 1)
+            else:
+                self.trimmed_through = opening.after
+                state.events_dropped = opening.events
+            self._remove(dropped)
+
+    def _opening_of(self, segment: Segment) -> Opening | None:
+        if segment.opening is None:
+            try:
+                with SegmentReader(self._files, segment) as reader:
+                    segment.opening = reader.opening()
+            except StoreFault:
+                return None
+        return segment.opening
+
+    def _remove(self, segment: Segment) -> None:
+        for writer in [writer for writer in self.rolled if writer.segment is segment]:
+            self.rolled.remove(writer)
+            writer.rest()
+        try:
+            self._files.unlink(segment.path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self._ground.leftover.append(segment.path)
+
+    # Read.
+
+    async def read(
+        self, *, after: Seq, max_records: int = READ_RECORDS_MAX, max_bytes: int = READ_BYTES_MAX
+    ) -> Sequence[Record]:
+        """See `Log.read`."""
+        if self._broken is not None:
+            self._loaded()
+        if after < self.trimmed_through:
+            raise CursorExpired(encode_cursor(after), encode_cursor(self.oldest), encode_cursor(self.head))
+        if after >= self._tail.trimmed_through:
+            return self._tail.read(after=after, max_records=max_records, max_bytes=max_bytes)
+        bounds = Bounds(max_records, max_bytes)
+        records = self._read_segments(after, bounds)
+        if records or not self._pending:
+            return records
+        pending = [record for each in self._pending for record in each.records if record.seq > after]
+        return pending[: bounds.end(pending, 0)]
+
+    def _read_segments(self, after: Seq, bounds: Bounds) -> Sequence[Record]:
+        segments = self._loaded().segments
+        if not segments:
+            return []
+        remembered = self._ground.remembered
+        reached = remembered.take(self, after)
+        records, reached = read_segments(self._files, segments, after, reached, bounds)
+        if records and reached is not None:
+            remembered.put(self, records[-1].seq, reached)
+        return records
+
+    async def holds(self, seq: Seq) -> bool:
+        """See `Log.holds`."""
+        if seq <= self.trimmed_through or seq > self.head:
+            return False
+        if seq > self._tail.trimmed_through:
+            return self._tail.holds(seq)
+        return [record.seq for record in await self.read(after=Seq(seq - 1), max_records=1)] == [seq]
+
+    async def wait(self, *, after: Seq) -> None:
+        """See `Log.wait`."""
+        await self._tail.wait(after=after)
+
+    # The end.
+
+    def facts(self) -> LogFacts:
+        """What spares the next start to open this log. Nothing may be pending."""
+        return LogFacts(self.head, self.oldest, self.trimmed_through, self.offsets)
+
+    def newest_segment(self) -> Segment | None:
+        """The segment that has the newest event. Raises StoreMissing, StoreIo."""
+        segments = self._loaded().segments
+        return segments[-1] if segments else None
+
+    def close(self, *, removed: bool) -> None:
+        """End the log for its readers, and take no more appends."""
+        if removed:
+            self._refuse(StoreMissing, "the worker was deleted")
+        else:
+            self._refuse(StoreIo, "the store was closed")
+        self._tail.close(removed=removed)
+
+    def rest(self, *, finally_: bool = False) -> None:
+        """Close files that are not needed now."""
+        state = self._state
+        if state is None or state.writer is None:
+            return
+        writer = state.writer
+        if finally_ or writer.synced_bytes == writer.segment.size_bytes or self._ground.wal is None:
+            writer.rest()
+        if finally_:
+            for full in self.rolled:
+                full.rest()
+            self.rolled = []
+
+    def _require_files(self, state: LogState) -> None:
+        """See that nobody removed them. Raises StoreMissing."""
+        writer = state.writer
+        if writer is None or writer.fd < 0:
+            try:
+                self._files.stat(self.directory)
+            except OSError as fault:
+                raise self._fault("append", self.directory, fault) from fault
+        elif not writer.is_there():
+            self._refuse(StoreMissing, "its files were removed")
+            raise self._refused()
+
+    def _fault(self, operation: str, path: str, fault: OSError) -> StoreFault:
+        """What to raise; a log whose files are gone stays gone."""
+        told = fault_of(operation, path, fault)
+        if isinstance(told, StoreMissing):
+            self._refuse(StoreMissing, "its files were removed")
+        return told
+
+    def _refuse(self, fault: type[StoreFault], reason: str) -> None:
+        self._refusal = fault, reason
+        if fault is StoreMissing:
+            self._pending.clear()
+            self._pending_bytes = self._pending_events = 0
+
+    def _refused(self) -> StoreFault:
+        assert self._refusal is not None
+        fault, reason = self._refusal
+        return fault("append", self.directory, reason)
+
+    # Syncing.
+
+    def begin_sync(self) -> LogSync:
+        """What a thread must bring to the disk now; `end_sync` takes it back."""
+        if self._ground.wal is None:
+            self.loose = False
+            return LogSync(self, (), ())
+        state = self._state
+        present = [state.writer] if state is not None and state.writer is not None else []
+        writers: list[tuple[SegmentWriter, int, int]] = []
+        fault: OSError | None = None
+        for writer in (*self.rolled, *present):
+            if writer.synced_bytes < writer.segment.size_bytes:
+                try:
+                    writer.prepare()
+                    if writer.suspect:
+                        writer.repeat_unsynced()
+                except FileNotFoundError as gone:
+                    self._fault("sync", writer.segment.path, gone)
+                    continue
+                except OSError as refused:
+                    fault = refused
+                writer.syncs += 1
+                writers.append((writer, writer.fd, writer.segment.size_bytes))
+        directories = sorted(self.unsynced_directories)
+        self.unsynced_directories.clear()
+        self.loose = False
+        return LogSync(self, writers, directories, fault)
+
+    def end_sync(self, sync: LogSync, fault: OSError | None) -> None:
+        """What came of it."""
+        for writer, _fd, size_bytes in sync.writers:
+            writer.syncs -= 1
+            if fault is not None:
+                writer.suspect = True
+            else:
+                writer.synced_bytes = max(writer.synced_bytes, size_bytes)
+                if writer in self.rolled and writer.synced_bytes == writer.segment.size_bytes:
+                    self.rolled.remove(writer)
+            if writer not in self.rolled and (self._state is None or self._state.writer is not writer):
+                writer.rest()
+        if fault is not None:
+            self.unsynced_directories.update(sync.directories)
+            self.loose = True
+            self._ground.dirty[self] = None
+
+
+def _size_bytes(records: Sequence[Record]) -> int:
+    """What an append adds to a segment, at most."""
+    if len(records) == 1:
+        return len(records[0].line) + 1 + COMMIT_BYTES_MAX
+    return sum([len(line) for _, line in records]) + len(records) + COMMIT_BYTES_MAX

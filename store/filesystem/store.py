@@ -1,0 +1,304 @@
+"""Logs and records of one runtime, in files.
+
+What is visible was written, so it survives a kill of the process. At level
+`fsync`, what was asked for as durable was brought to the disk before its caller
+returned (in the write-ahead file, together with all others of that moment), and
+everything else is at most a second behind. At level `os` nothing waits for the
+disk, and a loss of power may take the last half minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+from watchglass.protocol.cursor import Seq
+from watchglass.protocol.errors import StoreFault, StoreIo, WorkerExists, WorkerNotFound
+from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, generated_id
+from watchglass.store.base import Finding, Log, OnVisible, Retention, StoreUnusable
+from watchglass.store.numbering import ClockUs, Numbering, system_clock_us
+from watchglass.store.worker_record import WorkerRecord
+
+from .ceiling import AHEAD_US, FileCeiling, kept_ceiling
+from .files import Files, fault_of
+from .layout import Layout, only_runtime, prepare
+from .loading import LogState, Salvage
+from .log import FileLog, Ground
+from .records import Kept, complete_log, note_of, read_view, write_record, write_view
+from .recovery import Recovered, Recovery
+from .settling import Settling
+from .sync import SyncThread
+from .wal import WriteAhead, delete_note
+
+Durability = Literal["os", "fsync"]
+SETTLE_S = 1.0
+
+
+class FilesystemStore:
+    """See `Store`. Made by `open_filesystem_store`."""
+
+    backend: Literal["memory", "fs_store"] = "fs_store"
+
+    def __init__(
+        self,
+        layout: Layout,
+        runtime_id: RuntimeId,
+        ground: Ground,
+        recovered: Recovered,
+        settling: Settling,
+        findings: Sequence[Finding],
+    ) -> None:
+        self._layout = layout
+        self._ground = ground
+        self._files = ground.files
+        self._kept = recovered.workers
+        self._logs = recovered.logs
+        self._runtime_log = recovered.runtime_log
+        self._settling = settling
+        self._closed = False
+        self.runtime_id = runtime_id
+        self.durability: Literal["none", "os", "fsync"] = "os" if ground.wal is None else "fsync"
+        self.findings = findings
+
+    @property
+    def path(self) -> Path:
+        """The runtime's directory."""
+        return self._layout.path
+
+    @property
+    def runtime_log(self) -> Log:
+        """The log of the runtime's own events."""
+        return self._runtime_log
+
+    # Records.
+
+    async def create(self, record: WorkerRecord, on_visible: OnVisible) -> Log:
+        """See `Store.create`."""
+        worker_id = record.worker_id
+        if worker_id in self._kept:
+            raise WorkerExists(worker_id)
+        self._refuse_when_closed("create", worker_id)
+        born = self._ground.numbering.reserve()
+        kept = Kept(record, born, born)
+        self._make_worker(kept)
+        if self._ground.wal is not None:
+            self._ground.wal.note(note_of("create", kept))
+            self._settling.record_changed(worker_id)
+        log = FileLog(self._ground, worker_id, self._layout.events(worker_id), LogState(), on_visible)
+        log.unsynced_directories |= {self._layout.workers, self._layout.worker(worker_id)}
+        self._kept[worker_id] = kept
+        self._logs[worker_id] = log
+        return log
+
+    def _make_worker(self, kept: Kept) -> None:
+        """Make a worker's folder with all that belongs in it, in one step. Raises StoreIo."""
+        files, worker_id = self._files, kept.record.worker_id
+        unborn, directory = self._layout.unborn(worker_id), self._layout.worker(worker_id)
+        try:
+            if not files.make_directory(unborn):
+                files.rmtree(unborn)
+                files.make_directory(unborn)
+            files.make_directory(f"{unborn}/events")
+            write_record(files, unborn, kept)
+            files.rename(unborn, directory)
+        except OSError as fault:
+            files.rmtree(unborn, ignore_errors=True)
+            raise StoreIo("create", directory, fault.strerror or str(fault)) from fault
+
+    async def save(self, record: WorkerRecord) -> None:
+        """See `Store.save`."""
+        worker_id = record.worker_id
+        self._refuse_when_closed("save", worker_id)
+        old = self._kept.get(worker_id)
+        if old is None:
+            raise WorkerNotFound(worker_id)
+        log = self._logs[worker_id]
+        complete = None
+        if record.end is not None and not log.is_broken:
+            log.flush()
+            complete = complete_log(log)
+        kept = Kept(record, old.born, self._ground.numbering.reserve(), complete)
+        directory = self._layout.worker(worker_id)
+        try:
+            write_record(self._files, directory, kept)
+        except OSError as fault:
+            raise fault_of("save", f"{directory}/worker.json", fault) from fault
+        self._kept[worker_id] = kept
+        wal = self._ground.wal
+        if wal is not None:
+            self._settling.record_changed(worker_id)
+            await wal.ask(note_of("save", kept))
+
+    async def load(self) -> Sequence[WorkerRecord]:
+        """See `Store.load`."""
+        records = [kept.record for kept in sorted(self._kept.values(), key=lambda kept: kept.born)]
+        return sorted(records, key=lambda record: record.created_us)
+
+    async def open(self, worker_id: WorkerId, on_visible: OnVisible) -> Log:
+        """See `Store.open`."""
+        try:
+            log = self._logs[worker_id]
+        except KeyError:
+            raise WorkerNotFound(worker_id) from None
+        log.on_visible = on_visible
+        return log
+
+    async def delete(self, worker_id: WorkerId) -> None:
+        """See `Store.delete`.
+
+        Raises:
+            StoreIo: The folder cannot be moved away: the worker is still there. Or
+                it is gone, and a loss of power may bring it back.
+        """
+        log = self._logs.get(worker_id)
+        if log is None:
+            return
+        self._refuse_when_closed("delete", worker_id)
+        gone = self._ground.numbering.reserve()
+        aside = f"{self._layout.removed}/{worker_id}+{gone:016x}"
+        try:
+            self._files.rename(self._layout.worker(worker_id), aside)
+        except FileNotFoundError:
+            pass  # Somebody removed it already.
+        except OSError as fault:
+            raise fault_of("delete", self._layout.worker(worker_id), fault) from fault
+        self._settling.worker_removed(aside)
+        del self._logs[worker_id], self._kept[worker_id]
+        log.close(removed=True)
+        log.rest(finally_=True)
+        self._ground.dirty.pop(log, None)
+        if self._ground.wal is not None:
+            await self._ground.wal.ask(delete_note(worker_id, gone))
+        await asyncio.to_thread(self._files.rmtree, aside, ignore_errors=True)
+
+    # Views, folders.
+
+    async def save_view(self, worker_id: WorkerId, state: bytes) -> None:
+        """See `Store.save_view`. Raises StoreIo, StoreMissing."""
+        directory = self._layout.worker(worker_id)
+        try:
+            write_view(self._files, directory, state)
+        except OSError as fault:
+            raise fault_of("write", f"{directory}/view.json", fault) from fault
+
+    async def load_view(self, worker_id: WorkerId) -> bytes | None:
+        """See `Store.load_view`. Raises StoreIo."""
+        directory = self._layout.worker(worker_id)
+        try:
+            return read_view(self._files, directory)
+        except OSError as fault:
+            raise fault_of("read", f"{directory}/view.json", fault) from fault
+
+    def directory(self, worker_id: WorkerId) -> Path:
+        """See `Store.directory`."""
+        return Path(self._layout.worker(worker_id))
+
+    async def check(self) -> None:
+        """See `Store.check`."""
+        probe = f"{self._layout.path}/+probe"
+        try:
+            self._files.replace(probe, b"ready")
+            self._files.unlink(probe)
+        except OSError as fault:
+            raise StoreIo("write", probe, fault.strerror or str(fault)) from fault
+
+    # The end.
+
+    async def settle(self) -> None:
+        """Bring everything that is visible to its own place and, at level `fsync`, to the disk.
+
+        Raises:
+            StoreIo: Something could not be; it is tried again every second.
+        """
+        await self._settling.settle()
+
+    async def close(self) -> None:
+        """See `Store.close`. Raises StoreIo when the last events could not be brought to the disk."""
+        if self._closed:
+            return
+        self._closed = True
+        logs = (*self._logs.values(), self._runtime_log)
+        try:
+            await self._settling.finish()
+        finally:
+            for log in logs:
+                log.close(removed=False)
+                log.rest(finally_=True)
+
+    def _refuse_when_closed(self, operation: str, worker_id: WorkerId) -> None:
+        if self._closed:
+            raise StoreIo(operation, self._layout.worker(worker_id), "the store was closed")
+
+
+@asynccontextmanager
+async def open_filesystem_store(
+    root: Path,
+    runtime_id: RuntimeId | None = None,
+    *,
+    retention: Retention | None = None,
+    durability: Durability = "fsync",
+    clock_us: ClockUs = system_clock_us,
+    files: Files | None = None,
+    settle_s: float = SETTLE_S,
+) -> AsyncIterator[FilesystemStore]:
+    """A runtime's store under a root directory; after the block it is closed, and others may open it.
+
+    Without an id it is the only runtime of the root, or a new one. `settle_s`
+    is how far behind what was not asked to be durable may be.
+
+    Raises:
+        StoreUnusable: It is in use, of a newer schema, or cannot be read or made;
+            or the root keeps several runtimes.
+    """
+    files = files or Files()
+    runtime_id = runtime_id or only_runtime(root) or _new_id(clock_us)
+    layout = Layout(root / "runtimes" / runtime_id)
+    lock = prepare(layout, runtime_id, clock_us(), files)
+    rounds, background = SyncThread("watchglass-rounds"), SyncThread("watchglass-settling")
+    try:
+        findings: list[Finding] = []
+        salvage = Salvage(files, str(layout.path), layout.salvaged(clock_us()), findings.append)
+        ceiling = FileCeiling(layout.ceiling, files)
+        ground = Ground(files, Numbering(clock_us, ceiling=ceiling), retention or Retention(), salvage, None)
+        recovered = await asyncio.to_thread(_recover, ground, layout, ceiling)
+        if durability == "fsync":
+            ground.wal = WriteAhead(files, layout.journal, recovered.next_wal, rounds)
+        settling = Settling(ground, layout, ceiling, background, settle_s)
+        store = FilesystemStore(layout, runtime_id, ground, recovered, settling, findings)
+        try:
+            yield store
+        finally:
+            await store.close()
+    finally:
+        rounds.close()
+        background.close()
+        lock.release()
+
+
+def _new_id(clock_us: ClockUs) -> RuntimeId:
+    return generated_id("rt", clock_us(), secrets.randbits(RANDOM_BITS))
+
+
+def _recover(ground: Ground, layout: Layout, ceiling: FileCeiling) -> Recovered:
+    """The content of a store, ready to be gone on with. Raises StoreUnusable."""
+    numbering = ground.numbering
+    try:
+        below = kept_ceiling(layout.ceiling, ground.files)
+        recovered = Recovery(ground, layout).run()
+        newest = recovered.head
+        if below is not None:
+            newest = Seq(max(newest, below - 1))
+        elif newest:
+            # Nobody knows what was issued behind the newest that is left; it was less than this.
+            newest = Seq(max(newest, numbering.clock_us()) + AHEAD_US)
+            message = f"{layout.ceiling}: cannot be read; cursors run {AHEAD_US // 1_000_000} s ahead"
+            ground.salvage.tell(Finding("warning", "ceiling_lost", message))
+        numbering.last = newest
+        ceiling.lift(Seq(max(newest, numbering.clock_us())))
+    except StoreFault as fault:
+        raise StoreUnusable(f"cannot open {layout.path}: {fault}") from fault
+    return recovered

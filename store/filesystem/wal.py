@@ -1,0 +1,315 @@
+"""The write-ahead file: durable appends of all logs, and the catalog's changes, in one place to sync.
+
+    journal/wal-<n>.jsonl
+
+    {"wal":7,"schema":1,"crc":"…"}               opening line
+    {"cursor":…}                                 the events of one append, then whose they are
+    {"log":"w1"}                                 (null: the runtime's own log)
+    {"cursor":…}
+    {"log":"w1","io":[12,3456,0]}                … and the offsets that came with them
+    {"create":{…}}  {"save":{…}}                 a worker's record, as `worker.json` has it
+    {"delete":"w1","before":"<16 hex>"}          all of this worker that is older is gone
+    {"crc":"…"}                                  ends a round: all of it counts, or nothing
+
+What is asked for in one step of the loop is one round: one write, then it is
+visible, then one sync in a thread, then the callers return. The segments get
+the same events later; when they have them safely, the file goes.
+
+A sync that failed may have lost what the system takes for written. So the next
+round begins a fresh file, with all that was not synced in the old one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
+
+import orjson
+
+from watchglass.protocol.cursor import Seq
+from watchglass.protocol.errors import StoreFault, StoreIo
+from watchglass.protocol.events import Event
+from watchglass.protocol.identity import WorkerId
+from watchglass.store.base import Record, StreamOffsets
+
+from .files import FILE_MODE, Files
+from .layout import SCHEMA
+from .seal import KEY, sealed
+from .sync import LogSync, SyncThread
+
+if TYPE_CHECKING:
+    from .log import FileLog
+
+WAL_FILE = re.compile(r"wal-(\d+)\.jsonl\Z")
+ROTATE_BYTES = 8 << 20
+_ROUND_END = b'{"crc":"'
+
+
+class _Asked(NamedTuple):
+    """One append of a round."""
+
+    log: FileLog
+    records: Sequence[Record]
+    events: Sequence[Event]
+    offsets: StreamOffsets | None
+    waiter: asyncio.Future[None]
+
+
+class _Note(NamedTuple):
+    """A change of the catalog, and who waits for it."""
+
+    line: bytes
+    waiter: asyncio.Future[None] | None
+
+
+class _Round(NamedTuple):
+    """A round that is written and not yet synced."""
+
+    body: bytes
+    waiters: list[asyncio.Future[None]]
+    syncs: Sequence[LogSync]
+    """What must be on the disk as well: earlier events of the same logs, which stand in segments alone."""
+
+
+class _WalFile:
+    """One open file."""
+
+    def __init__(self, files: Files, directory: str, number: int) -> None:
+        """Make it. Raises OSError."""
+        self._files = files
+        self.number = number
+        self.path = f"{directory}/wal-{number:08d}.jsonl"
+        self.fd = files.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+        self.named = False
+        self.size_bytes = 0
+        opening, self._crc = sealed(b'{"wal":%d,"schema":%d,%b' % (number, SCHEMA, KEY))
+        try:
+            files.write_at(self.fd, opening, 0)
+        except OSError:
+            files.close(self.fd)
+            raise
+        self.size_bytes = len(opening)
+
+    def write(self, body: bytes) -> None:
+        """Write a round. Raises OSError; then it may be there in part."""
+        crc = crc32(body, self._crc)
+        end = b'%08x"}\n' % crc
+        self._files.write_at(self.fd, body + end, self.size_bytes)
+        self._crc = crc32(end, crc)
+        self.size_bytes += len(body) + len(end)
+
+    def cut(self) -> None:
+        """Take back a round that failed. Raises OSError."""
+        self._files.truncate(self.fd, self.size_bytes)
+
+
+class WriteAhead:
+    """Gathers, writes and syncs rounds."""
+
+    def __init__(self, files: Files, directory: str, next_number: int, thread: SyncThread) -> None:
+        """Go on with files numbered from `next_number`; the first is made with the first round."""
+        self._files = files
+        self._directory = directory
+        self._next = next_number
+        self._thread = thread
+        self._file: _WalFile | None = None
+        self._retired: list[_WalFile] = []
+        self._asked: list[_Asked] = []
+        self._noted: list[_Note] = []
+        self._scheduled = False
+        self._unsynced: list[_Round] = []
+        self._syncing: list[_Round] | None = None
+        self._repeat: list[bytes] = []
+
+    def gather(
+        self,
+        log: FileLog,
+        records: Sequence[Record],
+        events: Sequence[Event],
+        offsets: StreamOffsets | None,
+    ) -> asyncio.Future[None]:
+        """Take an append into the next round; done when it is synced, or with StoreIo."""
+        waiter = self._loop().create_future()
+        self._asked.append(_Asked(log, records, events, offsets, waiter))
+        log.gathered += 1
+        return waiter
+
+    def note(self, line: bytes) -> None:
+        """Take a change of the catalog into the next round that can be written, whenever that comes."""
+        self._noted.append(_Note(line, None))
+
+    def ask(self, line: bytes) -> asyncio.Future[None]:
+        """Take a change of the catalog into the next round; done when it is synced, or with StoreIo."""
+        waiter = self._loop().create_future()
+        self._noted.append(_Note(line, waiter))
+        return waiter
+
+    async def quiet(self) -> Sequence[StoreFault]:
+        """Write and sync all that was asked for so far; what went wrong with it."""
+        self.write_round()
+        faults: list[StoreFault] = []
+        while self._syncing is not None or self._unsynced:
+            waiter = asyncio.get_running_loop().create_future()
+            (self._unsynced or self._syncing or [])[-1].waiters.append(waiter)
+            try:
+                await waiter
+            except StoreFault as fault:
+                faults.append(fault)
+        return faults
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, with a round on its way."""
+        loop = asyncio.get_running_loop()
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._write_scheduled)
+        return loop
+
+    def _write_scheduled(self) -> None:
+        self._scheduled = False
+        self.write_round()
+
+    def write_round(self) -> None:
+        """Write what was gathered, now, and show it; a failure is told to those who asked for it."""
+        asked, self._asked = self._asked, []
+        noted, self._noted = self._noted, []
+        if not asked and not noted and not self._repeat:
+            return
+        waiters = [each.waiter for each in asked]
+        waiters += [each.waiter for each in noted if each.waiter is not None]
+        body = b"".join(self._repeat) + _body(noted, asked)
+        for each in asked:
+            each.log.gathered -= 1
+        try:
+            self._write(body + _ROUND_END)
+        except OSError as fault:
+            self._noted = [each for each in noted if each.waiter is None] + self._noted
+            _tell(waiters, "write", self._directory, fault)
+            return
+        self._repeat = []
+        syncs = [each.log.begin_sync() for each in asked if each.log.loose]
+        self._unsynced.append(_Round(body, waiters, syncs))
+        for each in asked:
+            _show(each)
+        self._sync()
+
+    def _write(self, data: bytes) -> None:
+        file = self._file
+        if file is None:
+            file = self._file = _WalFile(self._files, self._directory, self._next)
+            self._next += 1
+        try:
+            file.write(data)
+        except OSError:
+            try:
+                file.cut()
+            except OSError:
+                self._retire()  # Its good part counts; the torn part is cut at recovery.
+            raise
+
+    # Syncing.
+
+    def _sync(self) -> None:
+        if self._syncing is not None or not self._unsynced:
+            return
+        file = self._file
+        assert file is not None
+        rounds, self._unsynced = self._unsynced, []
+        self._syncing = rounds
+        directory = None if file.named else self._directory
+
+        def job() -> None:
+            for each in rounds:
+                for sync in each.syncs:
+                    sync.run(self._files)
+            self._files.fdatasync(file.fd)
+            if directory is not None:
+                self._files.sync_directory(directory)
+
+        self._thread.submit(job, self._synced)
+
+    def _synced(self, fault: OSError | None) -> None:
+        rounds, self._syncing = self._syncing, None
+        assert rounds is not None
+        for each in rounds:
+            for sync in each.syncs:
+                sync.log.end_sync(sync, fault)
+        waiters = [waiter for each in rounds for waiter in each.waiters]
+        if fault is None:
+            assert self._file is not None
+            self._file.named = True
+            self._sync()
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+            return
+        lost = [*rounds, *self._unsynced]
+        self._unsynced = []
+        self._repeat = [each.body for each in lost] + self._repeat
+        waiters += [waiter for each in lost[len(rounds) :] for waiter in each.waiters]
+        path = self._file.path if self._file else self._directory
+        self._retire()
+        _tell(waiters, "sync", path, fault)
+
+    # The life of its files.
+
+    def rotate(self, *, always: bool = False) -> int:
+        """Begin a fresh file with the next round if this one is large; the newest number that is complete."""
+        file = self._file
+        synced = self._syncing is None and not self._unsynced
+        if file is not None and synced and (always or self._retired or file.size_bytes >= ROTATE_BYTES):
+            self._retire()
+        return self._retired[-1].number if self._retired else -1
+
+    def forget(self, through: int) -> None:
+        """Remove the complete files up to a number: what they hold is safe elsewhere. Raises OSError."""
+        while self._retired and self._retired[0].number <= through:
+            self._files.unlink(self._retired[0].path)
+            self._files.close(self._retired.pop(0).fd)
+
+    def close(self) -> None:
+        """Let the files be, as they are."""
+        if self._file is not None:
+            self._retire()
+        for file in self._retired:
+            self._files.close(file.fd)
+        self._retired = []
+
+    def _retire(self) -> None:
+        if self._file is not None:
+            self._retired.append(self._file)
+            self._file = None
+
+
+def _show(asked: _Asked) -> None:
+    log, records, events, offsets, waiter = asked
+    try:
+        log.accept(records, events, offsets)
+    except Exception as fault:  # noqa: BLE001 - whoever appended hears it, and nobody else's append suffers.
+        if not waiter.done():
+            waiter.set_exception(fault)
+
+
+def _body(noted: Sequence[_Note], asked: Sequence[_Asked]) -> bytes:
+    """The lines of a round, without the one that ends it."""
+    pieces = [each.line for each in noted]
+    for log, records, _events, offsets, _waiter in asked:
+        pieces += [line for _, line in records]
+        pieces.append(log.mark if offsets is None else log.mark[:-1] + b',"io":[%d,%d,%d]}' % offsets)
+    pieces.append(b"")
+    return b"\n".join(pieces)
+
+
+def _tell(waiters: Sequence[asyncio.Future[None]], operation: str, path: str, fault: OSError) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_exception(StoreIo(operation, path, fault.strerror or str(fault)))
+
+
+def delete_note(worker_id: WorkerId, before: Seq) -> bytes:
+    """The tombstone of a worker: what is older than `before` never was."""
+    return orjson.dumps({"delete": worker_id, "before": f"{before:016x}"})
