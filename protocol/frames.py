@@ -98,6 +98,15 @@ def encode_envelope(seq: int, worker_id: str, ts: str, event: Event) -> bytes:
     return _of_its_own_size(_encode(envelope))
 
 
+def decode_event(line: bytes) -> Event:
+    """The event of an envelope that `encode_envelope` made.
+
+    Integers over 64 bits come back as floats; who needs them exactly reads the line.
+    """
+    payload = orjson.loads(line)["payload"]
+    return Event(payload["event"], payload["data"])
+
+
 def encode_snapshot(seq: int, worker_id: str, ts: str, data: Json) -> bytes:
     """The envelope of a snapshot: no event of the journal, so its id says so."""
     cursor = encode_cursor(seq)

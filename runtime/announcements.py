@@ -6,11 +6,10 @@ import asyncio
 from collections import deque
 from typing import Literal
 
-import orjson
-
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import InvalidQuery, LimitTooLarge, WrongRuntimeCursor
 from watchglass.protocol.events import Event
+from watchglass.protocol.frames import decode_event
 from watchglass.protocol.identity import RuntimeId, WorkerRef
 from watchglass.protocol.runtime import (
     RuntimeDiagnostic,
@@ -129,11 +128,11 @@ class Announcements:
 
 
 def _runtime_event(record: Record) -> RuntimeEvent:
-    payload = orjson.loads(record.line)["payload"]
-    ref = payload["data"]["worker_ref"]
+    name, data = decode_event(record.line)
+    ref = data["worker_ref"]
     return RuntimeEvent(
         id=record.seq,
         worker_ref=None if ref is None else WorkerRef.model_validate(ref),
-        kind=RuntimeEventKind(payload["event"]),
-        message=payload["data"]["message"],
+        kind=RuntimeEventKind(name),
+        message=data["message"],
     )

@@ -161,10 +161,16 @@ class Runtime:
         """One worker, whole. Raises WorkerNotFound."""
         return self._catalog.get(worker_id).worker.detail()
 
-    def transcript(self, worker_id: WorkerId, start: int | None, limit: int) -> TranscriptProjection:
-        """A window of a transcript. Raises WorkerNotFound, LimitTooLarge, TranscriptExpired."""
-        view = self._catalog.get(worker_id).worker.view
-        return view.window(start, limit, self.options.limits.max_transcript_projection_items)
+    async def transcript(self, worker_id: WorkerId, start: int | None, limit: int) -> TranscriptProjection:
+        """A window of a transcript (see `WorkerView.window`).
+
+        Raises:
+            WorkerNotFound, LimitTooLarge, TranscriptExpired.
+            StoreIo, StoreMissing, StoreCorrupt: The log cannot be read.
+        """
+        worker = self._catalog.get(worker_id).worker
+        limit_max = self.options.limits.max_transcript_projection_items
+        return await worker.view.window(worker.log, start, limit, limit_max)
 
     def explain(self, worker_id: WorkerId) -> WorkerExplanation:
         """Why a worker is where it is. Raises WorkerNotFound."""

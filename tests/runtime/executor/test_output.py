@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,9 +20,9 @@ from support.processes import wait_true
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-    from pathlib import Path
 
     from runtime.executor.conftest import Lab
+
 
 pytestmark = pytest.mark.asyncio
 
@@ -124,7 +125,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode != 0:
         pytest.skip("no tmpfs can be mounted here")
     yield place
-    subprocess.run(["umount", place], check=True)
+    subprocess.run(["umount", "--lazy", place], check=True)  # A failed test may still be in it.
 
 
 async def test_a_full_disk_makes_the_worker_wait_and_loses_nothing(lab: Lab, small_disk: Path) -> None:
