@@ -106,6 +106,12 @@ class Tail:
             if not waiter.done():
                 waiter.set_result(None)
 
+    def begin_at(self, seq: Seq) -> None:
+        """Go on behind this sequence; for a tail that never held anything."""
+        assert not self._lines, "its readers have a place already"
+        self.head = self.trimmed_through = seq
+        self._wake()
+
     def forget(self) -> None:
         """Hold nothing of what is there, for it can be had elsewhere."""
         self._drop_through(len(self._lines))

@@ -91,9 +91,14 @@ def load_log(files: Files, directory: str, worker_id: WorkerId | None, salvage: 
 
 def _segments(files: Files, directory: str) -> list[Segment]:
     names = sorted(name for name in files.listdir(directory) if SEGMENT_FILE.match(name))
-    segments = [Segment(directory, Seq(int(name[:16], 16))) for name in names]
-    for segment in segments:
+    segments: list[Segment] = []
+    for name in names:
+        segment = Segment(directory, Seq(int(name[:16], 16)))
         segment.size_bytes = files.stat(segment.path).st_size
+        if segment.size_bytes:
+            segments.append(segment)
+        else:  # It was made for an append that never was.
+            files.unlink(segment.path)
     return segments
 
 
@@ -141,11 +146,8 @@ class _Loading:
                 self._cut(segment, seen, data)
                 return seen
             self._segments.pop()
-            if data:
-                moved = self._salvage.move(segment.path)
-                self._tell("warning", "torn_tail", segment.path, 0, f"was never whole and is in {moved}")
-            else:
-                self._files.unlink(segment.path)
+            moved = self._salvage.move(segment.path)
+            self._tell("warning", "torn_tail", segment.path, 0, f"was never whole and is in {moved}")
         return None
 
     def _cut(self, segment: Segment, seen: Survey, data: bytes) -> None:

@@ -34,7 +34,7 @@ from watchglass.store.numbering import Numbering
 from watchglass.store.tail import Tail
 
 from .files import Files, fault_of
-from .loading import LogState, Salvage, load_log
+from .loading import NO_OFFSETS, LogState, Salvage, load_log
 from .reading import SegmentReader
 from .replay import Bounds, Remembered, read_segments
 from .segment import COMMIT_BYTES_MAX, Opening, Segment, SegmentWriter
@@ -92,16 +92,16 @@ class FileLog:
         ground: Ground,
         worker_id: WorkerId | None,
         directory: str,
-        known: LogState | LogFacts | StoreFault,
+        known: LogState | LogFacts | None,
         on_visible: OnVisible = _nobody,
     ) -> None:
         """A log whose segments stand in a directory; `worker_id` None is the runtime's own.
 
-        `known` is what its files say, or what spares asking them, or why they cannot be read.
+        `known` is what its files say, or what spares asking them. None: they could not
+        be read; everybody who needs them is told why, or gets them when that is over.
         """
-        self._broken = known if isinstance(known, StoreFault) else None
-        if isinstance(known, StoreFault):
-            known = LogFacts(BEGINNING, BEGINNING, BEGINNING, StreamOffsets())
+        self._is_known = known is not None
+        known = known or LogFacts(BEGINNING, BEGINNING, BEGINNING, NO_OFFSETS)
         self._ground = ground
         self._files = ground.files
         self._numbering = ground.numbering
@@ -151,11 +151,10 @@ class FileLog:
         """What the files say. Raises StoreMissing, StoreIo."""
         if self._state is not None:
             return self._state
-        if self._broken is not None:
-            raise type(self._broken)("read", self._broken.path, self._broken.reason)
         state = load_log(self._files, self.directory, self.worker_id, self._ground.salvage)
+        self._is_known = True
         if state.head != self._tail.head:
-            self._tail = Tail(_TAIL, self._numbering.clock_us, state.head)
+            self._tail.begin_at(state.head)
         self.offsets = state.offsets
         return self._take(state)
 
@@ -163,11 +162,6 @@ class FileLog:
     def head(self) -> Seq:
         """Sequence of the newest event; 0 before the first."""
         return self._tail.head
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether its files could not be read."""
-        return self._broken is not None
 
     # Append.
 
@@ -326,6 +320,7 @@ class FileLog:
         try:
             writer.prepare()
         except OSError as fault:
+            self._drop_file(writer)
             raise self._fault("create", writer.segment.path, fault) from fault
         full, state.writer = state.writer, writer
         state.segments.append(writer.segment)
@@ -344,9 +339,13 @@ class FileLog:
         if writer.segment.size_bytes == 0 and len(state.segments) > 0:
             state.segments.pop()
             state.writer = None
-            writer.rest()
-            with suppress(OSError):  # Recovery puts an empty file away.
-                self._files.unlink(writer.segment.path)
+            self._drop_file(writer)
+
+    def _drop_file(self, writer: SegmentWriter) -> None:
+        """A segment's file was made for nothing; if it stays, the next start removes it."""
+        writer.rest()
+        with suppress(OSError):
+            self._files.unlink(writer.segment.path)
 
     def _is_over(self, state: LogState) -> bool:
         bounds = self._bounds
@@ -399,7 +398,7 @@ class FileLog:
         self, *, after: Seq, max_records: int = READ_RECORDS_MAX, max_bytes: int = READ_BYTES_MAX
     ) -> Sequence[Record]:
         """See `Log.read`."""
-        if self._broken is not None:
+        if not self._is_known:
             self._loaded()
         if after < self.trimmed_through:
             raise CursorExpired(encode_cursor(after), encode_cursor(self.oldest), encode_cursor(self.head))

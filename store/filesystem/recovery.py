@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from watchglass.protocol.cursor import BEGINNING, Seq
-from watchglass.protocol.errors import StoreFault
+from watchglass.protocol.errors import StoreFault, StoreMissing
 from watchglass.protocol.identity import WorkerId, id_fault
 from watchglass.store.base import Finding, Record, StreamOffsets
 
@@ -91,7 +91,8 @@ class Recovery:
             recovered = Recovered(self._runtime_log(), next_wal=self._next_wal)
             for worker_id, kept in self._kept_workers():
                 recovered.workers[worker_id] = kept
-                recovered.logs[worker_id] = self._log_of(worker_id, kept)
+                owed = worker_id in replayed and bool(replayed[worker_id].appends)
+                recovered.logs[worker_id] = self._log_of(worker_id, kept, owed=owed)
             for worker_id, said in replayed.items():
                 log = recovered.runtime_log if worker_id is None else recovered.logs.get(worker_id)
                 self._bring_events(log, worker_id, said)
@@ -203,16 +204,21 @@ class Recovery:
         state = load_log(self._files, events, None, self._ground.salvage)
         return FileLog(self._ground, None, events, state)
 
-    def _log_of(self, worker_id: WorkerId, kept: Kept) -> FileLog:
-        """A worker's log; that of an ended one stays shut."""
+    def _log_of(self, worker_id: WorkerId, kept: Kept, *, owed: bool) -> FileLog:
+        """A worker's log; that of an ended one stays shut, and one that cannot be read troubles nobody else.
+
+        Unless it is `owed` events of a write-ahead file, and the disk refused: then
+        nothing may go on, for those files could not go.
+        """
         directory = f"{self._layout.worker(worker_id)}/{EVENTS}"
-        known: LogState | LogFacts | StoreFault | None = known_log(self._files, directory, kept.log)
+        known: LogState | LogFacts | None = known_log(self._files, directory, kept.log)
         if known is None:
             try:
                 known = load_log(self._files, directory, worker_id, self._ground.salvage)
             except StoreFault as fault:
+                if owed and not isinstance(fault, StoreMissing):
+                    raise
                 self._tell(Finding("error", fault.code, str(fault), worker_id))
-                known = fault
         return FileLog(self._ground, worker_id, directory, known)
 
     def _bring_events(self, log: FileLog | None, worker_id: WorkerId | None, said: _Replayed) -> None:
@@ -220,15 +226,20 @@ class Recovery:
         if not said.appends:
             return
         if log is None:
-            message = f"worker {worker_id!r}: its folder is gone, so its last events were not brought there"
-            self._tell(Finding("warning", "worker_missing", message, worker_id))
+            self._report_homeless(worker_id, "somebody removed its folder")
             return
-        if log.is_broken:
-            return  # There is a finding of it already.
-        for records, offsets in said.appends:
-            log.restore(records, offsets)
+        try:
+            for records, offsets in said.appends:
+                log.restore(records, offsets)
+        except StoreMissing as fault:
+            self._report_homeless(worker_id, str(fault))
+            return
         for path in log.paths_from(said.appends[0][0][0].seq):
             self._to_sync[path] = None
+
+    def _report_homeless(self, worker_id: WorkerId | None, reason: str) -> None:
+        message = f"the last events of worker {worker_id!r} were not brought home: {reason}"
+        self._tell(Finding("warning", "worker_missing", message, worker_id))
 
     def _finish(self) -> None:
         """Make all of it safe; only then may the write-ahead files go."""

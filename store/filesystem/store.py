@@ -118,7 +118,7 @@ class FilesystemStore:
             raise WorkerNotFound(worker_id)
         log = self._logs[worker_id]
         complete = None
-        if record.end is not None and not log.is_broken:
+        if record.end is not None:
             log.flush()
             complete = complete_log(log)
         kept = Kept(record, old.born, self._ground.numbering.reserve(), complete)
