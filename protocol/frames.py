@@ -101,9 +101,13 @@ def encode_envelope(seq: int, worker_id: str, ts: str, event: Event) -> bytes:
 def decode_event(line: bytes) -> Event:
     """The event of an envelope that `encode_envelope` made.
 
-    Integers over 64 bits come back as floats; who needs them exactly reads the line.
+    Integers over 64 bits may come back as floats; who needs them exactly reads the line.
     """
-    payload = orjson.loads(line)["payload"]
+    try:
+        envelope = orjson.loads(line)
+    except orjson.JSONDecodeError:  # An integer that is more than a float can be.
+        envelope = json.loads(line)
+    payload = envelope["payload"]
     return Event(payload["event"], payload["data"])
 
 

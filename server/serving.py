@@ -173,11 +173,11 @@ def _tell_kept(runtime: Runtime, disk: DiskStore) -> None:
     active, _ = runtime.list_workers(WorkerFilter(status=WorkerStatus.RUNNING))
     count = sum(worker.program is not None and worker.started_at is not None for worker in active)
     if count:
-        keep = "1 worker keeps" if count == 1 else f"{count} workers keep"
+        keep, them = ("1 worker keeps", "it") if count == 1 else (f"{count} workers keep", "them")
         again = shlex.join(
             ["watchglass", "serve", "--fs-root", str(disk.root), "--runtime-id", runtime.runtime_id]
         )
-        _say(f"watchglass: {keep} running; {again} adopts them, and then 'watchglass drain' ends them")
+        _say(f"watchglass: {keep} running; '{again}' adopts {them}, and then 'watchglass drain' ends {them}")
 
 
 @contextmanager

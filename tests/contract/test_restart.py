@@ -16,7 +16,7 @@ import trio
 from support.api import Api
 from support.disks import fill, small_disk
 from support.feed import in_thread, names, observing
-from support.processes import pids
+from support.processes import pids, wait_true
 from support.programs import program
 from support.serving import Place, durable_server, environment, serving, watchglass
 from support.shell import command
@@ -140,10 +140,10 @@ async def test_workers_outlive_their_server_and_the_next_one_speaks_to_them(plac
                 assert diagnostic["code"] == "runtime.upstream_closed"
                 assert await in_thread(served.process.wait, START_S) == 0
                 [line] = kept_lines(served.stderr)
-                assert line.startswith("watchglass: 1 worker keeps running; watchglass serve --fs-root ")
+                assert line.startswith("watchglass: 1 worker keeps running; 'watchglass serve --fs-root ")
                 assert str(place.root) in line
-                assert f"--runtime-id {place.runtime_id} adopts" in line
-                assert "'watchglass drain' ends" in line
+                assert f"--runtime-id {place.runtime_id}' adopts it" in line
+                assert "'watchglass drain' ends it" in line
     assert worker["pid"] in place.processes("echo")
     with place.serving() as served:
         assert (await in_thread(Api(served).worker, "echo"))["pid"] == worker["pid"]
@@ -173,6 +173,15 @@ async def test_who_asks_for_the_end_of_workers_gets_it(place: Place, way: str) -
     assert place.family() == set()
     with place.serving() as served:
         assert (await in_thread(Api(served).worker, "w"))["phase"] == "stopped"
+
+
+def test_workers_that_are_not_to_be_kept_end_with_a_server_that_is_killed(place: Place) -> None:
+    with place.serving("--no-keep-workers") as served:
+        Api(served).create("sleep", "600", worker_id="w")
+        served.kill()
+        wait_true(lambda: not place.family(), "a worker outlives the server that was to keep none")
+    with place.serving() as served:
+        assert Api(served).worker("w")["exit"]["signal"] == signal.SIGKILL
 
 
 @pytest.mark.trio

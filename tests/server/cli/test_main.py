@@ -175,7 +175,14 @@ def test_nobody_who_reads_on_is_no_error_to_talk_about(shell: Shell) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["ps"], ["status"], ["create", "--passive"], ["--version"], ["stop", "nobody"]],
+    [
+        ["ps"],
+        ["status"],
+        ["create", "--passive"],
+        ["--version"],
+        ["stop", "nobody"],
+        ["drain", "--url", "http://127.0.0.1:9"],
+    ],
     ids=str,
 )
 def test_a_short_command_loads_nothing_heavy(shell: Shell, arguments: list[str]) -> None:
