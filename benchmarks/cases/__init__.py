@@ -12,11 +12,13 @@ from . import (
     echo,
     fan_out,
     fs_append,
+    fs_memory,
     fs_replay,
     fs_seek,
     live_workers,
     long_writer,
     memory,
+    restart,
     worker_rate,
 )
 
@@ -32,6 +34,8 @@ CASES: tuple[Case, ...] = (
     fs_append.CASE,
     fs_replay.CASE,
     fs_seek.CASE,
+    restart.CASE,
+    fs_memory.CASE,
     cli_start.CASE,
     long_writer.CASE,
 )
