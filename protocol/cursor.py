@@ -39,4 +39,4 @@ def decode_cursor(text: str) -> Seq:
 
 def next_seq(previous: int, now_us: int) -> Seq:
     """The sequence after `previous`: it grows even when the clock does not."""
-    return Seq(max(previous + 1, now_us))
+    return Seq(now_us if now_us > previous else previous + 1)  # Not max(): this runs once an event.

@@ -15,7 +15,7 @@ from typing import Protocol
 from watchglass.protocol.cursor import BEGINNING, SEQ_MAX, Seq, next_seq
 from watchglass.protocol.errors import InvalidRequest
 from watchglass.protocol.events import Event
-from watchglass.protocol.frames import encode_envelope
+from watchglass.protocol.frames import envelope_encoder
 from watchglass.protocol.identity import WorkerId
 
 from .base import Record
@@ -75,13 +75,13 @@ class Numbering:
             StoreIo: There is no room for more sequences, and none could be made.
         """
         now_us = self.clock_us()
-        ts = self._text_of(now_us)
+        encode = envelope_encoder(worker_id, self._text_of(now_us))
         records: list[Record] = []
         seq = self.last
         for event in events:
             seq = next_seq(seq, now_us)
             try:
-                line = encode_envelope(seq, worker_id, ts, event)
+                line = encode(seq, event)
             except TypeError as fault:  # orjson.JSONEncodeError is a TypeError.
                 raise InvalidRequest(
                     f"event {event.name!r}: data cannot be encoded as JSON: {fault}"

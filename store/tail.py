@@ -50,13 +50,23 @@ class Tail:
 
     def extend(self, records: Iterable[Record]) -> None:
         """Take new records, drop what is over the bounds, wake who waits."""
+        lines = self._lines
+        size_bytes = self.size_bytes
         for seq, line in records:
             self._seqs.append(seq)
-            self._lines.append(line)
-            self.size_bytes += len(line)
+            lines.append(line)
+            size_bytes += len(line)
             self.head = seq
-        self._trim()
-        self._wake()
+        self.size_bytes = size_bytes
+        bounds = self._retention
+        if (
+            size_bytes > bounds.max_bytes
+            or len(lines) - self._start > bounds.max_events
+            or bounds.max_age_s is not None
+        ):
+            self._trim()
+        if self._waiters:
+            self._wake()
 
     def holds(self, seq: Seq) -> bool:
         """Whether a kept record has exactly this sequence."""

@@ -25,6 +25,7 @@ class Files:
     close = staticmethod(os.close)
     fstat = staticmethod(os.fstat)
     stat = staticmethod(os.stat)
+    access = staticmethod(os.access)
     pread = staticmethod(os.pread)
     pwrite = staticmethod(os.pwrite)
     truncate = staticmethod(os.ftruncate)
@@ -57,7 +58,7 @@ class Files:
         """Write all of it. Raises OSError, also when the system took a part only."""
         written = self.pwrite(fd, data, offset)
         if written != len(data):
-            raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes were written")
+            raise short_write(written, len(data))
 
     def replace(self, path: str, data: bytes, *, synced: bool = False) -> None:
         """Put a whole file in the place of another in one step. Raises OSError; then the old one stands.
@@ -99,6 +100,11 @@ class Files:
         except FileExistsError:
             return False
         return True
+
+
+def short_write(written: int, of: int) -> OSError:
+    """The system took a part only, which for a file means that there is no room for the rest."""
+    return OSError(errno.ENOSPC, f"only {written} of {of} bytes were written")
 
 
 def fault_of(operation: str, path: str, fault: OSError) -> StoreIo | StoreMissing:

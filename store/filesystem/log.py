@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import NamedTuple
 
 import orjson
@@ -44,6 +45,8 @@ from .wal import WriteAhead
 SEGMENT_BYTES_MAX = 8 << 20
 SEGMENTS_KEPT = 8
 """Retention drops whole segments, so a segment is at most this part of what may be kept."""
+SEEN_S = 100e-6
+"""For how long a file that was there is taken to be there."""
 PENDING_BYTES_MAX = 64 << 10
 _TAIL = Retention(max_bytes=1 << 20, max_events=1 << 30)
 
@@ -118,6 +121,7 @@ class FileLog:
         self._tail = Tail(_TAIL, self._numbering.clock_us, known.head)
         self.trimmed_through = known.trimmed_through
         self.offsets = known.offsets
+        self._seen_until_s = 0.0
         self._refusal: tuple[type[StoreFault], str] | None = None
         self.gathered = 0
         """Appends that wait for the next round of the write-ahead file."""
@@ -173,7 +177,8 @@ class FileLog:
             raise self._refused()
         state = self._state or self._loaded()
         wal = self._ground.wal
-        self._require_files(state)
+        if perf_counter() > self._seen_until_s:
+            self._require_files(state)
         if durable and wal is not None:
             records = self._numbering.encode(self._name, events)
             await wal.gather(self, records, events, offsets)
@@ -229,7 +234,11 @@ class FileLog:
             self.offsets = offsets
         if not self.oldest:
             self.oldest = records[0].seq
-        if self._is_over(state):
+        if (
+            self._kept_bytes + self._pending_bytes > self._bounds.max_bytes
+            or state.events + self._pending_events - state.events_dropped > self._bounds.max_events
+            or self._age_us is not None
+        ):
             self._trim(state)
         self._tail.extend(records)
         self.on_visible(records, events)
@@ -239,7 +248,7 @@ class FileLog:
         if self._pending:
             self.flush()
         if not self._takes(state, _size_bytes(records), len(records)):
-            self._roll(state, records[0].seq)
+            self._roll(state, records[0][0])
         try:
             self._write_to_segment(state, records, offsets)
         except StoreFault:
@@ -288,6 +297,7 @@ class FileLog:
         try:
             writer.write(records, offsets)
         except OSError as fault:
+            writer.take_back()
             raise self._fault("write", segment.path, fault) from fault
         self._kept_bytes += segment.size_bytes - before
         state.events += len(records)
@@ -468,6 +478,7 @@ class FileLog:
 
     def _require_files(self, state: LogState) -> None:
         """See that nobody removed them. Raises StoreMissing."""
+        self._seen_until_s = perf_counter() + SEEN_S
         writer = state.writer
         if writer is None or writer.fd < 0:
             try:

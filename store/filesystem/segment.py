@@ -23,6 +23,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 from zlib import crc32
 
@@ -31,7 +32,7 @@ import orjson
 from watchglass.protocol.cursor import Seq
 from watchglass.store.base import Record, StreamOffsets
 
-from .files import FILE_MODE, Files
+from .files import FILE_MODE, Files, short_write
 from .layout import segment_name
 from .seal import KEY, sealed
 
@@ -99,10 +100,22 @@ class SegmentWriter:
     write, which fails while that cannot be done.
     """
 
-    __slots__ = ("_crc", "_files", "_spoiled", "events", "fd", "segment", "suspect", "synced_bytes", "syncs")
+    __slots__ = (
+        "_crc",
+        "_files",
+        "_pwrite",
+        "_spoiled",
+        "events",
+        "fd",
+        "segment",
+        "suspect",
+        "synced_bytes",
+        "syncs",
+    )
 
     def __init__(self, files: Files, segment: Segment, place: Place = BEGIN, events: int = 0) -> None:
         self._files = files
+        self._pwrite = files.pwrite
         self._crc = place.crc
         self._spoiled = False
         self.segment = segment
@@ -113,33 +126,37 @@ class SegmentWriter:
         self.syncs = 0  # How many threads sync it now; its file must stay open.
 
     def write(self, records: Sequence[Record], offsets: StreamOffsets | None) -> None:
-        """Write one append. Raises OSError; then nothing of it is there."""
+        """Write one append. Raises OSError; `take_back` must follow then."""
         if self._spoiled or self.fd < 0:
             self.prepare()
-        body = b"%b\n%b" % (b"\n".join([line for _, line in records]), commit_line(offsets))
+        mark = _COMMIT if offsets is None else commit_line(offsets)
+        if len(records) == 1:
+            body = records[0][1] + b"\n" + mark
+        else:
+            body = b"\n".join([*[line for _, line in records], mark])
         segment = self.segment
         if segment.size_bytes == 0:
             assert segment.opening is not None
-            opening, self._crc = sealed(opening_line(segment.opening))
-            body = opening + body
-            crc = crc32(body)
-        else:
-            crc = crc32(body, self._crc)
+            body = sealed(opening_line(segment.opening))[0] + body
+        crc = crc32(body, self._crc)
         end = b'%08x"}\n' % crc
         body += end
-        try:
-            self._files.write_at(self.fd, body, segment.size_bytes)
-        except OSError:
-            self._spoiled = True
-            self._cut()
-            raise
+        written = self._pwrite(self.fd, body, segment.size_bytes)
+        if written != len(body):
+            raise short_write(written, len(body))
         self._crc = crc32(end, crc)
-        segment.size_bytes += len(body)
+        segment.size_bytes += written
         self.events += len(records)
 
+    def take_back(self) -> None:
+        """After a write that failed: cut off what it left, if that is possible now."""
+        self._spoiled = True
+        with suppress(OSError):  # It stays spoiled.
+            self.prepare()
+
     def is_there(self) -> bool:
-        """Whether the file still has a name, if it was written to; somebody may have removed it."""
-        return self.fd < 0 or self._files.fstat(self.fd).st_nlink > 0
+        """Whether the file is still there under its name; somebody may have removed it."""
+        return self._files.access(self.segment.path, os.F_OK)  # Half the price of a stat.
 
     def repeat_unsynced(self) -> None:
         """Write again what a failed sync may have lost of what the system holds in memory. Raises OSError."""
@@ -165,11 +182,3 @@ class SegmentWriter:
         if self._spoiled:
             self._files.truncate(self.fd, self.segment.size_bytes)
             self._spoiled = False
-
-    def _cut(self) -> None:
-        """Take back what a failed write left, if that is possible now."""
-        try:
-            self._files.truncate(self.fd, self.segment.size_bytes)
-        except OSError:
-            return  # It stays spoiled.
-        self._spoiled = False
