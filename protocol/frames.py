@@ -16,7 +16,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from orjson import dumps
+from orjson import JSONDecodeError, dumps, loads
 from pydantic import Field
 
 from .base import Wire
@@ -125,8 +125,8 @@ def decode_event(line: bytes) -> Event:
     Integers over 64 bits may come back as floats; who needs them exactly reads the line.
     """
     try:
-        envelope = orjson.loads(line)
-    except orjson.JSONDecodeError:  # An integer that is more than a float can be.
+        envelope = loads(line)
+    except JSONDecodeError:  # An integer that is more than a float can be.
         envelope = json.loads(line)
     payload = envelope["payload"]
     return Event(payload["event"], payload["data"])

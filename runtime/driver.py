@@ -194,13 +194,19 @@ class Driver:
             self._life.backlog_bytes = len(data)
 
     async def adopt(self, process: Process) -> None:
-        """Act: take over a process that an earlier runtime launched; it may be over. Raises as `resume`."""
+        """Act: take over a process that an earlier runtime launched; it may be over.
+
+        Its status is said again. One that was asked to leave is asked again, and is never said to run.
+        """
+        record = self._worker.record
         self._process = process
         self._life.pid = process.pid
+        self._life.started_us = process.started_at_us
         self._life.take(Cue.RESERVED)
-        await self._now_running(process.started_at_us)
+        self._life.take(Cue.LAUNCHED)
+        if record.asked is None:
+            await self._journal.tell(self._status_event())
         await self._resend(process)
-        record = self._worker.record
         if record.stdin_closed:
             process.close_stdin()
         if record.asked is not None:
@@ -380,7 +386,13 @@ class Driver:
             if process.exit.cause != "lost" and unsent_bytes > 0:
                 await self._tell_unread(unsent_bytes, "the process ended before it could be sent")
             return
-        data = await accepted_input(self._worker.log, self._speech, after_bytes=process.received_input_bytes)
+        try:
+            data = await accepted_input(
+                self._worker.log, self._speech, after_bytes=process.received_input_bytes
+            )
+        except StoreFault as fault:
+            await self._tell_unread(unsent_bytes, str(fault))
+            return
         if len(data) < unsent_bytes:
             await self._tell_unread(unsent_bytes - len(data), "retention dropped it before it could be sent")
         process.write_input(data)
@@ -402,7 +414,7 @@ class Driver:
 
     async def _end_with_process(self, seen: ProcessExit) -> None:
         held = [*self._speech.finish(), *self._stderr.finish()]
-        self._life.usage = _usage(seen)
+        self._life.usage = usage_of(seen)
         clean = seen.cause is None and seen.code == 0
         cue = ending(self._life.asked, lost=seen.cause == "lost", clean=clean)
         ended = WorkerExit(code=seen.code, signal=seen.signal, reason=_reason(self._life.asked, seen))
@@ -426,26 +438,20 @@ class Driver:
         self._life.finished_us = self._context.now_us()
         self._life.pid = None
         self._life.backlog_bytes = 0
-        said = {"asked_because": self._life.reason} if self._life.reason else {}
         self._is_over = True
-        if await self._journal.tell(
-            *before,
-            Event("exit", {**ended.model_dump(), **said}),
-            self._status_event(),
-            Event("end", {}),
-            durable=True,
-        ):
+        words = last_words(ended, self._life.phase, self._life.reason)
+        if await self._journal.tell(*before, *words, durable=True):
             await self._finish()
         else:
             self._wake.set()
 
     async def _finish(self) -> None:
         """The log is complete: nothing of the worker is left to be told."""
+        await self._context.on_ended(self._worker)
         try:
             await self._keep_end()
         except StoreFault as fault:  # The log says it too; the next start reads it there.
             _LOG.warning("the record of worker %s has no end: %s", self._worker.worker_id, fault)
-        await self._context.on_ended(self._worker)
         self._life.ended.set()
 
     async def _keep_end(self) -> None:
@@ -461,6 +467,7 @@ class Driver:
             exit=self._life.exit,
             usage=self._life.usage,
             transcript_len=self._worker.view.transcript_len,
+            head=self._worker.log.head,
         )
         await self._keep(end=end, request=request)
 
@@ -537,6 +544,12 @@ class Driver:
         return self._process
 
 
+def last_words(ended: WorkerExit, phase: Phase, reason: str | None) -> Sequence[Event]:
+    """What a complete journal ends with."""
+    said = {"asked_because": reason} if reason else {}
+    return [Event("exit", {**ended.model_dump(), **said}), _status_event(phase), Event("end", {})]
+
+
 def _status_event(phase: Phase) -> Event:
     return Event("status", {"status": status_of(phase), "phase": phase})
 
@@ -554,7 +567,8 @@ def _ends_line(path: Path, end: int) -> bool:
         return file.read(1) == b"\n"
 
 
-def _usage(seen: ProcessExit) -> Usage | None:
+def usage_of(seen: ProcessExit) -> Usage | None:
+    """What a worker used, as answers tell it; None when nobody saw its end."""
     if seen.usage is None:
         return None
     return Usage(

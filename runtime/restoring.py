@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from watchglass.protocol.cursor import BEGINNING, Seq
-from watchglass.protocol.errors import RuntimeFault, StoreFault
+from watchglass.protocol.errors import RuntimeFault, StoreCorrupt, StoreFault
 from watchglass.protocol.identity import RuntimeId, WorkerRef
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.workers import WorkerExit
@@ -30,6 +30,7 @@ from .announcements import Announcements
 from .catalog import Catalog, Entry
 from .creation import Creation
 from .dispatcher import Dispatcher
+from .driver import last_words, usage_of
 from .executor import Executor, Process
 from .launching import cookie_of
 from .views import WorkerView
@@ -78,7 +79,16 @@ class Restoration:
         entry = self.creation.enter(worker)
         if record.end is not None:
             self._lay_down(entry, record.end)
+            if worker.log.head < record.end.head:
+                await self._say_last_words_again(worker, record.end)
         return entry
+
+    async def _say_last_words_again(self, worker: Worker, end: WorkerEnd) -> None:
+        """Its log lost its end, which the record knows; without one its readers would wait for ever."""
+        try:
+            await worker.log.append(last_words(end.exit, end.phase, worker.record.reason), durable=True)
+        except StoreFault as fault:
+            _LOG.warning("the journal of worker %s has no end: %s", worker.worker_id, fault)
 
     def _lay_down(self, entry: Entry, end: WorkerEnd) -> None:
         """It has ended: what a list shows is here, the rest is read when somebody asks."""
@@ -95,14 +105,23 @@ class Restoration:
                 return await self._take_over(entry)
             except (RuntimeFault, OSError) as fault:
                 _LOG.exception("worker %s could not be taken over", entry.worker.worker_id)
-                self.announcements.diagnose_left(entry.worker, str(fault))
+                self.announcements.diagnose_left(entry.worker, f"it could not be taken over: {fault}")
+                self._leave_alone(entry)
                 return None
+
+    def _leave_alone(self, entry: Entry) -> None:
+        """Nobody can say what it is. Its files, and what runs of it, stay for a start that can."""
+        life = entry.worker.life
+        life.phase = Phase.LOST
+        life.exit = WorkerExit(code=None, signal=None, reason="not_taken_over")
+        life.ended.set()
+        entry.driver.leave()
+        entry.driver.wake()
 
     async def _take_over(self, entry: Entry) -> Entry | None:
         """The same entry when it has to wait for its launch."""
         worker = entry.worker
-        state = await self.store.load_view(worker.worker_id)
-        worker.view = await WorkerView.restore(worker.ref, state, worker.log)
+        worker.view = await self._view(worker)
         end = await _end_in(worker.log)
         if end is not None:
             await self._end_again(entry, end)
@@ -123,11 +142,27 @@ class Restoration:
         await entry.driver.ask(entry.driver.await_launch)
         return entry if worker.active else None
 
+    async def _view(self, worker: Worker) -> WorkerView:
+        """As of its log; one that cannot be read now is tried again by whoever asks for it."""
+        load = partial(self.store.load_view, worker.worker_id)
+        try:
+            return await WorkerView.restore(worker.ref, await load(), worker.log)
+        except StoreFault as fault:
+            _LOG.warning("the transcript of worker %s cannot be read: %s", worker.worker_id, fault)
+            self.announcements.diagnose_left(worker, f"its transcript cannot be read: {fault}")
+            return WorkerView.asleep(worker.ref, load)
+
     async def _adopted(self, entry: Entry) -> Process | None:
         """Its process, live or over, holding its room; None when it was never launched."""
+        process = await self._found(entry)
+        if process is not None:
+            self.dispatcher.restore(entry.worker.worker_id)
+        return process
+
+    async def _found(self, entry: Entry) -> Process | None:
         worker = entry.worker
         offsets = worker.log.offsets
-        process = await self.executor.adopt(
+        return await self.executor.adopt(
             self.store.directory(worker.worker_id),
             cookie=cookie_of(worker.ref),
             grace_ms=self.grace_ms,
@@ -135,14 +170,17 @@ class Restoration:
             stderr_from=offsets.stderr,
             on_change=entry.driver.wake,
         )
-        if process is not None:
-            self.dispatcher.restore(worker.worker_id)
-        return process
 
     async def _end_again(self, entry: Entry, end: WorkerEnd) -> None:
         """Its log is complete, and the record does not say so yet."""
         worker = entry.worker
-        end = end.model_copy(update={"transcript_len": worker.view.transcript_len})
+        told: dict[str, object] = {"transcript_len": worker.view.transcript_len}
+        process = None if worker.passive else await self._found(entry)
+        if process is not None:
+            process.close()
+            told["started_us"] = process.started_at_us
+            told["usage"] = None if process.exit is None else usage_of(process.exit)
+        end = end.model_copy(update=told)
         worker.record = worker.record.model_copy(update={"end": end})
         self._lay_down(entry, end)
         try:
@@ -154,7 +192,11 @@ class Restoration:
 async def _end_in(log: Log) -> WorkerEnd | None:
     """How a complete log says that its worker ended; None when it is not complete."""
     told: dict[str, dict[str, Any]] = {}
-    for record in await log.read(after=Seq(max(log.trimmed_through, log.head - LAST_WORDS))):
+    try:
+        last = await log.read(after=Seq(max(log.trimmed_through, log.head - LAST_WORDS)))
+    except StoreCorrupt:  # Then its files say whether it runs.
+        return None
+    for record in last:
         payload = orjson.loads(record.line)["payload"]
         told[payload["event"]] = payload["data"]
     if "end" not in told or "exit" not in told:
@@ -164,6 +206,7 @@ async def _end_in(log: Log) -> WorkerEnd | None:
         phase=Phase(told["status"]["phase"]),
         started_us=None,
         finished_us=log.head,
+        head=log.head,
         exit=WorkerExit(code=ended["code"], signal=ended["signal"], reason=ended["reason"]),
         usage=None,
         transcript_len=0,

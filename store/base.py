@@ -129,7 +129,7 @@ class Log(Protocol):
             StoreIo: The write failed; nothing of it is visible, now or later.
                 Or it is written and visible, and its durability failed: then
                 the head has moved.
-            StoreMissing: Somebody removed the log's files.
+            StoreMissing: Somebody removed the log's files; its readers get `LogClosed`.
         """
 
     async def read(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -31,6 +31,7 @@ from support.transcripts import (
     long_conversations,
     shown,
     told,
+    tool,
 )
 from support.workers import worker_in
 
@@ -64,9 +65,17 @@ class MovingLog(MemoryLog):
 class AgingLog(MemoryLog):
     """Retention that drops old events while nobody appends."""
 
+    on_read: Callable[[], object] | None = None
+
     def age(self, kept_events: int) -> None:
         self._tail._retention = Retention(max_events=kept_events)
         self._tail._trim()
+
+    async def read(self, **asked: Any) -> Sequence[Record]:
+        records = await super().read(**asked)
+        if self.on_read is not None:
+            asyncio.get_running_loop().call_soon(self.on_read)
+        return records
 
 
 class BrokenLog(MemoryLog):
@@ -91,7 +100,7 @@ async def assert_whole(conversation: Told, view: WorkerView) -> None:
     assert view.transcript_len == len(entries)
     assert conversation.oldest_whole <= oldest <= len(entries)
     for start in range(len(entries) + 1):
-        for limit in (0, 1, 3, ALL):
+        for limit in (2, ALL):
             expected = entries[start : start + limit] if start >= oldest else None
             assert await shown(view, log, start, limit) == expected
 
@@ -284,9 +293,10 @@ async def test_an_open_text_that_lost_its_beginning_is_an_entry_that_has_expired
     assert contents(view.snapshot_entries()) == ["b"]
 
 
+@pytest.mark.parametrize("marks_max", [1, 100])
 @pytest.mark.asyncio
-async def test_a_text_told_in_parts_is_read_back_in_the_same_parts() -> None:
-    conversation = Told(newest_max=1, marks_max=1)
+async def test_a_text_told_in_parts_is_read_back_in_the_same_parts(marks_max: int) -> None:
+    conversation = Told(newest_max=1, marks_max=marks_max)
     piece = "x" * 100_000
     for _ in range(3):
         await conversation.say(*[delta(piece)] * 7, done(piece * 7), user_message("next"))
@@ -386,6 +396,68 @@ async def test_a_log_that_lost_its_end_is_believed_and_not_the_state(
     await restored.wake(conversation.log)
     assert restored.in_flight() == conversation.view.in_flight()
     await assert_whole(conversation, restored)
+
+
+@pytest.mark.asyncio
+async def test_a_log_that_lost_its_end_and_its_beginning_still_has_its_count() -> None:
+    ahead, conversation = Told(max_events=5), Told(max_events=5)
+    inputs = [user_message(str(number)) for number in range(10)]
+    await ahead.say(*inputs, user_message("lost"), delta("lost"))
+    await conversation.say(*inputs)
+    restored = await WorkerView.restore(REF, ahead.view.state(), conversation.log)
+    assert restored.in_flight() is None
+    assert restored.oldest_kept < 10
+    await assert_whole(conversation, restored)
+
+
+@pytest.mark.asyncio
+async def test_a_state_of_events_that_this_log_never_had_counts_for_nothing() -> None:
+    other, conversation = Told(after=Seq(10)), Told(after=Seq(100))
+    await other.say(*[user_message("other")] * 3)
+    await conversation.say(user_message("a"), user_message("b"))
+    await assert_same(conversation, await WorkerView.restore(REF, other.view.state(), conversation.log))
+
+
+@pytest.mark.parametrize("is_saved_at_the_gap", [False, True])
+@pytest.mark.asyncio
+async def test_a_text_that_goes_on_behind_a_gap_is_never_shown_as_if_it_were_whole(
+    is_saved_at_the_gap: bool,
+) -> None:
+    conversation = Told(log=AgingLog)
+    log = conversation.log
+    assert isinstance(log, AgingLog)
+    await conversation.say(user_message("a"))
+    state: bytes = conversation.view.state()
+    await conversation.say(delta("hel"), FILLER)
+    log.age(kept_events=1)
+    if is_saved_at_the_gap:
+        state = (await WorkerView.restore(REF, state, log)).state()
+    log.age(kept_events=10)
+    await conversation.say(delta("lo"), tool("t"), delta("whole"), Event("end", {}))
+    restored = await WorkerView.restore(REF, state, log)
+    await restored.wake(log)
+    assert (restored.transcript_len, restored.oldest_kept) == (4, 2)
+    assert contents(restored.snapshot_entries()) == ["t", "whole"]
+    assert await shown(restored, log) == [("tool", "t"), ("assistant", "whole")]
+
+
+@pytest.mark.asyncio
+async def test_a_view_that_wakes_while_retention_moves_holds_what_is_left() -> None:
+    conversation = Told(log=AgingLog)
+    log = conversation.log
+    assert isinstance(log, AgingLog)
+    await conversation.say(*(user_message(str(number)) for number in range(20)))
+    restored = await WorkerView.restore(REF, conversation.view.state(), log)
+    reads = iter([100, 1])  # First the newest 8 are read, then those before them.
+
+    def drop() -> None:
+        log.age(next(reads))
+        restored.expire(log.trimmed_through)
+
+    log.on_read = drop
+    await restored.wake(log)
+    assert contents(restored.snapshot_entries()) == ["19"]
+    assert await shown(restored, log) == [("user", "19")]
 
 
 @pytest.mark.asyncio

@@ -6,6 +6,7 @@ with durable_server(tmp_path) as place:                a store on disk, over any
     with place.serving() as served: …                  SIGTERM at its end: workers run on
     with place.serving() as served: place.kill()       kill -9 in the middle
     with place.serving("--durability=os") as served: place.drain()
+    launch = place.launch(); launch.kill()             one that is killed before it listens
 # Here every worker was drained, and no process of them is left.
 """
 
@@ -67,14 +68,61 @@ class Served:
         return self.process.wait(STOP_S)
 
 
+class Launch:
+    """A server that was started, and may not listen yet."""
+
+    def __init__(self, state_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        self._state_dir = state_dir
+        self._stderr_path = state_dir / "stderr.txt"
+        with self._stderr_path.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                watchglass("serve", *_completed(flags)),
+                env=environment(state_dir, env),
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
+
+    def listening(self, token: str | None = None) -> Served:
+        """The server, when it listens; `token` is what a client sends, None means the state directory's."""
+        listening = _wait_listening(self.process, self._stderr_path)
+        return Served(
+            url=listening[1],
+            host=listening[2],
+            port=int(listening[3]),
+            runtime_id=listening[4],
+            token=(self._state_dir / "token").read_text().strip() if token is None else token,
+            state_dir=self._state_dir,
+            process=self.process,
+            stderr_path=self._stderr_path,
+        )
+
+    def kill(self) -> None:
+        """SIGKILL; return when it is gone."""
+        self.process.kill()
+        self.process.wait(STOP_S)
+
+    def leave(self) -> None:
+        """SIGTERM to one that is still there; it must leave."""
+        if self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+
 class Place:
     """A state directory and the store in it: what lasts from one server to the next."""
 
-    def __init__(self, state_dir: Path, runtime_id: str, flags: Sequence[str]) -> None:
+    def __init__(self, state_dir: Path, runtime_id: str, flags: Sequence[str], root: Path) -> None:
         self.state_dir = state_dir
         self.runtime_id = runtime_id
-        self.root = state_dir / "store"
+        self.root = root
         self._flags = flags
+        self._process: subprocess.Popen[bytes] | None = None
         self._served: Served | None = None
 
     @property
@@ -92,7 +140,7 @@ class Place:
 
     def family(self) -> set[int]:
         """The same and their supervisors: all that is there without the server."""
-        server = set() if self._served is None else {self._served.process.pid}
+        server = set() if self._process is None else {self._process.pid}
         return self.processes() | holding(self.runtime_dir.resolve()) - server
 
     @contextmanager
@@ -101,11 +149,21 @@ class Place:
 
         Any number of blocks, one after the other.
         """
-        assert self._served is None or self._served.process.poll() is not None, "one server at a time"
-        told = ("--store=fs", f"--runtime-id={self.runtime_id}", *self._flags, *flags)
-        with serving(self.state_dir, *told, env=env) as served:
-            self._served = served
-            yield served
+        launch = self.launch(*flags, env=env)
+        try:
+            self._served = launch.listening()
+            yield self._served
+        finally:
+            launch.leave()
+
+    def launch(self, *flags: str, env: Mapping[str, str] | None = None) -> Launch:
+        """Start a server and do not wait for it; the caller kills it, or makes it leave."""
+        assert self._process is None or self._process.poll() is not None, "one server at a time"
+        store = ("--store=fs", f"--fs-root={self.root}", f"--runtime-id={self.runtime_id}")
+        told = (*store, *self._flags, *flags)
+        launch = Launch(self.state_dir, *told, env=env)
+        self._process = launch.process
+        return launch
 
     def kill(self) -> None:
         """SIGKILL to the server that runs; its workers are left to themselves."""
@@ -134,15 +192,18 @@ class Place:
 
 
 @contextmanager
-def durable_server(state_dir: Path, *flags: str, runtime_id: str = "rt-durable") -> Iterator[Place]:
+def durable_server(
+    state_dir: Path, *flags: str, runtime_id: str = "rt-durable", root: Path | None = None
+) -> Iterator[Place]:
     """A place whose servers share one state directory, one store on disk and one runtime id.
 
-    `flags` are those of each of its servers. At the end of the block workers
+    `flags` are those of each of its servers; `root` is where the store is, in
+    the state directory when nothing is said. At the end of the block workers
     that are left are ended in order, by one more server that is drained; then
     no process of them may be there. A test with servers of its own beside
     others gives an id of its own, for its processes are known by that.
     """
-    place = Place(state_dir, runtime_id, flags)
+    place = Place(state_dir, runtime_id, flags, state_dir / "store" if root is None else root)
     try:
         yield place
     finally:
@@ -170,29 +231,11 @@ def serving(
     one on disk workers may be left behind, which `durable_server` takes care
     of. `token` is what a client sends; None means the one of the state directory.
     """
-    state_dir.mkdir(parents=True, exist_ok=True)
-    stderr_path = state_dir / "stderr.txt"
-    with stderr_path.open("wb") as stderr:
-        process = subprocess.Popen(
-            watchglass("serve", *_completed(flags)),
-            env=environment(state_dir, env),
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-        )
+    launch = Launch(state_dir, *flags, env=env)
     try:
-        listening = _wait_listening(process, stderr_path)
-        yield Served(
-            url=listening[1],
-            host=listening[2],
-            port=int(listening[3]),
-            runtime_id=listening[4],
-            token=(state_dir / "token").read_text().strip() if token is None else token,
-            state_dir=state_dir,
-            process=process,
-            stderr_path=stderr_path,
-        )
+        yield launch.listening(token)
     finally:
-        _leave(process)
+        launch.leave()
 
 
 def _completed(flags: Sequence[str]) -> list[str]:
@@ -228,15 +271,3 @@ def _wait_listening(process: subprocess.Popen[bytes], stderr_path: Path) -> re.M
             assert time.monotonic() < deadline, f"serve does not listen: {said}"
     finally:
         os.close(pidfd)
-
-
-def _leave(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        raise

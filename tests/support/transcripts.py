@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from watchglass.protocol.cursor import Seq
+from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.errors import TranscriptExpired
 from watchglass.protocol.events import Event
 from watchglass.protocol.identity import WorkerRef
@@ -34,28 +34,28 @@ def tool(summary: str) -> Event:
 
 texts = st.text(max_size=4)
 deltas = st.builds(delta, texts)
-conversations = st.lists(
-    st.one_of(
-        *[deltas] * 6,  # Most of what is told is pieces.
-        st.builds(done, texts),
-        st.builds(user_message, texts),
-        st.builds(system_item, texts),
-        st.builds(tool, texts),
-        st.sampled_from(
-            [
-                Event("turn_end", {"turn": 1}),
-                Event("run_end", {}),
-                Event("end", {}),
-                Event("status", {"status": "running"}),
-                Event("thinking_delta", {"text": "hm"}),
-                Event("x-ours", {"text": 5}),
-            ]
-        ),
+happenings = st.one_of(
+    *[deltas] * 6,  # Most of what is told is pieces.
+    st.builds(done, texts),
+    st.builds(user_message, texts),
+    st.builds(system_item, texts),
+    st.builds(tool, texts),
+    st.sampled_from(
+        [
+            Event("turn_end", {"turn": 1}),
+            Event("run_end", {}),
+            Event("end", {}),
+            Event("status", {"status": "running"}),
+            Event("thinking_delta", {"text": "hm"}),
+            Event("x-ours", {"text": 5}),
+        ]
     ),
-    max_size=30,
 )
+conversations = st.lists(happenings, max_size=30) | st.lists(happenings, min_size=15, max_size=30)
 long_conversations = st.lists(
-    st.sampled_from([*[delta("x" * 140_000)] * 4, delta("y"), done("z"), user_message("u")]), max_size=10
+    st.sampled_from([*[delta("x" * 140_000)] * 4, delta("y"), done("z"), user_message("u")]),
+    min_size=5,
+    max_size=10,
 )
 """Most of their texts become entries in parts."""
 
@@ -76,11 +76,12 @@ class Told:
         marks_max: int = 2048,
         newest_max: int = 256,
         log: type[MemoryLog] = MemoryLog,
+        after: Seq = BEGINNING,
     ) -> None:
         self.view = WorkerView(REF, marks_max=marks_max, newest_max=newest_max)
         self.entries: list[Said] = []
         self._fold = TranscriptFold()
-        numbering = Numbering(lambda: 1)
+        numbering = Numbering(lambda: 1, after)
         self.log = log("w", numbering, Retention(max_events=max_events), self._on_visible)
 
     def _on_visible(self, records: Sequence[Record], events: Sequence[Event]) -> None:

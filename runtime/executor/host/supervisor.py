@@ -343,7 +343,7 @@ class Supervisor(Boss):
         group shares its grace: a shell dies before the program that it runs.
         """
         at = self._ladder.force_at
-        if self._has_ended and (at is None or not _group_lives(self._worker.pid)):
+        if self._has_ended and (at is None or not tree.group_lives(self._worker.pid)):
             at = 0.0
         return None if at is None or self._worker.reaper.empty else max(at, self._kill_again_at)
 
@@ -396,12 +396,3 @@ class Supervisor(Boss):
         except OSError as error:
             report["output_errno"] = report["output_errno"] or error.errno
         self._line.finish(wire.EXIT, json.dumps(report).encode())
-
-
-def _group_lives(group: int) -> bool:
-    """Whether anyone is left in the process group; at worst a stranger's, which only costs the grace."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
