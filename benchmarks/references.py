@@ -115,9 +115,7 @@ def written(directory: Path, count: int, *, sync: bool) -> Measured:
         return measured(count, time.perf_counter() - began, taken, time.process_time() - began_cpu)
 
 
-def inserted(
-    directory: Path, count: int, *, batch: int, synchronous: Literal["NORMAL", "FULL"]
-) -> Measured:
+def inserted(directory: Path, count: int, *, batch: int, synchronous: Literal["NORMAL", "FULL"]) -> Measured:
     """SQLite in WAL mode: `batch` records a transaction."""
     path = directory / "reference.sqlite"
     taken: list[float] = []

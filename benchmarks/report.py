@@ -16,6 +16,7 @@ from typing import Literal
 
 BEGIN = "<!-- begin: benchmarks/run.py -->"
 END = "<!-- end: benchmarks/run.py -->"
+TIMES = " \N{MULTIPLICATION SIGN}"
 
 Measured = Mapping[str, float]
 """One repetition of one way: a few numbers by name."""
@@ -169,10 +170,10 @@ def block(
 def _line(row: Row) -> str:
     target = ""
     if row.target is not None:
-        times = " ×" if row.target.of_reference else ""
+        times = TIMES if row.target.of_reference else ""
         target = f"{row.target.bound} {row.target.value:,g}{times}" + ("" if row.met else " (missed)")
     reference = "" if row.reference is None else _cell(row.reference)
-    ratio = "" if row.ratio is None else f"{_number(row.ratio)} ×"
+    ratio = "" if row.ratio is None else f"{_number(row.ratio)}{TIMES}"
     return f"| {row.what}, {row.unit} | {_cell(row.ours)} | {reference} | {ratio} | {target} |"
 
 

@@ -55,7 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--smoke", action="store_true", help="a bounded run that only sees that each works")
     parser.add_argument("--repetitions", type=int, default=3, help="interleaved, for the medians (3)")
     parser.add_argument(
-        "--dir", type=Path, default=Path.cwd(), help="where files are written whose writing is measured (here)"
+        "--dir",
+        type=Path,
+        default=Path.cwd(),
+        help="where files are written whose writing is measured (here)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="replace the table of this page")

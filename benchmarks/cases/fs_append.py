@@ -52,9 +52,7 @@ def _ways(scale: Scale) -> dict[str, Callable[[], Measured]]:
         "os durable 16": partial(_ours, directory, "os", 16, plain, durable=True),
         "write": partial(written, directory, plain, sync=False),
         "write sync": partial(written, directory, durable[1], sync=True),
-        "sqlite NORMAL 1": partial(
-            inserted, directory, scale.of(16_000, 640), batch=1, synchronous="NORMAL"
-        ),
+        "sqlite NORMAL 1": partial(inserted, directory, scale.of(16_000, 640), batch=1, synchronous="NORMAL"),
         "sqlite NORMAL 64": partial(inserted, directory, plain, batch=BATCH, synchronous="NORMAL"),
         "sqlite FULL 1": partial(inserted, directory, durable[1], batch=1, synchronous="FULL"),
         "sqlite FULL 64": partial(

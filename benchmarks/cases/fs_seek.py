@@ -26,7 +26,7 @@ READ_BYTES = 320 << 10
 _SEQ = slice(14, 30)  # Of `{"cursor":"wo_0123456789abcdef",…`.
 _EVENT_BYTE = ord("u")
 
-Place = tuple[int, Path, int]
+Place = tuple[Seq, Path, int]
 """A sequence, and where its line begins."""
 
 
@@ -94,7 +94,7 @@ def _index(root: Path) -> list[Place]:
         for line in path.read_bytes().splitlines(keepends=True):
             if line[3] == _EVENT_BYTE:
                 if events % INDEXED_EVENTS == 0:
-                    index.append((int(line[_SEQ], 16), path, offset))
+                    index.append((Seq(int(line[_SEQ], 16)), path, offset))
                 events += 1
             offset += len(line)
     return index
@@ -106,7 +106,7 @@ def _cursors(index: Sequence[Place], count: int) -> list[Seq]:
     return [Seq(chosen.randint(index[0][0], index[-2][0] - 1)) for _ in range(count)]
 
 
-def _seq_of(place: Place) -> int:
+def _seq_of(place: Place) -> Seq:
     return place[0]
 
 

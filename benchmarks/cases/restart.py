@@ -53,9 +53,7 @@ def run(scale: Scale) -> list[Row]:
     ]  # fmt: skip
 
 
-def _ended_rows(
-    workers: int, events: int, seen: dict[str, dict[str, Spread]], *, last: bool
-) -> list[Row]:
+def _ended_rows(workers: int, events: int, seen: dict[str, dict[str, Spread]], *, last: bool) -> list[Row]:
     ours, records = seen[f"ended {workers}"], seen[f"records {workers}"]
     of = f"{workers:,} ended workers, {workers * events:,} events"
     return [
@@ -121,4 +119,6 @@ def _active(server: Server) -> int:
         return int(connection.request("GET", "/v1/runtime")["runtime"]["active_worker_count"])
 
 
-CASE = Case("restart", "Coming back over what was left (reference: reading the records; what the row names)", run)
+CASE = Case(
+    "restart", "Coming back over what was left (reference: reading the records; what the row names)", run
+)
