@@ -12,7 +12,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,10 @@ from watchglass.store.numbering import rfc3339
 
 from .aside import Aside
 from .ceiling import AHEAD_US, kept_ceiling
-from .examining import SegmentExam, examine_segment
+from .examining import SegmentExam, examine_segment, first_event, seems_to_begin_with
 from .files import Files
 from .journals import Heads, Journal, mend_journal, read_journal
-from .layout import EVENTS, SCHEMA, Layout
+from .layout import EVENTS, SCHEMA, Layout, segment_name
 from .loading import NO_OFFSETS
 from .log import LogFacts
 from .mending import Bounds, LogExam, LogName, mend_log
@@ -288,7 +288,7 @@ class _Check:
             )
         elif below is None or below > planned:
             return exam
-        exam.fixes.append(partial(_write_ceiling, path, planned, is_there=data is not None))
+        exam.fixes.append(partial(_write_ceiling, path, planned))
         return exam
 
     def _removed(self, name: str) -> Exam:
@@ -346,9 +346,10 @@ class _Check:
         )
         segments: list[SegmentExam] = []
         newest = BEGINNING
-        for first in firsts:
+        ordered, copies = self._in_order(directory, name, [Seq(first) for first in firsts])
+        for first in ordered:
             try:
-                segment = examine_segment(self._files, directory, Seq(first), name.said, newest)
+                segment = examine_segment(self._files, directory, first, name.said, newest)
             except FileNotFoundError:
                 segments.clear()  # Retention drops the oldest, so what was before it is gone, too.
                 continue
@@ -359,12 +360,38 @@ class _Check:
             newest = Seq(max(newest, segments[-1].opening.after))
         promised = journal.promised(name.worker_id, newest)
         bounds = Bounds(complete, promised, born, self._is_live)
-        exam = mend_log(self._files, directory, name, segments, bounds)
+        exam = mend_log(self._files, directory, name, segments, bounds, copies)
         self._newest = Seq(max(self._newest, newest))
         self._heads[name.worker_id] = exam.head
         self._found.segments += exam.segments
         self._found.events += exam.events
         return exam
+
+    def _in_order(
+        self, directory: str, name: LogName, firsts: Sequence[Seq]
+    ) -> tuple[Sequence[Seq], Sequence[str]]:
+        """The files of a log by their first events, which is by their names unless somebody changed these.
+
+        And those that have the first event of another one.
+        """
+        by_event: dict[Seq, Seq] = {first: first for first in firsts}
+        copies: list[str] = []
+        for first in firsts:
+            path = f"{directory}/{segment_name(first)}"
+            try:
+                if seems_to_begin_with(self._files, path, first):
+                    continue
+                found = first_event(self._files, path, name.said)
+            except FileNotFoundError:
+                continue  # It was dropped meanwhile.
+            if found is None or found == first:
+                continue
+            del by_event[first]
+            if found in by_event:
+                copies.append(path)
+            else:
+                by_event[found] = first
+        return [by_event[event] for event in sorted(by_event)], copies
 
     # Workers.
 
@@ -545,8 +572,6 @@ def _forget_log(directory: str, kept: Kept, aside: Aside) -> None:
 
 
 def _write_runtime_json(path: str, runtime_id: str, aside: Aside) -> None:
-    if Path(path).exists():
-        aside.copy(path)
     facts = {
         "schema": SCHEMA,
         "runtime_id": runtime_id,
@@ -556,8 +581,6 @@ def _write_runtime_json(path: str, runtime_id: str, aside: Aside) -> None:
     aside.write(path, [orjson.dumps(facts) + b"\n"])
 
 
-def _write_ceiling(path: str, newest: Seq, aside: Aside, *, is_there: bool) -> None:
-    if is_there:
-        aside.copy(path)
+def _write_ceiling(path: str, newest: Seq, aside: Aside) -> None:
     below = max(newest, aside.now_us) + AHEAD_US + 1
     aside.write(path, [sealed_json({"below": f"{below:016x}"})])

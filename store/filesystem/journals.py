@@ -234,7 +234,7 @@ def _rewrite(
     homeless: frozenset[LogId],
     aside: Aside,
 ) -> None:
-    aside.rewrite(path, _pieces(path, alerts, homeless, aside))
+    aside.write(path, _pieces(path, alerts, homeless, aside))
 
 
 def _pieces(

@@ -103,10 +103,26 @@ def alert_line(aside: Aside, seq: Seq, name: str, message: str) -> bytes:
 
 
 def mend_log(
-    files: Files, directory: str, name: LogName, segments: Sequence[SegmentExam], bounds: Bounds
+    files: Files,
+    directory: str,
+    name: LogName,
+    segments: Sequence[SegmentExam],
+    bounds: Bounds,
+    copies: Sequence[str] = (),
 ) -> LogExam:
-    """What is wrong with a log whose segments were examined in their order. Raises OSError."""
+    """What is wrong with a log whose segments were examined in their order. Raises OSError.
+
+    `copies` are files that tell again what another one tells.
+    """
     plan = _Plan(files, directory, name, bounds)
+    for path in copies:
+        what = f"a file of {name.shown} is a copy of another one; nothing is lost"
+        plan.put_away(path, "segment_foreign", what)
+    for segment in segments:
+        if segment.is_foreign:
+            what = f"a file of {name.shown} has no event of it, or only such as others have, too"
+            plan.put_away(segment.path, "segment_foreign", what)
+    segments = [segment for segment in segments if not segment.is_foreign]
     for place, segment in enumerate(segments):
         plan.take(segment, segments[place + 1] if place + 1 < len(segments) else None)
     plan.finish(segments)
@@ -153,8 +169,14 @@ class _Plan:
             self._take_empty(segment, following)
             self._bridge(following)
             return
+        was_begun = self._begun
         opening, is_new = self._opening_for(segment)
         alerts = self._alerts_for(segment, opening, following)
+        if not segment.oldest and not alerts:  # There is no room for an event where it is.
+            self._begun = was_begun
+            self._put_away(segment, following)
+            self._bridge(following)
+            return
         self._tell(segment, alerts)
         first = min(seq for seq in (segment.oldest, *(alert.seq for alert in alerts.values())) if seq)
         if first != segment.first and not segment.bads:
@@ -186,7 +208,7 @@ class _Plan:
         if found is None:
             self._tell_opening(segment)
             restored, is_certain = self._restored(segment)
-            tells_itself = bool(segment.bads) and segment.bads[0].begin == 0
+            tells_itself = bool(segment.bads) and segment.bads[0].before == segment.after
             if not is_certain and not self._alerted and not tells_itself:
                 seq = seq_between(state.after, segment.oldest)
                 if seq is not None:
@@ -347,16 +369,14 @@ class _Plan:
             self._fixes.append(cut)
 
     def _put_away(self, segment: SegmentExam, following: SegmentExam | None) -> None:
-        self._aways.append(partial(_put_away, segment.path))
-        self._problem(
-            "segment_torn",
-            segment.path,
-            f"an append to {self._name.shown} was never whole, so nobody was told of it; nothing is lost"
-            if following is None
-            else f"a file of {self._name.shown} has no event of it; nothing is lost",
-            offset=segment.bads[0].begin if segment.bads else 0,
-            repair="moves the file aside",
-        )
+        is_torn = following is None and all(bad.is_torn for bad in segment.bads)
+        what = f"a file of {self._name.shown} has no whole append, and none is missing; nothing is lost"
+        self.put_away(segment.path, "segment_torn" if is_torn else "segment_foreign", what)
+
+    def put_away(self, path: str, code: str, what: str) -> None:
+        """A file that tells of nothing."""
+        self._aways.append(partial(_put_away, path))
+        self._problem(code, path, what, offset=0, repair="moves the file aside")
 
     # Words.
 
@@ -406,7 +426,7 @@ class _Plan:
         )
 
 
-_HARMLESS = frozenset({"segment_torn", "segment_misnamed", "opening_mismatch"})
+_HARMLESS = frozenset({"segment_torn", "segment_foreign", "segment_misnamed", "opening_mismatch"})
 
 
 def _without_torn_tail(segment: SegmentExam) -> SegmentExam:
@@ -456,11 +476,8 @@ def _rewrite_segment(
     alerts: Mapping[int, Alert],
     aside: Aside,
 ) -> None:
-    pieces = _pieces(segment, name, opening, alerts, aside)
-    if fresh == segment.path:
-        aside.rewrite(fresh, pieces)
-    else:
-        aside.write(fresh, pieces)
+    aside.write(fresh, _pieces(segment, name, opening, alerts, aside))
+    if fresh != segment.path:
         aside.move(segment.path)
 
 
