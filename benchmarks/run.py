@@ -1,6 +1,6 @@
 """Run the benchmarks: `python benchmarks/run.py`.
 
-Each compares watchglass with a bare process in the same run, repetition by
+Each compares watchglass with something barer in the same run, repetition by
 repetition, and reports medians. `docs/performance.md` says what is measured.
 """
 
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cases import CASES
+from disk import file_system, lies_about_durability, scratch
 from report import Case, Row, Scale, block, machine, table, with_block
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,18 +27,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0 when everything that was asked for has run."""
     told = _parser().parse_args(argv)
     chosen = [case for case in CASES if not told.only or case.name in told.only]
-    scale = Scale(smoke=told.smoke, repetitions=1 if told.smoke else told.repetitions)
     load = os.getloadavg()[0]
-    sections = {case.about: _run(case, scale) for case in chosen}
+    disk = file_system(told.dir)
+    if lies_about_durability(told.dir):
+        print(f"{told.dir} is on {disk}: what is durable there costs nothing, and is not", file=sys.stderr)
+    with scratch(told.dir) as directory:
+        scale = Scale(
+            smoke=told.smoke, repetitions=1 if told.smoke else told.repetitions, directory=directory
+        )
+        sections = {case.about: _run(case, scale) for case in chosen}
     if told.json:
         print(
             json.dumps({about: [dataclasses.asdict(row) for row in rows] for about, rows in sections.items()})
         )
     else:
-        print(f"{machine()}\n\n{table(sections)}")
+        print(f"{machine()}, {disk}\n\n{table(sections)}")
     if told.write is not None:
         page = told.write.read_text()
-        told.write.write_text(with_block(page, block(sections, _commit(), scale.repetitions, load)))
+        told.write.write_text(with_block(page, block(sections, _commit(), scale.repetitions, load, disk)))
     return 0
 
 
@@ -47,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=names, help="only this one; may be repeated")
     parser.add_argument("--smoke", action="store_true", help="a bounded run that only sees that each works")
     parser.add_argument("--repetitions", type=int, default=3, help="interleaved, for the medians (3)")
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        default=Path.cwd(),
+        help="where files are written whose writing is measured (here)",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="replace the table of this page")
     return parser

@@ -62,7 +62,7 @@ class Restoration:
             self.announcements.diagnose_finding(finding)
         live: list[Entry] = []
         for record in await self.store.load():
-            entry = await self._known(record)
+            entry = await self.known(record)
             self.announcements.diagnose_creation(entry.worker)
             if record.end is None:
                 live.append(entry)
@@ -72,7 +72,8 @@ class Restoration:
             if launchable is not None:
                 self.creation.admit(launchable)
 
-    async def _known(self, record: WorkerRecord) -> Entry:
+    async def known(self, record: WorkerRecord) -> Entry:
+        """A worker that the store has, in the catalog; one that has ended is all there."""
         worker = Worker(WorkerRef(runtime_id=self.runtime_id, worker_id=record.worker_id), record)
         worker.log = await self.store.open(record.worker_id, self.creation.counted(worker.on_visible))
         worker.announced = True

@@ -113,6 +113,24 @@ CONTENTS: Final = (
         ("watchglass stop WORKER", "watchglass stop $(watchglass ps -q --status running)"),
     ),
     Entry("cancel", _DRIVE, "driving", "cancel", ("watchglass cancel WORKER",)),
+    Entry(
+        "export",
+        _DRIVE,
+        "archiving",
+        "export_worker",
+        (
+            "watchglass export WORKER > worker.tar",
+            "watchglass export -o worker.tar WORKER",
+            "watchglass export WORKER | ssh there watchglass import -",
+        ),
+    ),
+    Entry(
+        "import",
+        _DRIVE,
+        "archiving",
+        "import_worker",
+        ("watchglass import worker.tar", "ssh there watchglass export WORKER | watchglass import -"),
+    ),
     Entry("rm", _DRIVE, "driving", "remove", ("watchglass rm WORKER", "watchglass rm --force WORKER")),
     Entry(
         "serve",

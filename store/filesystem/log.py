@@ -46,7 +46,9 @@ SEGMENT_BYTES_MAX = 8 << 20
 SEGMENTS_KEPT = 8
 """Retention drops whole segments, so a segment is at most this part of what may be kept."""
 SEEN_S = 100e-6
-"""For how long a file that was there is taken to be there."""
+"""For how long the workers' folders that were there are taken to be there …"""
+FILE_SEEN_S = 50e-3
+"""… and the files in them."""
 PENDING_BYTES_MAX = 64 << 10
 _TAIL = Retention(max_bytes=1 << 20, max_events=1 << 30)
 
@@ -78,13 +80,29 @@ class Ground:
     numbering: Numbering
     retention: Retention
     salvage: Salvage
-    wal: WriteAhead | None
+    workers: str
+    """The directory of the workers' folders."""
+    wal: WriteAhead | None = None
     """None: a durable append is an append, and nothing is synced."""
     remembered: Remembered = field(default_factory=Remembered)
     dirty: dict[FileLog, None] = field(default_factory=dict)
     """Logs that wrote since the last sync, or have something pending."""
     leftover: list[str] = field(default_factory=list)
     """Files of dropped segments that could not be removed yet."""
+    look_at_s: float = 0.0
+    """When it is time to `look` again, by `perf_counter`."""
+    seen: tuple[int, int] = (0, 0)
+    """The workers' directory when it was looked at; another value when a folder came or went."""
+
+    def look(self, now_s: float) -> None:
+        """See whether somebody removed a worker's folder; one look serves all logs, for it is dear."""
+        self.look_at_s = now_s + SEEN_S
+        try:
+            found = self.files.stat(self.workers)
+        except OSError:
+            self.seen = (0, 0)
+        else:
+            self.seen = (found.st_mtime_ns, found.st_nlink)
 
 
 class FileLog:
@@ -121,6 +139,7 @@ class FileLog:
         self._tail = Tail(_TAIL, self._numbering.clock_us, known.head)
         self.trimmed_through = known.trimmed_through
         self.offsets = known.offsets
+        self._seen = (-1, -1)
         self._seen_until_s = 0.0
         self._refusal: tuple[type[StoreFault], str] | None = None
         self.gathered = 0
@@ -177,7 +196,10 @@ class FileLog:
             raise self._refused()
         state = self._state or self._loaded()
         wal = self._ground.wal
-        if perf_counter() > self._seen_until_s:
+        now_s = perf_counter()
+        if now_s > self._ground.look_at_s:
+            self._ground.look(now_s)
+        if now_s > self._seen_until_s or self._seen != self._ground.seen:
             self._require_files(state)
         if durable and wal is not None:
             records = self._numbering.encode(self._name, events)
@@ -493,7 +515,8 @@ class FileLog:
 
     def _require_files(self, state: LogState) -> None:
         """See that nobody removed them. Raises StoreMissing."""
-        self._seen_until_s = perf_counter() + SEEN_S
+        self._seen = self._ground.seen
+        self._seen_until_s = perf_counter() + FILE_SEEN_S
         writer = state.writer
         if writer is None or writer.fd < 0:
             try:

@@ -17,6 +17,7 @@ from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.workers import WorkerInput
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
 from watchglass.store.filesystem import open_filesystem_store
+from watchglass.store.worker_record import WorkerRecord
 
 from support.agents import CAT, JSONL_ECHO, python
 from support.processes import marked, wait_gone
@@ -100,6 +101,17 @@ async def test_a_process_is_the_same_and_what_it_says_goes_on(life: Life) -> Non
         ended = runtime.worker("w")
         assert (ended.phase, ended.pid, ended.transcript_len) == (Phase.STOPPED, None, 4)
         assert (await runtime.transcript("w", None, 10)).items == transcript.items
+
+
+async def test_a_creation_that_was_cut_short_is_begun_once(life: Life, tmp_path: Path) -> None:
+    request = request_of(execution=CAT, initial_input={"kind": "user", "content": "one"})
+    async with open_filesystem_store(tmp_path, RUNTIME_ID) as store:
+        record = WorkerRecord(worker_id="w", created_us=1, request=request, plan=None)
+        await store.create(record, lambda _records, _events: None)
+    async with life() as runtime:
+        await say(runtime, "w", "two")
+        assert await soon(text_until(runtime, "w", "two\n")) == "one\ntwo\n"
+        await runtime.stop("w")
 
 
 async def test_a_jsonl_worker_goes_on(life: Life) -> None:
