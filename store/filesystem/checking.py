@@ -20,15 +20,13 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-import watchglass
 from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.identity import WorkerId, id_fault
-from watchglass.store.numbering import rfc3339
 
-from .aside import Aside
-from .ceiling import AHEAD_US, kept_ceiling
+from .ceiling import kept_ceiling
 from .examining import SegmentExam, examine_segment, first_event, seems_to_begin_with
 from .files import Files
+from .fixing import forget_log, make_directory, move, restore_record, write_ceiling, write_runtime_json
 from .journals import Heads, Journal, mend_journal, read_journal
 from .layout import EVENTS, SCHEMA, Layout, segment_name
 from .loading import NO_OFFSETS
@@ -43,9 +41,7 @@ from .records import (
     known_log,
     read_record,
     read_view,
-    write_record,
 )
-from .seal import sealed_json
 from .segment import SEGMENT_FILE
 
 _LOOKS = 3
@@ -144,6 +140,8 @@ class _Check:
             self._take(partial(self._worker, name, journal), self._layout.worker(name), name)
         for name in self._names(self._layout.removed):
             self._take(partial(self._removed, name), f"{self._layout.removed}/{name}")
+        if not self._is_live:
+            self._take(self._unfinished, str(self._layout.path))
         alerts: list[Seq] = []
         self._take(partial(self._journal, journal, alerts), self._layout.journal)
         self._take(partial(self._ceiling, journal, alerts), self._layout.ceiling)
@@ -247,7 +245,7 @@ class _Check:
             )
         )
         self._exam.fixes.append(
-            partial(_write_runtime_json, self._layout.runtime_json, self._found.runtime_id)
+            partial(write_runtime_json, self._layout.runtime_json, self._found.runtime_id)
         )
 
     def _ceiling(self, journal: Journal, alerts: Iterable[Seq]) -> Exam:
@@ -288,7 +286,16 @@ class _Check:
             )
         elif below is None or below > planned:
             return exam
-        exam.fixes.append(partial(_write_ceiling, path, planned))
+        exam.fixes.append(partial(write_ceiling, path, planned))
+        return exam
+
+    def _unfinished(self) -> Exam:
+        """What a kill left of a worker that was on its way here from elsewhere."""
+        exam = Exam()
+        for name in self._names(str(self._layout.path)):
+            if name.startswith("incoming-"):
+                path = f"{self._layout.path}/{name}"
+                exam.add(_note("leftover", path, "is what is left of a worker that never arrived"))
         return exam
 
     def _removed(self, name: str) -> Exam:
@@ -305,7 +312,7 @@ class _Check:
                     repair="moves it aside",
                 )
             ],
-            [partial(_move, path)],
+            [partial(move, path)],
         )
 
     # The write-ahead files.
@@ -427,7 +434,7 @@ class _Check:
                     worker_id=name,
                 )
             )
-            exam.fixes.append(partial(_move, path))
+            exam.fixes.append(partial(move, path))
         if self._companion is not None:
             exam.add(self._companion.examine(directory, name))
         return exam
@@ -454,7 +461,7 @@ class _Check:
         if again is not None:
             meaning = f"{what}; nothing is lost: a write-ahead file has it"
             repair = "writes it again"
-            exam.fixes.append(partial(_write_record, directory, again, is_there=code != "record_missing"))
+            exam.fixes.append(partial(restore_record, directory, again, is_there=code != "record_missing"))
         else:
             meaning = (
                 f"{what}: the worker is not listed and its events cannot be read; others are not affected"
@@ -464,7 +471,7 @@ class _Check:
                 repair = None
                 meaning += f"; its program still runs (supervisor {running}): end it before a repair"
             else:
-                exam.fixes.append(partial(_move, directory))
+                exam.fixes.append(partial(move, directory))
         exam.problems.append(
             Problem(severity="error", code=code, path=path, meaning=meaning, repair=repair, worker_id=name)
         )
@@ -490,7 +497,7 @@ class _Check:
                     worker_id=name,
                 )
             )
-            made.fixes.append(partial(_make_directory, events))
+            made.fixes.append(partial(make_directory, events))
             lost = facts or LogFacts(Seq(kept.born + 1), BEGINNING, BEGINNING, NO_OFFSETS)
             bounds = Bounds(lost, BEGINNING, kept.born, is_live=False)
             exam = mend_log(self._files, events, LogName(name), (), bounds)
@@ -500,7 +507,7 @@ class _Check:
         if facts is None:
             return made
         if exam.fixes:
-            made.fixes.append(partial(_forget_log, directory, kept))
+            made.fixes.append(partial(forget_log, directory, kept))
         elif self._is_stale(events, kept, facts):
             meaning = (
                 "tells of events that are not there any more: their files were taken away, and reads of them "
@@ -516,7 +523,7 @@ class _Check:
                     worker_id=name,
                 )
             )
-            made.fixes.append(partial(_forget_log, directory, kept))
+            made.fixes.append(partial(forget_log, directory, kept))
         return made
 
     def _is_stale(self, events: str, kept: Kept, facts: LogFacts) -> bool:
@@ -543,44 +550,3 @@ class _Check:
 
 def _note(code: str, path: str, meaning: str) -> Exam:
     return Exam([Problem(severity="info", code=code, path=path, meaning=meaning)])
-
-
-# What is done.
-
-
-def _move(path: str, aside: Aside) -> None:
-    aside.move(path)
-
-
-def _make_directory(path: str, aside: Aside) -> None:
-    aside.files.make_directory(path)
-    aside.files.sync_directory(path.rpartition("/")[0])
-
-
-def _write_record(directory: str, kept: Kept, aside: Aside, *, is_there: bool) -> None:
-    path = f"{directory}/{RECORD_FILE}"
-    if is_there:
-        aside.copy(path)
-    write_record(aside.files, directory, kept)
-    aside.files.sync_file(path)
-    aside.files.sync_directory(directory)
-
-
-def _forget_log(directory: str, kept: Kept, aside: Aside) -> None:
-    """What the record said of its complete log is no longer so; the next start looks for itself."""
-    _write_record(directory, kept._replace(log=None), aside, is_there=True)
-
-
-def _write_runtime_json(path: str, runtime_id: str, aside: Aside) -> None:
-    facts = {
-        "schema": SCHEMA,
-        "runtime_id": runtime_id,
-        "created_at": rfc3339(aside.now_us),
-        "version": watchglass.__version__,
-    }
-    aside.write(path, [orjson.dumps(facts) + b"\n"])
-
-
-def _write_ceiling(path: str, newest: Seq, aside: Aside) -> None:
-    below = max(newest, aside.now_us) + AHEAD_US + 1
-    aside.write(path, [sealed_json({"below": f"{below:016x}"})])

@@ -12,40 +12,28 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
-from watchglass.protocol.events import Event
-from watchglass.protocol.frames import encode_envelope
 from watchglass.protocol.identity import WorkerId
 from watchglass.store.base import StreamOffsets
-from watchglass.store.numbering import rfc3339
 
-from .aside import Aside
-from .examining import OPENING_BYTES_MAX, Append, Bad, Beginning, SegmentExam, parts
+from .examining import OPENING_BYTES_MAX, Bad, SegmentExam
 from .files import Files
+from .fixing import Alert, insert_segment, move, rewrite_segment
 from .layout import segment_name
 from .loading import NO_OFFSETS
 from .log import LogFacts
 from .problems import Exam, Fix, Problem
 from .seal import sealed, stated_crc
-from .segment import Opening, commit_line, opening_line
+from .segment import Opening, opening_line
 
-_CHUNK_BYTES = 1 << 20
 _SAID_OFFSETS = re.compile(rb'"io":\[(\d{1,15}),(\d{1,15}),(\d{1,15})\]')
 _SAID_EVENTS = re.compile(rb'"events":(\d{1,15}),')
 _NOTHING_BEFORE = b'{"after":"0000000000000000","events":0,'
-
-
-class Alert(NamedTuple):
-    """What stands in the place of lost events. `bad` None: a whole file of them is gone."""
-
-    seq: Seq
-    offsets: StreamOffsets | None
-    bad: Bad | None
 
 
 class LogName(NamedTuple):
@@ -89,17 +77,6 @@ def seq_between(before: Seq, after: Seq, wanted: Seq = BEGINNING) -> Seq | None:
     """A sequence for an alert between two events (`after` 0: nothing follows); None when there is no room."""
     seq = wanted if wanted > before and (not after or wanted < after) else Seq(before + 1)
     return seq if not after or seq < after else None
-
-
-def alert_line(aside: Aside, seq: Seq, name: str, message: str) -> bytes:
-    """The envelope of an alert."""
-    facts = {
-        "level": "error",
-        "source": "store",
-        "message": message,
-        "timestamp_ms": aside.now_us // 1000,
-    }
-    return encode_envelope(seq, name, rfc3339(aside.now_us), Event("alert", facts))
 
 
 def mend_log(
@@ -189,7 +166,7 @@ class _Plan:
             )
         if is_new or segment.bads or segment.mended or first != segment.first:
             fresh = f"{self._directory}/{segment_name(first)}"
-            rewrite = partial(_rewrite_segment, segment, fresh, self._name.said, opening, alerts)
+            rewrite = partial(rewrite_segment, segment, fresh, self._name.said, opening, alerts)
             self._fixes.append(rewrite)
         self._behind(segment, opening, alerts)
         self._bridge(following)
@@ -328,7 +305,7 @@ class _Plan:
         """A segment of its own for an alert."""
         state = self._state
         path = f"{self._directory}/{segment_name(alert.seq)}"
-        self._fixes.append(partial(_insert_segment, path, self._name.said, state, alert))
+        self._fixes.append(partial(insert_segment, path, self._name.said, state, alert))
         offsets = state.offsets if alert.offsets is None else alert.offsets
         self._state = Opening(alert.seq, state.events + 1, offsets)
         self._begun = self._alerted = True
@@ -365,7 +342,7 @@ class _Plan:
             self._begun, self._state = True, opening  # All before it was dropped, and it says so.
         if segment.bads:
             self._tell(segment, {})
-            cut = partial(_rewrite_segment, segment, segment.path, self._name.said, opening, {})
+            cut = partial(rewrite_segment, segment, segment.path, self._name.said, opening, {})
             self._fixes.append(cut)
 
     def _put_away(self, segment: SegmentExam, following: SegmentExam | None) -> None:
@@ -375,7 +352,7 @@ class _Plan:
 
     def put_away(self, path: str, code: str, what: str) -> None:
         """A file that tells of nothing."""
-        self._aways.append(partial(_put_away, path))
+        self._aways.append(partial(move, path))
         self._problem(code, path, what, offset=0, repair="moves the file aside")
 
     # Words.
@@ -454,65 +431,3 @@ def _said_offsets(said: bytes) -> StreamOffsets:
 def _is_sealed_as(opening: Opening, segment: SegmentExam) -> bool:
     """Whether an opening line has the sum that what follows it proves."""
     return stated_crc(sealed(opening_line(opening))[0]) == segment.opening_stated
-
-
-# What is done.
-
-
-def _put_away(path: str, aside: Aside) -> None:
-    aside.move(path)
-
-
-def _insert_segment(path: str, name: str, opening: Opening, alert: Alert, aside: Aside) -> None:
-    begin, crc = sealed(opening_line(opening))
-    aside.write(path, [begin, _sealed_alert(alert, name, path, aside, crc)[0]])
-
-
-def _rewrite_segment(
-    segment: SegmentExam,
-    fresh: str,
-    name: str,
-    opening: Opening,
-    alerts: Mapping[int, Alert],
-    aside: Aside,
-) -> None:
-    aside.write(fresh, _pieces(segment, name, opening, alerts, aside))
-    if fresh != segment.path:
-        aside.move(segment.path)
-
-
-def _pieces(
-    segment: SegmentExam, name: str, opening: Opening, alerts: Mapping[int, Alert], aside: Aside
-) -> Iterator[bytes]:
-    """The bytes of a segment written anew."""
-    piece, crc = sealed(opening_line(opening))
-    chunk = bytearray(piece)
-    for part in parts(aside.files, segment.path, name, segment.after):
-        if isinstance(part, Beginning):
-            continue
-        if isinstance(part, Append):
-            body = b"%b\n%b" % (b"\n".join(part.lines), commit_line(part.offsets))
-            piece, crc = sealed(body, crc)
-        elif part.begin in alerts:
-            piece, crc = _sealed_alert(alerts[part.begin], name, segment.path, aside, crc)
-        else:
-            continue
-        chunk += piece
-        if len(chunk) >= _CHUNK_BYTES:
-            yield bytes(chunk)
-            chunk.clear()
-    yield bytes(chunk)
-
-
-def _sealed_alert(alert: Alert, name: str, path: str, aside: Aside, crc: int) -> tuple[bytes, int]:
-    bad = alert.bad
-    if bad is None:
-        folder = aside.shown(path.rpartition("/")[0])
-        message = f"events before this place are gone: their file in {folder} is missing"
-    else:
-        message = (
-            f"{bad.end - bad.begin} bytes at offset {bad.begin} of {aside.shown(path)} were unreadable "
-            f"and were moved to {aside.shown(aside.place_of(path))}"
-        )
-    line = alert_line(aside, alert.seq, name, message)
-    return sealed(b"%b\n%b" % (line, commit_line(alert.offsets)), crc)
