@@ -15,7 +15,8 @@ class RuntimeOptions:
 
     `running_workers_max` are the ledger's slots (processes at once),
     `waiting_workers_max` how many may wait for one, `workers_max` how many the
-    catalog holds, ended ones included. With `keep_workers`, processes outlive
+    catalog holds, ended ones included; `import_max_bytes` bounds an archive that
+    comes over the network. With `keep_workers`, processes outlive
     the runtime unless it is drained, and the next one on the same store adopts
     them; that takes a store that keeps its data.
     """
@@ -29,6 +30,7 @@ class RuntimeOptions:
     observers_max: int = 10_000
     input_backlog_max_bytes: int = 512 << 10
     output_max_bytes: int = 1 << 30
+    import_max_bytes: int = 4 << 30
     grace_ms: int = 5000
     keep_workers: bool = False
     capability_mode: CapabilityMode = CapabilityMode.ADAPTIVE

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -60,6 +60,7 @@ from watchglass.store.numbering import rfc3339
 from watchglass.store.worker_record import WorkerRecord
 
 from .announcements import Announcements
+from .archives import Archives, Imported
 from .catalog import Catalog, Entry, WorkerFilter
 from .changes import Changes
 from .creation import Creation
@@ -118,6 +119,25 @@ class Runtime:
             changes=self._changes,
             tally=self.tally,
             context=self,
+        )
+        self._restoration = Restoration(
+            runtime_id=self.runtime_id,
+            grace_ms=options.grace_ms,
+            store=store,
+            executor=executor,
+            catalog=self._catalog,
+            dispatcher=self._dispatcher,
+            announcements=self._announcements,
+            creation=self._creation,
+        )
+        self._archives = Archives(
+            runtime_id=self.runtime_id,
+            store=store,
+            catalog=self._catalog,
+            restoration=self._restoration,
+            announcements=self._announcements,
+            changes=self._changes,
+            check_running=self._check_running,
         )
 
     # Reading: works until the end, also while the runtime stops.
@@ -198,6 +218,17 @@ class Runtime:
         """Watch one worker (see `Observation.join`). Raises WorkerNotFound and what `join` raises."""
         async with self._observation.join(self._catalog.get(worker_id).worker, cursor) as reader:
             yield reader
+
+    async def export_worker(self, worker_id: WorkerId) -> AsyncGenerator[bytes, None]:
+        """The archive of an ended worker, made while it is taken; whoever stops early closes it.
+
+        Raises:
+            WorkerNotFound.
+            WorkerActive: It has not ended.
+            StoreIo, StoreMissing, StoreCorrupt: From here or from the iterator; what
+                came so far is no archive.
+        """
+        return await self._archives.export(self._catalog.get(worker_id))
 
     async def check(self) -> None:
         """Prove that work can be taken, by writing to the store. Raises StoreIo, RuntimeStopped."""
@@ -306,6 +337,18 @@ class Runtime:
         self._catalog.remove(worker_id)
         await self._changes.finish(self._store.delete(worker_id))
 
+    async def import_worker(self, pieces: AsyncIterator[bytes]) -> Imported:
+        """Keep the worker of an archive, as it was when it was exported.
+
+        `pieces` are the archive's bytes; what they raise passes through. Memory is
+        bounded, disk is not: whoever gives them bounds them.
+
+        Raises:
+            ArchiveInvalid: It is not what an export wrote.
+            WorkerExists, ResourceLimitExceeded, RuntimeStopped, StoreIo: Nothing of it is kept.
+        """
+        return await self._archives.take(pieces)
+
     async def drain(self) -> None:
         """Take no more changes, and end every worker.
 
@@ -406,16 +449,7 @@ class Runtime:
         Raises:
             StoreIo: The store cannot be read or written.
         """
-        await Restoration(
-            runtime_id=self.runtime_id,
-            grace_ms=self.options.grace_ms,
-            store=self._store,
-            executor=self.executor,
-            catalog=self._catalog,
-            dispatcher=self._dispatcher,
-            announcements=self._announcements,
-            creation=self._creation,
-        ).restore()
+        await self._restoration.restore()
         for entry in self._catalog:
             record = entry.worker.record
             if record.idempotency_key is not None and record.request_digest is not None:

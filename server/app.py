@@ -22,7 +22,7 @@ from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
 
-from watchglass.protocol.base import BODY_BYTES_MAX
+from watchglass.protocol.base import BODY_BYTES_MAX, Wire
 from watchglass.protocol.errors import (
     BodyTooLarge,
     Internal,
@@ -33,6 +33,7 @@ from watchglass.protocol.errors import (
 )
 from watchglass.runtime import Runtime
 
+from .archives_api import IMPORT_ROUTE, archives_api, import_worker, is_import
 from .asgi import Headers, Message, Receive, Scope, Send, answer_http, header, refuse_websocket
 from .auth import Access
 from .config import FeedBounds
@@ -60,6 +61,7 @@ class Application:
 
     def __init__(self, runtime: Runtime, access: Access, leaving: Leaving, bounds: FeedBounds) -> None:
         self._access = access
+        self._runtime = runtime
         self._metrics = Metrics(runtime)
         self.feeds = Feeds(runtime, self._metrics, close_s=bounds.close_s)
         self._http = _http_app(runtime, self._metrics, leaving)
@@ -87,6 +89,10 @@ class Application:
             await exchange.answer(204, preflight_headers(), b"")
             return
         self._access.check_token(scope)
+        if is_import(scope):
+            scope[_ROUTE_KEY] = IMPORT_ROUTE
+            await exchange.answer_model(await import_worker(self._runtime, scope, exchange.receive))
+            return
         if scope["type"] == "http":
             await self._http(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]  # As above.
             return
@@ -152,14 +158,36 @@ class _Exchange:
         headers.append((b"content-length", str(len(content)).encode()))
         await self.answer(status, headers, content)
 
+    async def answer_model(self, model: Wire) -> None:
+        """Answer with a model, without Quart."""
+        content = model.model_dump_json().encode()
+        size = str(len(content)).encode()
+        headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+        await self.answer(200, [*headers, (b"content-length", size)], content)
+
     async def answer(self, status: int, headers: Headers, content: bytes) -> None:
-        """Answer without Quart."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_S):
-                while not self._body_in.is_set():
-                    await self.receive()
-        self._body_in.set()  # In or not, it was waited for.
-        await answer_http(self.send, status, headers, content)
+        """Answer without Quart.
+
+        What goes on arriving is thrown away meanwhile: the server could not close
+        the connection while its own queue of it is full.
+        """
+        if self._body_in.is_set():
+            await answer_http(self.send, status, headers, content)
+            return
+        arriving = asyncio.create_task(self._throw_away(), name="a refused body")
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    await self._body_in.wait()
+            self._body_in.set()  # In or not, it was waited for.
+            await answer_http(self.send, status, headers, content)
+        finally:
+            arriving.cancel()
+            await asyncio.wait([arriving])
+
+    async def _throw_away(self) -> None:
+        while (await self.receive())["type"] == "http.request":
+            pass
 
     def _origin_headers(self) -> Headers:
         return [] if self.origin is None else origin_headers(self.origin)
@@ -193,7 +221,7 @@ def _http_app(runtime: Runtime, metrics: Metrics, leaving: Leaving) -> Quart:
     app.register_error_handler(HTTPException, _on_http_exception)
     app.register_error_handler(Exception, _on_bug)
     document(app)
-    for face in (workers_api, logs_api, runtime_api, health_api, docs_api):
+    for face in (workers_api, logs_api, archives_api, runtime_api, health_api, docs_api):
         app.register_blueprint(face)
     return app
 

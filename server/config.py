@@ -136,6 +136,7 @@ def serve_config(
     retain_age_s: int | str | None = None,
     input_backlog_bytes: int | str | None = None,
     output_max_bytes: int | str | None = None,
+    import_max_bytes: int | str | None = None,
     grace_ms: int | str | None = None,
     stall_s: int | str | None = None,
     log_level: str = "warning",
@@ -195,6 +196,9 @@ def serve_config(
             ),
             output_max_bytes=_number(
                 "--output-max-bytes", output_max_bytes, options.output_max_bytes, most=_BYTES_MAX
+            ),
+            import_max_bytes=_number(
+                "--import-max-bytes", import_max_bytes, options.import_max_bytes, most=_BYTES_MAX
             ),
             grace_ms=_number("--grace-ms", grace_ms, options.grace_ms, least=0, most=_HOUR_MS),
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -93,6 +93,17 @@ class MemoryLog:
         """See `Log.wait`."""
         await self._tail.wait(after=after)
 
+    def fill(self, records: Iterable[Record], trimmed_through: Seq) -> None:
+        """Take a log that was written elsewhere. For a fresh one that nobody knows yet; in a thread."""
+        self._tail.trimmed_through = trimmed_through
+        batch: list[Record] = []
+        for record in records:
+            batch.append(record)
+            if len(batch) == READ_RECORDS_MAX:
+                self._tail.extend(batch)
+                batch.clear()
+        self._tail.extend(batch)
+
     def close(self, *, removed: bool) -> None:
         """End the log for its readers."""
         self._tail.close(removed=removed)
@@ -133,6 +144,31 @@ class MemoryStore:
         self._records[record.worker_id] = record
         self._logs[record.worker_id] = log
         return log
+
+    async def receive(
+        self,
+        record: WorkerRecord,
+        records: Iterable[Record],
+        *,
+        trimmed_through: Seq,
+        view: bytes | None,
+        files: Path,
+    ) -> None:
+        """See `Store.receive`."""
+        log = MemoryLog(record.worker_id, self._numbering, self._retention, lambda _records, _events: None)
+        directory = self.directory(record.worker_id)
+        try:
+            await asyncio.to_thread(log.fill, records, trimmed_through)
+            if record.worker_id in self._records:
+                raise WorkerExists(record.worker_id)
+            _move(files, directory)
+        except OSError as fault:
+            raise StoreIo("receive", str(directory), fault.strerror or str(fault)) from fault
+        self._numbering.pass_by(log.head)
+        self._records[record.worker_id] = record
+        self._logs[record.worker_id] = log
+        if view is not None:
+            self._views[record.worker_id] = view
 
     async def save(self, record: WorkerRecord) -> None:
         """See `Store.save`."""
@@ -192,6 +228,11 @@ class MemoryStore:
         """See `Store.close`."""
         for log in (*self._logs.values(), self._runtime_log):
             log.close(removed=False)
+
+
+def _move(files: Path, directory: Path) -> None:
+    directory.parent.mkdir(mode=0o700, exist_ok=True)
+    files.rename(directory)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from typing import Protocol
 from watchglass.protocol.cursor import BEGINNING, SEQ_MAX, Seq, next_seq
 from watchglass.protocol.errors import InvalidRequest
 from watchglass.protocol.events import Event
-from watchglass.protocol.frames import envelope_encoder
+from watchglass.protocol.frames import envelope_middle, fill_envelope
 from watchglass.protocol.identity import WorkerId
 
 from .base import Record
@@ -75,13 +75,13 @@ class Numbering:
             StoreIo: There is no room for more sequences, and none could be made.
         """
         now_us = self.clock_us()
-        encode = envelope_encoder(worker_id, self._text_of(now_us))
+        middle = envelope_middle(worker_id, self._text_of(now_us))
         records: list[Record] = []
         seq = self.last
         for event in events:
             seq = next_seq(seq, now_us)
             try:
-                line = encode(seq, event)
+                line = fill_envelope(seq, middle, event)
             except TypeError as fault:  # orjson.JSONEncodeError is a TypeError.
                 raise InvalidRequest(
                     f"event {event.name!r}: data cannot be encoded as JSON: {fault}"
@@ -103,6 +103,12 @@ class Numbering:
             self._ceiling.lift(seq)
         self.last = seq
         return seq
+
+    def pass_by(self, seq: Seq) -> None:
+        """Issue higher sequences than this one, which is somebody else's. Raises StoreIo, as `encode`."""
+        if seq >= self._ceiling.below:
+            self._ceiling.lift(seq)
+        self.last = max(self.last, seq)
 
     def _text_of(self, now_us: int) -> str:
         """`rfc3339`, made from the last one: all but its last digits change once a second."""

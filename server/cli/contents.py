@@ -113,6 +113,24 @@ CONTENTS: Final = (
         ("watchglass stop WORKER", "watchglass stop $(watchglass ps -q --status running)"),
     ),
     Entry("cancel", _DRIVE, "driving", "cancel", ("watchglass cancel WORKER",)),
+    Entry(
+        "export",
+        _DRIVE,
+        "archiving",
+        "export_worker",
+        (
+            "watchglass export WORKER > worker.tar",
+            "watchglass export -o worker.tar WORKER",
+            "watchglass export WORKER | ssh there watchglass import -",
+        ),
+    ),
+    Entry(
+        "import",
+        _DRIVE,
+        "archiving",
+        "import_worker",
+        ("watchglass import worker.tar", "ssh there watchglass export WORKER | watchglass import -"),
+    ),
     Entry("rm", _DRIVE, "driving", "remove", ("watchglass rm WORKER", "watchglass rm --force WORKER")),
     Entry(
         "serve",
@@ -133,6 +151,17 @@ CONTENTS: Final = (
         "draining",
         "drain",
         ("watchglass drain", "watchglass drain --runtime rt-1 --reason 'a new machine'"),
+    ),
+    Entry(
+        "doctor",
+        _RUNTIME,
+        "doctor",
+        "doctor",
+        (
+            "watchglass doctor",
+            "watchglass doctor --json /var/lib/watchglass | jq .runtimes[].problems",
+            "watchglass doctor --repair /var/lib/watchglass",
+        ),
     ),
     Entry("demo", _RUNTIME, "demo", "demo", ("watchglass demo",)),
 )

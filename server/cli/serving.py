@@ -149,6 +149,9 @@ def serve(
     input_backlog_bytes: Annotated[
         str | None, _number("--input-backlog-bytes", "Input that a worker may leave unread.")
     ] = None,
+    import_max_bytes: Annotated[
+        str | None, _number("--import-max-bytes", "The most bytes of one archive that is imported.")
+    ] = None,
     grace_ms: Annotated[
         str | None, _number("--grace-ms", "How long a stopped worker may take before SIGKILL.")
     ] = None,

@@ -7,6 +7,7 @@
         journal/wal-<n>.jsonl, journal/events/<first seq>.jsonl
         workers/<worker_id>/worker.json, events/<first seq>.jsonl, view.json, …
         removed/…        deleted workers whose files are just going
+        incoming-…/      a worker that is just arriving from elsewhere; the next start removes it
         broken/<when>/…  what recovery cut off; nothing here is ever read or removed
 
 Names are ids or 16 hex digits, and what the store makes beside them begins
@@ -97,7 +98,7 @@ def only_runtime(root: Path) -> RuntimeId | None:
     try:
         found = [path.name for path in runtime_directories(root)]
     except OSError as fault:
-        raise StoreUnusable(f"cannot read {root}: {fault.strerror}") from fault
+        raise StoreUnusable(f"cannot read {fault.filename or root}: {fault.strerror}") from fault
     if len(found) > 1:
         raise StoreUnusable(f"{root} keeps several runtimes; name one of {', '.join(found)}")
     return found[0] if found else None

@@ -29,7 +29,7 @@ _SEQ = slice(14, 30)  # Of `{"cursor":"wo_0123456789abcdef",…`.
 _EVENT_BYTE = ord("u")  # An event's line is `{"cursor…`; opening and commit lines have another fourth byte.
 _COMMIT_MARK = b'\n{"crc":"'
 _OFFSETS_MARK = b'\n{"io":['
-_OPENING_BYTES_MAX = 256
+OPENING_BYTES_MAX = 256
 _SEARCH_BYTES = 8 << 10
 _PEEK_BYTES = 2 << 10
 
@@ -93,7 +93,7 @@ class SegmentReader:
 
     def opening(self) -> Opening:
         """The opening line, verified."""
-        data = self._read(0, min(_OPENING_BYTES_MAX, self._segment.size_bytes))
+        data = self._read(0, min(OPENING_BYTES_MAX, self._segment.size_bytes))
         line = data[: data.find(b"\n") + 1]
         crc = stated_crc(line)
         if crc is None or crc32(line[:-END_BYTES]) != crc:

@@ -26,6 +26,7 @@ from watchglass.server.cli.main import app
 from watchglass.server.config import DURABILITIES, FeedBounds, serve_config
 from watchglass.server.errors import STATUS
 from watchglass.store.base import Retention
+from watchglass.store.filesystem.problems import CODES
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -83,6 +84,7 @@ def test_every_phase_is_in_the_docs() -> None:
         ("http.md", base.PRODUCED_EVENTS_MAX),
         ("http.md", base.WEBSOCKET_INBOUND_BYTES_MAX),
         ("http.md", base.ID_CHARS_MAX),
+        ("http.md", RuntimeOptions().import_max_bytes),
         ("http.md", base.METADATA_ENTRIES_MAX),
         ("workers.md", RuntimeOptions().input_backlog_max_bytes),
         ("workers.md", LINE_BYTES_MAX),
@@ -150,6 +152,7 @@ def test_the_defaults_of_serve_are_those_of_the_code() -> None:
         "--max-workers": options.workers_max,
         "--max-observers": options.observers_max,
         "--input-backlog-bytes": options.input_backlog_max_bytes,
+        "--import-max-bytes": options.import_max_bytes,
         "--grace-ms": options.grace_ms,
         "--stall-s": FeedBounds().stall_s,
         "--max-transcript-projection-items": limits.max_transcript_projection_items,
@@ -202,6 +205,12 @@ def test_what_the_page_about_durability_names_is_there() -> None:
     assert {"store_io", "store_corrupt", "cursor_expired", "cursor_unknown_or_expired"} <= spoken & set(
         codes(text)
     )
+
+
+def test_every_problem_that_doctor_finds_is_in_the_docs() -> None:
+    table = rows(section(page("durability.md"), "When something is broken"))
+    documented = [code for cells in table for code in codes(cells[0])]
+    assert sorted(documented) == sorted(CODES)
 
 
 def test_the_exit_codes_in_the_docs_are_those_of_the_code() -> None:
