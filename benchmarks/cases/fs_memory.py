@@ -25,13 +25,13 @@ APPENDING = Path(__file__).resolve().parent.parent / "appending.py"
 APPEND_S_MAX = 600
 SPEAK_S_MAX = 600
 SPEAKERS = 4
-FILE_LINES = 5_000
+FILE_LINES = 2_500
 FLAT_MIB = 8
 
 
 def run(scale: Scale) -> list[Row]:
     """A server, and a store that keeps everything."""
-    events, kept = scale.of(10_000_000, 200_000), scale.of(3_000_000, 100_000)
+    events, kept = scale.of(10_000_000, 100_000), scale.of(3_000_000, 60_000)
     seen = interleaved(
         1,
         {
