@@ -10,11 +10,13 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from cases import CASES
 from disk import file_system, lies_about_durability, scratch
@@ -31,11 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     disk = file_system(told.dir)
     if lies_about_durability(told.dir):
         print(f"{told.dir} is on {disk}: what is durable there costs nothing, and is not", file=sys.stderr)
-    with scratch(told.dir) as directory:
-        scale = Scale(
-            smoke=told.smoke, repetitions=1 if told.smoke else told.repetitions, directory=directory
-        )
-        sections = {case.about: _run(case, scale) for case in chosen}
+    scale = Scale(smoke=told.smoke, repetitions=1 if told.smoke else told.repetitions, directory=told.dir)
+    signal.signal(signal.SIGTERM, _leave)
+    sections = {case.about: _run(case, scale) for case in chosen}
     if told.json:
         print(
             json.dumps({about: [dataclasses.asdict(row) for row in rows] for about, rows in sections.items()})
@@ -68,9 +68,15 @@ def _parser() -> argparse.ArgumentParser:
 def _run(case: Case, scale: Scale) -> list[Row]:
     began = time.monotonic()
     print(f"{case.name} …", end="", file=sys.stderr, flush=True)
-    rows = case.run(scale)
+    with scratch(scale.directory) as directory:
+        rows = case.run(dataclasses.replace(scale, directory=directory))
     print(f" {time.monotonic() - began:.1f} s", file=sys.stderr)
     return rows
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    """Unwind, so that what was started ends."""
+    sys.exit(128 + number)
 
 
 def _commit() -> str:

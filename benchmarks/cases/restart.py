@@ -30,7 +30,8 @@ ADOPTED = 20
 def run(scale: Scale) -> list[Row]:
     """Stores that were closed, and a server that was killed."""
     ended = [(scale.of(1_000, 20), 1_000), (scale.of(10_000, 40), 1_000)]
-    live = [(10, 1_000), (10, scale.of(100_000, 2_000)), (40, 1_000)]
+    few, many = scale.of(10, 2), scale.of(40, 4)
+    live = [(few, 1_000), (few, scale.of(100_000, 2_000)), (many, 1_000)]
     ways: dict[str, Callable[[], Measured]] = {}
     for workers, events in ended:
         root = scale.directory / f"ended-{workers}"
