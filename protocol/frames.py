@@ -12,7 +12,6 @@ puts the same bytes between two constant pieces.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -88,35 +87,27 @@ def encode_envelope(seq: int, worker_id: str, ts: str, event: Event) -> bytes:
     Raises:
         TypeError: The data holds what JSON cannot say.
     """
-    return envelope_encoder(worker_id, ts)(seq, event)
+    return fill_envelope(seq, envelope_middle(worker_id, ts), event)
 
 
-def envelope_encoder(worker_id: str, ts: str) -> Callable[[int, Event], bytes]:
-    """What encodes the envelopes of one append: they differ in sequence and event alone.
+def envelope_middle(worker_id: str, ts: str) -> bytes:
+    """What the envelopes of one append share; ids and times need no escaping."""
+    return f'","worker_id":"{worker_id}","ts":"{ts}","payload":{{"event":'.encode()
 
-    The constant pieces are written as they are, for ids and times need no escaping;
-    the result has its own size, where an encoder's buffer would have 4 KiB.
-    """
-    constant = f'","worker_id":"{worker_id}","ts":"{ts}","payload":{{"event":'.encode()
 
-    def encode(seq: int, event: Event) -> bytes:
-        name, data = event
-        cursor = b"wo_%016x" % seq
-        try:
-            pieces = (
-                b'{"cursor":"', cursor, b'","event_id":"', cursor, constant,
-                dumps(name), b',"data":', dumps(data), b"}}",
-            )  # fmt: skip
-        except TypeError as fault:  # orjson.JSONEncodeError is one.
-            if "64-bit" not in str(fault):
-                raise
-            pieces = (
-                b'{"cursor":"', cursor, b'","event_id":"', cursor, constant,
-                dumps(name), b',"data":', _with_large_integers(data), b"}}",
-            )  # fmt: skip
-        return b"".join(pieces)
-
-    return encode
+def fill_envelope(seq: int, middle: bytes, event: Event) -> bytes:
+    """See `encode_envelope`. The line has its own size; an encoder's buffer would have 4 KiB."""
+    name, data = event
+    cursor = b"wo_%016x" % seq
+    try:
+        said = dumps(data)
+    except TypeError as fault:  # orjson.JSONEncodeError is one.
+        if "64-bit" not in str(fault):
+            raise
+        said = _with_large_integers(data)
+    return b"".join(
+        (b'{"cursor":"', cursor, b'","event_id":"', cursor, middle, dumps(name), b',"data":', said, b"}}")
+    )
 
 
 def decode_event(line: bytes) -> Event:

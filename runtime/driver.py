@@ -189,9 +189,10 @@ class Driver:
     async def await_launch(self) -> None:
         """Act: nothing ran yet; what was accepted is sent when something does. Raises as `resume`."""
         data = await accepted_input(self._worker.log, self._speech, after_bytes=0)
-        if data:
-            self._unsent.append(data)
-            self._life.backlog_bytes = len(data)
+        self._unsent = (
+            [data] if data else []
+        )  # Anew: one whose creation was cut short has begun a moment ago.
+        self._life.backlog_bytes = len(data)
 
     async def adopt(self, process: Process) -> None:
         """Act: take over a process that an earlier runtime launched; it may be over.

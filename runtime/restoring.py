@@ -144,14 +144,25 @@ class Restoration:
         return entry if worker.active else None
 
     async def _view(self, worker: Worker) -> WorkerView:
-        """As of its log; one that cannot be read now is tried again by whoever asks for it."""
+        """As of its log. What cannot be read now is tried again by whoever asks.
+
+        Damage stays: then the transcript begins anew at the head, and readers behind the damage go on.
+        """
         load = partial(self.store.load_view, worker.worker_id)
         try:
             return await WorkerView.restore(worker.ref, await load(), worker.log)
+        except StoreCorrupt as fault:
+            self._tell_unread(worker, fault)
+            view = WorkerView.from_here(worker.ref, worker.log.head)
+            await self.store.save_view(worker.worker_id, view.state())
+            return view
         except StoreFault as fault:
-            _LOG.warning("the transcript of worker %s cannot be read: %s", worker.worker_id, fault)
-            self.announcements.diagnose_left(worker, f"its transcript cannot be read: {fault}")
+            self._tell_unread(worker, fault)
             return WorkerView.asleep(worker.ref, load)
+
+    def _tell_unread(self, worker: Worker, fault: StoreFault) -> None:
+        _LOG.warning("the transcript of worker %s cannot be read: %s", worker.worker_id, fault)
+        self.announcements.diagnose_left(worker, f"its transcript cannot be read: {fault}")
 
     async def _adopted(self, entry: Entry) -> Process | None:
         """Its process, live or over, holding its room; None when it was never launched."""

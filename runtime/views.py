@@ -108,6 +108,13 @@ class WorkerView:
         await view._restore(log)
         return view
 
+    @classmethod
+    def from_here(cls, worker_ref: WorkerRef, head: Seq) -> WorkerView:
+        """A view of what follows, for a log whose past cannot be read: as if retention had dropped it."""
+        view = cls(worker_ref)
+        view._transcript.resume_after(head)
+        return view
+
     async def wake(self, log: Log) -> None:
         """Be ready for a snapshot; nothing to do for a view that is awake. Askers at once share the work.
 

@@ -152,6 +152,17 @@ CONTENTS: Final = (
         "drain",
         ("watchglass drain", "watchglass drain --runtime rt-1 --reason 'a new machine'"),
     ),
+    Entry(
+        "doctor",
+        _RUNTIME,
+        "doctor",
+        "doctor",
+        (
+            "watchglass doctor",
+            "watchglass doctor --json /var/lib/watchglass | jq .runtimes[].problems",
+            "watchglass doctor --repair /var/lib/watchglass",
+        ),
+    ),
     Entry("demo", _RUNTIME, "demo", "demo", ("watchglass demo",)),
 )
 

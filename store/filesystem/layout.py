@@ -98,7 +98,7 @@ def only_runtime(root: Path) -> RuntimeId | None:
     try:
         found = [path.name for path in runtime_directories(root)]
     except OSError as fault:
-        raise StoreUnusable(f"cannot read {root}: {fault.strerror}") from fault
+        raise StoreUnusable(f"cannot read {fault.filename or root}: {fault.strerror}") from fault
     if len(found) > 1:
         raise StoreUnusable(f"{root} keeps several runtimes; name one of {', '.join(found)}")
     return found[0] if found else None

@@ -18,7 +18,7 @@ from watchglass.protocol.identity import WorkerId
 from watchglass.store.base import Finding, StreamOffsets
 
 from .files import FILE_MODE, Files, fault_of
-from .reading import SegmentReader, Survey, survey
+from .reading import OPENING_BYTES_MAX, SegmentReader, Survey, survey
 from .segment import SEGMENT_FILE, Opening, Segment, SegmentWriter
 
 NO_OFFSETS = StreamOffsets()
@@ -91,15 +91,23 @@ def load_log(files: Files, directory: str, worker_id: WorkerId | None, salvage: 
 
 def _segments(files: Files, directory: str) -> list[Segment]:
     names = sorted(name for name in files.listdir(directory) if SEGMENT_FILE.match(name))
-    segments: list[Segment] = []
-    for name in names:
-        segment = Segment(directory, Seq(int(name[:16], 16)))
+    segments = [Segment(directory, Seq(int(name[:16], 16))) for name in names]
+    for segment in segments:
         segment.size_bytes = files.stat(segment.path).st_size
-        if segment.size_bytes:
-            segments.append(segment)
-        else:  # It was made for an append that never was.
-            files.unlink(segment.path)
-    return segments
+    newest = segments[-1:]
+    return [segment for segment in segments if segment in newest or not _is_for_nothing(files, segment)]
+
+
+def _is_for_nothing(files: Files, segment: Segment) -> bool:
+    """Whether a segment was made for an append that never was; then its file goes."""
+    if segment.size_bytes > OPENING_BYTES_MAX:
+        return False
+    data = files.read_whole(segment.path)
+    seen = survey(data)
+    if seen.events or seen.end.offset < len(data):
+        return False
+    files.unlink(segment.path)
+    return True
 
 
 class _Loading:
@@ -115,13 +123,13 @@ class _Loading:
         seen = self._newest()
         if seen is None:
             return LogState()
+        if seen.events == 0:
+            return self._begun(seen)
         last = self._segments[-1]
         last.opening = seen.opening
         writer: SegmentWriter | None = None
         if seen.bad_offset is None:
-            writer = SegmentWriter(
-                self._files, last, seen.end, seen.events
-            )  # Perhaps nothing of it is synced.
+            writer = SegmentWriter(self._files, last, seen.end, seen.events)
         before = seen.opening.events if seen.opening else 0
         first = self._first_opening()
         return LogState(
@@ -134,20 +142,35 @@ class _Loading:
             events_dropped=first.events if first else 0,
         )
 
+    def _begun(self, seen: Survey) -> LogState:
+        """All events were dropped but those that only a write-ahead file has; the opening line tells of them.
+
+        Its file stays until the next segment is made, which says the same.
+        """
+        assert seen.opening is not None
+        after, events, offsets = seen.opening
+        return LogState(
+            head=after, trimmed_through=after, offsets=offsets, events=events, events_dropped=events
+        )
+
     def _newest(self) -> Survey | None:
         """The newest segment that has an event; what is newer and has none is put away."""
         while self._segments:
             segment = self._segments[-1]
             data = self._files.read_whole(segment.path)
             seen = survey(data)
-            if seen.events:
-                if seen.bad_offset is not None:
-                    self._tell("error", "corrupt", segment.path, seen.bad_offset, "cannot be read back")
+            if seen.events and seen.bad_offset is not None:
+                self._tell("error", "corrupt", segment.path, seen.bad_offset, "cannot be read back")
+            if seen.opening is not None or seen.events:
                 self._cut(segment, seen, data)
+            if seen.events or (seen.opening is not None and len(self._segments) == 1):
                 return seen
             self._segments.pop()
-            moved = self._salvage.move(segment.path)
-            self._tell("warning", "torn_tail", segment.path, 0, f"was never whole and is in {moved}")
+            if seen.opening is not None or not data:
+                self._files.unlink(segment.path)
+            else:
+                moved = self._salvage.move(segment.path)
+                self._tell("warning", "torn_tail", segment.path, 0, f"was never whole and is in {moved}")
         return None
 
     def _cut(self, segment: Segment, seen: Survey, data: bytes) -> None:

@@ -46,7 +46,9 @@ SEGMENT_BYTES_MAX = 8 << 20
 SEGMENTS_KEPT = 8
 """Retention drops whole segments, so a segment is at most this part of what may be kept."""
 SEEN_S = 100e-6
-"""For how long a file that was there is taken to be there."""
+"""For how long the workers' folders that were there are taken to be there …"""
+FILE_SEEN_S = 50e-3
+"""… and the files in them."""
 PENDING_BYTES_MAX = 64 << 10
 _TAIL = Retention(max_bytes=1 << 20, max_events=1 << 30)
 
@@ -78,13 +80,29 @@ class Ground:
     numbering: Numbering
     retention: Retention
     salvage: Salvage
-    wal: WriteAhead | None
+    workers: str
+    """The directory of the workers' folders."""
+    wal: WriteAhead | None = None
     """None: a durable append is an append, and nothing is synced."""
     remembered: Remembered = field(default_factory=Remembered)
     dirty: dict[FileLog, None] = field(default_factory=dict)
     """Logs that wrote since the last sync, or have something pending."""
     leftover: list[str] = field(default_factory=list)
     """Files of dropped segments that could not be removed yet."""
+    look_at_s: float = 0.0
+    """When it is time to `look` again, by `perf_counter`."""
+    seen: tuple[int, int] = (0, 0)
+    """The workers' directory when it was looked at; another value when a folder came or went."""
+
+    def look(self, now_s: float) -> None:
+        """See whether somebody removed a worker's folder; one look serves all logs, for it is dear."""
+        self.look_at_s = now_s + SEEN_S
+        try:
+            found = self.files.stat(self.workers)
+        except OSError:
+            self.seen = (0, 0)
+        else:
+            self.seen = (found.st_mtime_ns, found.st_nlink)
 
 
 class FileLog:
@@ -121,6 +139,7 @@ class FileLog:
         self._tail = Tail(_TAIL, self._numbering.clock_us, known.head)
         self.trimmed_through = known.trimmed_through
         self.offsets = known.offsets
+        self._seen = (-1, -1)
         self._seen_until_s = 0.0
         self._refusal: tuple[type[StoreFault], str] | None = None
         self.gathered = 0
@@ -177,7 +196,10 @@ class FileLog:
             raise self._refused()
         state = self._state or self._loaded()
         wal = self._ground.wal
-        if perf_counter() > self._seen_until_s:
+        now_s = perf_counter()
+        if now_s > self._ground.look_at_s:
+            self._ground.look(now_s)
+        if now_s > self._seen_until_s or self._seen != self._ground.seen:
             self._require_files(state)
         if durable and wal is not None:
             records = self._numbering.encode(self._name, events)
@@ -312,12 +334,12 @@ class FileLog:
         writer = state.writer
         if writer is None:
             return False
-        ahead_bytes = writer.segment.size_bytes + self._pending_bytes
-        if ahead_bytes == 0:
+        ahead = writer.events + self._pending_events
+        if ahead == 0:
             return True
-        if ahead_bytes + size_bytes > self._segment_bytes:
+        if writer.segment.size_bytes + self._pending_bytes + size_bytes > self._segment_bytes:
             return False
-        if writer.events + self._pending_events + count > self._segment_events:
+        if ahead + count > self._segment_events:
             return False
         if self._age_us is None:
             return True
@@ -334,6 +356,7 @@ class FileLog:
             raise self._fault("create", writer.segment.path, fault) from fault
         full, state.writer = state.writer, writer
         state.segments.append(writer.segment)
+        self._kept_bytes += writer.segment.size_bytes
         self.unsynced_directories.add(self.directory)
         if full is None:
             return
@@ -346,13 +369,14 @@ class FileLog:
         """After a failed append: a segment that was made for it goes."""
         writer = state.writer
         assert writer is not None
-        if writer.segment.size_bytes == 0 and len(state.segments) > 0:
+        if writer.events == 0:
             state.segments.pop()
             state.writer = None
+            self._kept_bytes -= writer.segment.size_bytes
             self._drop_file(writer)
 
     def _drop_file(self, writer: SegmentWriter) -> None:
-        """A segment's file was made for nothing; if it stays, the next start removes it."""
+        """A segment was made for nothing; if its file stays, the next start removes it."""
         writer.rest()
         with suppress(OSError):
             self._files.unlink(writer.segment.path)
@@ -414,12 +438,25 @@ class FileLog:
             raise CursorExpired(encode_cursor(after), encode_cursor(self.oldest), encode_cursor(self.head))
         if after >= self._tail.trimmed_through:
             return self._tail.read(after=after, max_records=max_records, max_bytes=max_bytes)
-        bounds = Bounds(max_records, max_bytes)
-        records = self._read_segments(after, bounds)
-        if records or not self._pending:
-            return records
-        pending = [record for each in self._pending for record in each.records if record.seq > after]
-        return pending[: bounds.end(pending, 0)]
+        return self._read_files(after, Bounds(max_records, max_bytes))
+
+    def _read_files(self, after: Seq, bounds: Bounds) -> Sequence[Record]:
+        """What the segments have behind a position, and what is pending behind them."""
+        taken = self._read_segments(after, bounds)
+        while taken and (left := bounds.left_after(taken)) is not None:
+            try:
+                further = self._read_segments(taken[-1].seq, left)
+            except StoreFault:
+                return taken  # The next read comes to it.
+            if not further:
+                break
+            taken = [*taken, *further]
+        left = bounds.left_after(taken)
+        if left is None or not self._pending:
+            return taken
+        position = taken[-1].seq if taken else after
+        pending = [record for each in self._pending for record in each.records if record.seq > position]
+        return [*taken, *pending[: left.end(pending, 0)]]
 
     def _read_segments(self, after: Seq, bounds: Bounds) -> Sequence[Record]:
         segments = self._loaded().segments
@@ -428,8 +465,8 @@ class FileLog:
         remembered = self._ground.remembered
         reached = remembered.take(self, after)
         records, reached = read_segments(self._files, segments, after, reached, bounds)
-        if records and reached is not None:
-            remembered.put(self, records[-1].seq, reached)
+        if reached is not None:
+            remembered.put(self, records[-1].seq if records else after, reached)
         return records
 
     async def holds(self, seq: Seq) -> bool:
@@ -478,7 +515,8 @@ class FileLog:
 
     def _require_files(self, state: LogState) -> None:
         """See that nobody removed them. Raises StoreMissing."""
-        self._seen_until_s = perf_counter() + SEEN_S
+        self._seen = self._ground.seen
+        self._seen_until_s = perf_counter() + FILE_SEEN_S
         writer = state.writer
         if writer is None or writer.fd < 0:
             try:

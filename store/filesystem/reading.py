@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 from binascii import unhexlify
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import starmap
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from struct import unpack
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 from zlib import crc32
 
 from watchglass.protocol.cursor import BEGINNING, Seq
@@ -25,11 +25,12 @@ from .files import Files, fault_of
 from .seal import END_BYTES, crc_behind, stated_crc
 from .segment import BEGIN, Opening, Place, Segment, parsed_opening
 
+_record = cast("Callable[[tuple[int, bytes]], Record]", partial(tuple.__new__, Record))  # Without a frame.
 _SEQ = slice(14, 30)  # Of `{"cursor":"wo_0123456789abcdef",…`.
 _EVENT_BYTE = ord("u")  # An event's line is `{"cursor…`; opening and commit lines have another fourth byte.
 _COMMIT_MARK = b'\n{"crc":"'
 _OFFSETS_MARK = b'\n{"io":['
-_OPENING_BYTES_MAX = 256
+OPENING_BYTES_MAX = 256
 _SEARCH_BYTES = 8 << 10
 _PEEK_BYTES = 2 << 10
 
@@ -93,7 +94,7 @@ class SegmentReader:
 
     def opening(self) -> Opening:
         """The opening line, verified."""
-        data = self._read(0, min(_OPENING_BYTES_MAX, self._segment.size_bytes))
+        data = self._read(0, min(OPENING_BYTES_MAX, self._segment.size_bytes))
         line = data[: data.find(b"\n") + 1]
         crc = stated_crc(line)
         if crc is None or crc32(line[:-END_BYTES]) != crc:
@@ -238,7 +239,7 @@ def _window(data: bytes, end: int, place: Place) -> Window:
     opening = parsed_opening(lines[0]) if place.offset == 0 else None
     kept = [line for line in lines if line[3] == _EVENT_BYTE]
     seqs = unpack(f">{len(kept)}Q", unhexlify(b"".join([line[_SEQ] for line in kept])))
-    records = list(starmap(Record, zip(seqs, kept, strict=True)))
+    records = list(map(_record, zip(seqs, kept, strict=True)))
     return Window(records, Place(place.offset + end, crc), opening)
 
 

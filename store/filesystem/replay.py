@@ -67,15 +67,24 @@ def _size_bytes(reached: Reached) -> int:
 
 
 class Bounds(NamedTuple):
-    """The most that one read gives (at least one record, however large)."""
+    """The most that one read gives; and the least, however large that is."""
 
     max_records: int
     max_bytes: int
+    at_least: int = 1
 
     @property
     def want_bytes(self) -> int:
         """How much of a segment to read for it."""
         return max(_WANT_BYTES_MIN, min(self.max_bytes, self.max_records * _RECORD_BYTES_LIKELY))
+
+    def left_after(self, taken: Sequence[Record]) -> Bounds | None:
+        """What may be added to the records that were taken; None when that is nothing."""
+        max_records = self.max_records - len(taken)
+        if max_records <= 0 or not taken:
+            return None if taken else self
+        max_bytes = self.max_bytes - sum([len(line) for _, line in taken])
+        return Bounds(max_records, max_bytes, 0) if max_bytes > 0 else None
 
     def end(self, records: Sequence[Record], start: int) -> int:
         """Behind the last of the records from `start` on that fit."""
@@ -86,7 +95,7 @@ class Bounds(NamedTuple):
         for place in range(start, end):
             size_bytes += len(records[place].line)
             if size_bytes > self.max_bytes:
-                return max(place, start + 1)
+                return max(place, start + self.at_least)
         return end
 
 

@@ -10,7 +10,8 @@
     {"io":[12,3456,0],"crc":"01234567"}                       … and brought offsets
 
 * The opening line says what came before: the log's newest event, how many events
-  it ever had, its offsets. So dropping segments loses none of these.
+  it ever had, its offsets. It is written when the file is made, before retention
+  drops what is older, so none of these is ever lost.
 * Opening and commit lines are sealed (`seal.py`), cumulatively from the first
   byte: any stretch between two of them is verified by one calculation.
 * What follows the last good commit line is an append that never was.
@@ -134,13 +135,10 @@ class SegmentWriter:
             body = records[0][1] + b"\n" + mark
         else:
             body = b"\n".join([*[line for _, line in records], mark])
-        segment = self.segment
-        if segment.size_bytes == 0:
-            assert segment.opening is not None
-            body = sealed(opening_line(segment.opening))[0] + body
         crc = crc32(body, self._crc)
         end = b'%08x"}\n' % crc
         body += end
+        segment = self.segment
         written = self._pwrite(self.fd, body, segment.size_bytes)
         if written != len(body):
             raise short_write(written, len(body))
@@ -173,12 +171,18 @@ class SegmentWriter:
             self.fd = -1
 
     def prepare(self) -> None:
-        """Open the file, and cut off what no append left. Raises OSError."""
+        """Open the file, with its opening line, and cut off what no append left. Raises OSError."""
+        segment = self.segment
         if self.fd < 0:
-            fresh = os.O_CREAT if self.segment.size_bytes == 0 else 0
-            flags = os.O_RDWR | os.O_CLOEXEC | fresh
-            self.fd = self._files.open(self.segment.path, flags, FILE_MODE)
-            self._spoiled = self._spoiled or bool(fresh)  # A failed creation may have left bytes.
+            create = os.O_CREAT if segment.size_bytes == 0 else 0
+            self.fd = self._files.open(segment.path, os.O_RDWR | os.O_CLOEXEC | create, FILE_MODE)
+        if segment.size_bytes == 0:
+            assert segment.opening is not None
+            opening, crc = sealed(opening_line(segment.opening))
+            self._spoiled = True  # Somebody may have left a file of this name.
+            self._files.write_at(self.fd, opening, 0)
+            self._crc = crc
+            segment.size_bytes = len(opening)
         if self._spoiled:
-            self._files.truncate(self.fd, self.segment.size_bytes)
+            self._files.truncate(self.fd, segment.size_bytes)
             self._spoiled = False

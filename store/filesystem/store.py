@@ -313,7 +313,9 @@ async def open_filesystem_store(
         findings: list[Finding] = []
         salvage = Salvage(files, str(layout.path), layout.salvaged(clock_us()), findings.append)
         ceiling = FileCeiling(layout.ceiling, files)
-        ground = Ground(files, Numbering(clock_us, ceiling=ceiling), retention or Retention(), salvage, None)
+        ground = Ground(
+            files, Numbering(clock_us, ceiling=ceiling), retention or Retention(), salvage, layout.workers
+        )
         recovered = await asyncio.to_thread(_recover, ground, layout, ceiling)
         if durability == "fsync":
             ground.wal = WriteAhead(files, layout.journal, recovered.next_wal, rounds)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -91,4 +92,5 @@ class LogSync(NamedTuple):
         for _writer, fd, _size in self.writers:
             files.fdatasync(fd)
         for directory in self.directories:
-            files.sync_directory(directory)
+            with suppress(FileNotFoundError):  # Somebody removed this worker; its next append says so.
+                files.sync_directory(directory)

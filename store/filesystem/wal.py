@@ -112,6 +112,7 @@ class WriteAhead:
 
     def __init__(self, files: Files, directory: str, next_number: int, thread: SyncThread) -> None:
         """Go on with files numbered from `next_number`; the first is made with the first round."""
+        self._loop = asyncio.get_running_loop()
         self._files = files
         self._directory = directory
         self._next = next_number
@@ -133,7 +134,9 @@ class WriteAhead:
         offsets: StreamOffsets | None,
     ) -> asyncio.Future[None]:
         """Take an append into the next round; done when it is synced, or with StoreIo."""
-        waiter = self._loop().create_future()
+        if not self._scheduled:
+            self._schedule()
+        waiter = self._loop.create_future()
         self._asked.append(_Asked(log, records, events, offsets, waiter))
         log.gathered += 1
         return waiter
@@ -144,7 +147,9 @@ class WriteAhead:
 
     def ask(self, line: bytes) -> asyncio.Future[None]:
         """Take a change of the catalog into the next round; done when it is synced, or with StoreIo."""
-        waiter = self._loop().create_future()
+        if not self._scheduled:
+            self._schedule()
+        waiter = self._loop.create_future()
         self._noted.append(_Note(line, waiter))
         return waiter
 
@@ -153,7 +158,7 @@ class WriteAhead:
         self.write_round()
         faults: list[StoreFault] = []
         while self._syncing is not None or self._unsynced:
-            waiter = asyncio.get_running_loop().create_future()
+            waiter = self._loop.create_future()
             (self._unsynced or self._syncing or [])[-1].waiters.append(waiter)
             try:
                 await waiter
@@ -161,13 +166,9 @@ class WriteAhead:
                 faults.append(fault)
         return faults
 
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, with a round on its way."""
-        loop = asyncio.get_running_loop()
-        if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._write_scheduled)
-        return loop
+    def _schedule(self) -> None:
+        self._scheduled = True
+        self._loop.call_soon(self._write_scheduled)
 
     def _write_scheduled(self) -> None:
         self._scheduled = False
@@ -257,11 +258,14 @@ class WriteAhead:
 
     # The life of its files.
 
-    def rotate(self, *, always: bool = False) -> int:
-        """Begin a fresh file with the next round if this one is large; the newest number that is complete."""
-        file = self._file
-        synced = self._syncing is None and not self._unsynced
-        if file is not None and synced and (always or self._retired or file.size_bytes >= ROTATE_BYTES):
+    @property
+    def is_large(self) -> bool:
+        """Whether it is time to bring home what the files hold."""
+        return bool(self._retired) or (self._file is not None and self._file.size_bytes >= ROTATE_BYTES)
+
+    def rotate(self) -> int:
+        """Begin a fresh file with the next round; the newest number that is complete, -1 for none."""
+        if self._syncing is None and not self._unsynced:
             self._retire()
         return self._retired[-1].number if self._retired else -1
 

@@ -11,7 +11,8 @@ from urllib.parse import quote
 import pytest
 
 from support.api import Api
-from support.feed import data_of, in_thread, journal, names, observing
+from support.feed import data_of, in_thread, journal, names, observing, text_of
+from support.processes import wait_gone
 from support.programs import program
 from support.serving import Place, Served, durable_server
 
@@ -176,7 +177,7 @@ def test_the_runtimes_own_events_go_on_from_their_cursor(place: Place) -> None:
 @pytest.mark.parametrize("durability", ["os", "fsync"])
 def test_what_was_acknowledged_an_instant_before_the_kill_is_there(place: Place, durability: str) -> None:
     acks: dict[str, Any] = {}
-    for life in range(3):
+    for life in range(2):
         with place.serving(f"--durability={durability}") as served:
             api = Api(served)
             worker_id = f"w{life}"
@@ -192,3 +193,28 @@ def test_what_was_acknowledged_an_instant_before_the_kill_is_there(place: Place,
             assert [item["event_id"] for item in items] == [ack["event_id"] for ack in told]
         order = [ack["event_id"] for told in acks.values() for ack in told]
         assert order == sorted(set(order))
+
+
+@pytest.mark.trio
+async def test_a_cursor_that_retention_dropped_meanwhile_is_told_and_never_clamped(place: Place) -> None:
+    with place.serving("--retain-events=100") as served:
+        api = Api(served)
+        worker = await in_thread(
+            api.create, *program("events", "x", 500, "wait"), worker_id="w", speech="jsonl"
+        )
+        before = (await in_thread(api.worker, "w"))["head"]
+        await in_thread(api.create, *program("lines", "y", 3), worker_id="quiet")
+        quiet = await journal(served, "quiet")
+        await in_thread(api.say, "w", "go")
+        place.kill()
+    await in_thread(wait_gone, worker["pid"])
+    with place.serving("--retain-events=100") as served:
+        kept = await journal(served, "w")
+        assert len(kept) <= 100
+        said = text_of(kept).splitlines()
+        assert said == [f"x {number}" for number in range(500 - len(said), 500)]
+        async with observing(served, "w", before) as observer:
+            diagnostic = await observer.diagnostic()
+        assert diagnostic["code"] == "runtime.cursor_unknown_or_expired"
+        assert kept[0]["cursor"] in diagnostic["message"]
+        assert await journal(served, "quiet") == quiet

@@ -145,7 +145,7 @@ async def test_cursors_grow_although_the_clock_went_back_a_day(place: Place) -> 
         place.drain()
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 8))])
 async def test_a_cut_of_the_newest_segments_costs_their_last_words_and_nothing_else(
     place: Place, tmp_path: Path, seed: int
 ) -> None:
@@ -205,3 +205,46 @@ async def test_a_cut_of_the_newest_segments_costs_their_last_words_and_nothing_e
         for worker_id in live:
             assert (await in_thread(api.worker, worker_id))["phase"] == "lost"
     shutil.rmtree(copy)
+
+
+async def test_a_journal_that_is_damaged_in_its_middle_costs_the_reads_that_cross_it(place: Place) -> None:
+    with place.serving() as served:
+        api = Api(served)
+        for worker_id in ("hurt", "whole"):
+            await in_thread(api.create, "cat", worker_id=worker_id)
+            async with observing(served, worker_id, "earliest", queue_frames=64) as observer:
+                for number in range(20):
+                    await in_thread(api.say, worker_id, f"line {number}")
+                    await observer.until_text(f"line {number}\n")
+        before = await in_thread(api.worker, "hurt")
+        place.kill()  # So no view is kept that would spare the reading.
+    [segment] = (place.worker_dir("hurt") / "events").iterdir()
+    data = bytearray(segment.read_bytes())
+    data[data.index(b"line 9")] ^= 1
+    segment.write_bytes(data)
+    for life in range(2):
+        with place.serving() as served:
+            api = Api(served)
+            notes = (await in_thread(api.get, "/v1/diagnostics"))["diagnostics"]
+            told = [note for note in notes if note["severity"] != "info"]
+            if life == 0:  # Later it is an old segment, which a start does not read.
+                assert {(note["worker_ref"]["worker_id"], note["severity"]) for note in told} == {
+                    ("hurt", "error")
+                }
+                assert all(str(segment) in note["message"] for note in told)
+            worker = await in_thread(api.worker, "hurt")
+            assert (worker["pid"], worker["phase"]) == (before["pid"], "running")
+            assert worker["transcript_len"] == life  # The input since; its answer is not closed yet.
+            assert await goodbye(served, "hurt", "earliest") == "runtime.unavailable"
+            async with observing(served, "hurt", before["head"], queue_frames=64) as observer:
+                await in_thread(api.say, "hurt", f"after {life}")
+                await observer.until_text(f"after {life}\n")
+            async with observing(served, "whole", "earliest", queue_frames=64) as observer:
+                await in_thread(api.say, "whole", "after")
+                said = await observer.until_text("after\n" * (life + 1))
+                assert said.count("\n") == 21 + life
+            if life:
+                async with observing(served, "hurt") as observer:
+                    await in_thread(api.act, "hurt", "stop")
+                    assert data_of(await observer.until("end"), "exit")[0]["reason"] == "stopped"
+                place.drain()

@@ -26,6 +26,7 @@ from watchglass.server.cli.main import app
 from watchglass.server.config import DURABILITIES, FeedBounds, serve_config
 from watchglass.server.errors import STATUS
 from watchglass.store.base import Retention
+from watchglass.store.filesystem.problems import CODES
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -204,6 +205,12 @@ def test_what_the_page_about_durability_names_is_there() -> None:
     assert {"store_io", "store_corrupt", "cursor_expired", "cursor_unknown_or_expired"} <= spoken & set(
         codes(text)
     )
+
+
+def test_every_problem_that_doctor_finds_is_in_the_docs() -> None:
+    table = rows(section(page("durability.md"), "When something is broken"))
+    documented = [code for cells in table for code in codes(cells[0])]
+    assert sorted(documented) == sorted(CODES)
 
 
 def test_the_exit_codes_in_the_docs_are_those_of_the_code() -> None:

@@ -17,6 +17,7 @@ from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.workers import WorkerInput
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
 from watchglass.store.filesystem import open_filesystem_store
+from watchglass.store.worker_record import WorkerRecord
 
 from support.agents import CAT, JSONL_ECHO, python
 from support.processes import marked, wait_gone
@@ -100,6 +101,17 @@ async def test_a_process_is_the_same_and_what_it_says_goes_on(life: Life) -> Non
         ended = runtime.worker("w")
         assert (ended.phase, ended.pid, ended.transcript_len) == (Phase.STOPPED, None, 4)
         assert (await runtime.transcript("w", None, 10)).items == transcript.items
+
+
+async def test_a_creation_that_was_cut_short_is_begun_once(life: Life, tmp_path: Path) -> None:
+    request = request_of(execution=CAT, initial_input={"kind": "user", "content": "one"})
+    async with open_filesystem_store(tmp_path, RUNTIME_ID) as store:
+        record = WorkerRecord(worker_id="w", created_us=1, request=request, plan=None)
+        await store.create(record, lambda _records, _events: None)
+    async with life() as runtime:
+        await say(runtime, "w", "two")
+        assert await soon(text_until(runtime, "w", "two\n")) == "one\ntwo\n"
+        await runtime.stop("w")
 
 
 async def test_a_jsonl_worker_goes_on(life: Life) -> None:
@@ -208,12 +220,14 @@ async def test_a_worker_whose_journal_is_damaged_goes_on_and_nobody_else_notices
     data[data.index(b'"one"') + 1] ^= 1
     segment.write_bytes(data)
     async with life() as runtime:
-        with pytest.raises(StoreCorrupt, match=str(segment)):
-            await runtime.transcript("w", None, 10)
-        with pytest.raises(StoreCorrupt):
-            async with runtime.observe("w", runtime.worker("w").head):
-                pass
-        await say(runtime, "w", "four")
+        async with runtime.observe("w", "earliest") as reader:
+            await soon(reader.next_batch())  # What lies before the damage.
+            with pytest.raises(StoreCorrupt, match=str(segment)):
+                await soon(reader.next_batch())
+        assert (await runtime.transcript("w", None, 10)).total_items == 0  # What is said from here on.
+        async with runtime.observe("w", runtime.worker("w").head) as reader:
+            await say(runtime, "w", "four")
+            assert b'"four"' in (await reader.next_batch())[0].line
         assert await soon(text_until(runtime, "whole", "three\n")) == "one\ntwo\nthree\n"
         assert [note.code for note in runtime.diagnostics() if note.severity == "error"]
         for worker_id in ("w", "whole"):

@@ -52,7 +52,7 @@ class Whereabouts:
             await self._moved.wait()
 
 
-async def die_often(place: Place, where: Whereabouts, kills: int, rng: Random) -> None:
+async def die_often(place: Place, where: Whereabouts, kills: int, rng: Random, *flags: str) -> None:
     """Let the server live and be killed so many times.
 
     Some are killed at any instant of their start, in which they recover; the
@@ -60,7 +60,7 @@ async def die_often(place: Place, where: Whereabouts, kills: int, rng: Random) -
     """
     start_s = 1.0
     for _ in range(kills):
-        launch = place.launch()
+        launch = place.launch(*flags)
         began = trio.current_time()
         try:
             if rng.random() < DYING_AT_START:

@@ -27,7 +27,7 @@ EXIT = "exit.json"
 EXIT_BYTES_MAX = 4096
 """Far above what an exit report can need."""
 
-_DRAFT = ".draft"
+DRAFT = ".draft"
 
 
 class Record:
@@ -44,7 +44,7 @@ class Record:
         self._directory = directory_fd
         for name in (RUN, EXIT):
             self._remove(name)
-        self._exit_draft = create(EXIT + _DRAFT, directory_fd)
+        self._exit_draft = create(EXIT + DRAFT, directory_fd)
         try:
             os.posix_fallocate(self._exit_draft, 0, EXIT_BYTES_MAX)
         except OSError as error:
@@ -53,13 +53,13 @@ class Record:
 
     def write_run(self, run: dict[str, object]) -> None:
         """Raises OSError. Not synced: what a crash of the machine makes of it still says that it ran."""
-        draft = create(RUN + _DRAFT, self._directory)
+        draft = create(RUN + DRAFT, self._directory)
         try:
             with os.fdopen(draft, "wb") as file:
                 file.write(json.dumps(run).encode())
             self._publish(RUN)
         except OSError:
-            self._remove(RUN + _DRAFT)
+            self._remove(RUN + DRAFT)
             raise
 
     def write_exit(self, report: bytes) -> None:
@@ -71,12 +71,12 @@ class Record:
 
     def abandon(self) -> None:
         """The program never ran: there is nothing to tell of. A draft that stays says nothing."""
-        for name in (RUN, EXIT + _DRAFT):
+        for name in (RUN, EXIT + DRAFT):
             with contextlib.suppress(OSError):
                 self._remove(name)
 
     def _publish(self, name: str) -> None:
-        os.rename(name + _DRAFT, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        os.rename(name + DRAFT, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
     def _remove(self, name: str) -> None:
         try:

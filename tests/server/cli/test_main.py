@@ -29,7 +29,8 @@ def test_all_commands_are_there() -> None:
     asked = (
         "serve ps create run input attach logs events transcript stop cancel interrupt signal close-stdin rm"
     )
-    assert set(COMMANDS) == {*asked.split(), "status", "explain", "export", "import", "drain", "demo"}
+    ours = "status explain export import drain doctor demo"
+    assert set(COMMANDS) == {*asked.split(), *ours.split()}
 
 
 def test_without_arguments_there_is_the_manual(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,6 +97,8 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["serve", "--store", "papyrus"], "watchglass serve"),
         (["serve", "--store", "memory", "--keep-workers"], "watchglass serve"),
         (["drain", "rt-1"], "watchglass drain"),
+        (["doctor", "/no/such/folder"], "watchglass doctor"),
+        (["doctor", "/etc"], "watchglass doctor"),
     ],
     ids=str,
 )

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import tempfile
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -228,16 +227,6 @@ async def left_behind(path: Path, durability: Durability) -> Model:
 async def everything(root: Path, files: FailingFiles, model: Model, durability: Durability) -> None:
     await run(root, files, model, durability)
     await check(root, model, durability, killed=files.dead)
-
-
-@pytest.fixture
-def in_memory(tmp_path: Path) -> Iterator[Path]:
-    """A folder that no disk makes slow, where there is one."""
-    if not Path("/dev/shm").is_dir():
-        yield tmp_path
-    else:
-        with tempfile.TemporaryDirectory(dir="/dev/shm") as made:
-            yield Path(made)
 
 
 @pytest.mark.parametrize("durability", ["fsync", "os"])
