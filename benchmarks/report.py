@@ -9,13 +9,14 @@ import os
 import platform
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Literal
 
 BEGIN = "<!-- begin: benchmarks/run.py -->"
 END = "<!-- end: benchmarks/run.py -->"
+TIMES = " \N{MULTIPLICATION SIGN}"
 
 Measured = Mapping[str, float]
 """One repetition of one way: a few numbers by name."""
@@ -23,10 +24,14 @@ Measured = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much to do: enough to measure, or just enough to see that it works."""
+    """How much to do: enough to measure, or just enough to see that it works.
+
+    Files whose writing is measured are made under `directory`.
+    """
 
     smoke: bool = False
     repetitions: int = 3
+    directory: Path = field(default_factory=Path.cwd)
 
     def of(self, full: int, smoke: int) -> int:
         """One size or the other."""
@@ -49,10 +54,11 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What we want: at least, or at most, this."""
+    """What we want: at least, or at most, this, or this many times the reference."""
 
     bound: Literal["≥", "≤"]
     value: float
+    of_reference: bool = False
 
     def met(self, value: float) -> bool:
         """Whether a number is on the right side."""
@@ -61,18 +67,29 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. `bare` is the same thing done with `subprocess.Popen` and a pipe."""
+    """One line of the table. `reference` is the same thing done as barely as can be, in the same run."""
 
     what: str
     unit: str
     ours: Spread
-    bare: Spread | None = None
+    reference: Spread | None = None
     target: Target | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times the reference; None without one."""
+        if self.reference is None or self.reference.median == 0:
+            return None
+        return self.ours.median / self.reference.median
 
     @property
     def met(self) -> bool | None:
         """Whether the target is reached; None without one."""
-        return None if self.target is None else self.target.met(self.ours.median)
+        if self.target is None:
+            return None
+        reached = self.ratio if self.target.of_reference else self.ours.median
+        assert reached is not None, "a target in times the reference needs one"
+        return self.target.met(reached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +140,9 @@ def machine() -> str:
 
 def table(sections: Mapping[str, Sequence[Row]]) -> str:
     """Markdown, one section a benchmark."""
-    lines = ["| what | watchglass | bare process | target |", "|---|---|---|---|"]
+    lines = ["| what | watchglass | reference | ratio | target |", "|---|---|---|---|---|"]
     for about, rows in sections.items():
-        lines.append(f"| **{about}** | | | |")
+        lines.append(f"| **{about}** | | | | |")
         lines += [_line(row) for row in rows]
     return "\n".join(lines)
 
@@ -139,11 +156,13 @@ def with_block(text: str, block: str) -> str:
     return f"{before}{BEGIN}\n{block}\n{END}{after}"
 
 
-def block(sections: Mapping[str, Sequence[Row]], commit: str, repetitions: int, load: float) -> str:
+def block(
+    sections: Mapping[str, Sequence[Row]], commit: str, repetitions: int, load: float, disk: str
+) -> str:
     """The generated part of the page."""
     today = date.today().isoformat()  # noqa: DTZ011 - where the machine is.
     return (
-        f"Measured {today} at commit {commit} on {machine()}; load average {load:.1f} at the start. "
+        f"Measured {today} at commit {commit} on {machine()}, {disk}; load average {load:.1f} at the start. "
         f"Medians of {repetitions}, with the lowest and the highest.\n\n{table(sections)}"
     )
 
@@ -151,9 +170,11 @@ def block(sections: Mapping[str, Sequence[Row]], commit: str, repetitions: int, 
 def _line(row: Row) -> str:
     target = ""
     if row.target is not None:
-        target = f"{row.target.bound} {row.target.value:,g}" + ("" if row.met else " (missed)")
-    bare = "" if row.bare is None else _cell(row.bare)
-    return f"| {row.what}, {row.unit} | {_cell(row.ours)} | {bare} | {target} |"
+        times = TIMES if row.target.of_reference else ""
+        target = f"{row.target.bound} {row.target.value:,g}{times}" + ("" if row.met else " (missed)")
+    reference = "" if row.reference is None else _cell(row.reference)
+    ratio = "" if row.ratio is None else f"{_number(row.ratio)}{TIMES}"
+    return f"| {row.what}, {row.unit} | {_cell(row.ours)} | {reference} | {ratio} | {target} |"
 
 
 def _cell(spread: Spread) -> str:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from frames import Frames
 START_S = 30
 STOP_S = 60
 TIMEOUT_S = 60
+LOOK_S = 0.005
 RECEIVE_BYTES = 256 << 10
 _LISTENING = re.compile(r"watchglass listening on http://(\S+):(\d+) \(runtime (\S+)\)")
 
@@ -104,12 +105,12 @@ class Connection:
     def _created(self, request: Mapping[str, object]) -> str:
         return str(self.request("POST", "/v1/workers", request)["worker"]["worker_id"])
 
-    def wait_all_ended(self) -> None:
+    def wait_all_ended(self, timeout_s: float = TIMEOUT_S) -> None:
         """Return when no worker is active; looks often, for there is no event for it."""
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         while self.request("GET", "/v1/runtime")["runtime"]["active_worker_count"]:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"workers are still active after {TIMEOUT_S} s")
+                raise RuntimeError(f"workers are still active after {timeout_s} s")
             time.sleep(0.005)
 
     def _wait_for(self, mark: bytes) -> int:
@@ -201,40 +202,54 @@ class Feed:
 
 @contextmanager
 def serving(*flags: str, core: int | None = None) -> Iterator[Server]:
-    """Serve on a free port until the block ends.
+    """Serve on a free port until the block ends; no worker is left then.
 
     `core` is for the server's own process; its spawn daemon is not held there
     once `free_workers` is called.
     """
     with tempfile.TemporaryDirectory(prefix="watchglass-bench-") as directory:
-        state_dir = Path(directory)
-        stderr_path = state_dir / "stderr.txt"
-        with stderr_path.open("wb") as stderr:
-            process = subprocess.Popen(
-                watchglass("serve", "--bind", "127.0.0.1:0", *flags),
-                env=environment(state_dir),
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-            )
+        server, process = start(Path(directory), *_stored(flags))
         try:
-            listening = _wait_listening(process, stderr_path)
             if core is not None:
                 os.sched_setaffinity(process.pid, {core})
-            yield Server(
-                host=listening[1],
-                port=int(listening[2]),
-                token=(state_dir / "token").read_text().strip(),
-                pid=process.pid,
-                state_dir=state_dir,
-            )
+            yield server
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise
+            end(process)
+
+
+def start(state_dir: Path, *flags: str) -> tuple[Server, subprocess.Popen[bytes]]:
+    """A server that listens; `end` it."""
+    stderr_path = state_dir / "stderr.txt"
+    with stderr_path.open("wb") as stderr:
+        process = subprocess.Popen(
+            watchglass("serve", "--bind", "127.0.0.1:0", *flags),
+            env=environment(state_dir),
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
+    try:
+        listening = _wait_listening(process, stderr_path)
+    except BaseException:
+        end(process)
+        raise
+    token = (state_dir / "token").read_text().strip()
+    return Server(listening[1], int(listening[2]), token, process.pid, state_dir), process
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """As by Ctrl-C: the workers end, then the server, however they are kept otherwise."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+
+
+def _stored(flags: Sequence[str]) -> Sequence[str]:
+    """The memory store unless a flag names another one: no worker is to outlive a case."""
+    return flags if any(flag.startswith("--store") for flag in flags) else ["--store", "memory", *flags]
 
 
 def watchglass(*argv: str) -> list[str]:
@@ -259,7 +274,7 @@ def _wait_listening(process: subprocess.Popen[bytes], stderr_path: Path) -> re.M
     pidfd = os.pidfd_open(process.pid)
     try:
         while (found := _LISTENING.search(stderr_path.read_text(errors="replace"))) is None:
-            dead, _, _ = select.select([pidfd], [], [], 0.02)
+            dead, _, _ = select.select([pidfd], [], [], LOOK_S)
             if dead or time.monotonic() > deadline:
                 raise RuntimeError(f"serve does not listen: {stderr_path.read_text(errors='replace')}")
         return found

@@ -6,10 +6,11 @@ starts fast. One client belongs to one thread.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import select
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote, urlencode
@@ -25,6 +26,9 @@ ANSWER_TIMEOUT_S: Final = 60.0
 END_TIMEOUT_S: Final = 3660.0
 """Stop and cancel answer when the worker has ended: the longest grace, and a minute."""
 ANSWER_BYTES_MAX: Final = 256 << 20
+UPLOAD_TIMEOUT_S: Final = 600.0
+"""An upload is answered when the runtime has all of it on its disk."""
+PIECE_BYTES: Final = 256 << 10
 
 
 class Client:
@@ -74,6 +78,60 @@ class Client:
         """The bytes at a path, as they are."""
         return self._request("GET", path, query=query)[1]
 
+    def download(self, path: str) -> Iterator[bytes]:
+        """The bytes at a path, some at a time, however many there are. An answer that is cut raises."""
+        try:
+            response = self._answer_to("GET", path)
+            while piece := _read_some(response):
+                yield piece
+        except (OSError, http.client.HTTPException) as fault:
+            raise Unreachable(self.address.url, _reason(fault)) from fault
+        finally:
+            self.close()
+
+    def upload(self, path: str, pieces: Iterable[bytes], size_bytes: int | None) -> Json:
+        """The JSON answer to a body of any size, which is sent as it is read; None: its size is not known.
+
+        What `pieces` raises passes through. A runtime that refuses need not take all of it.
+        """
+        try:
+            return _checked(self.address, path, *self._exchange_upload(path, pieces, size_bytes))
+        except _Unread as unread:
+            raise unread.fault from None
+        except (OSError, http.client.HTTPException) as fault:
+            raise Unreachable(self.address.url, _reason(fault)) from fault
+        finally:
+            self.close()
+
+    def _answer_to(self, method: str, path: str) -> http.client.HTTPResponse:
+        """The answer without its body. Raises ApiError for a refusal, and what the connection raises."""
+        self.close()  # A fresh one: what a long answer leaves of it is not worth keeping.
+        connection = self._open()
+        assert connection.sock is not None
+        connection.sock.settimeout(ANSWER_TIMEOUT_S)
+        connection.request(method, _target(self.address, path, None), headers=self.address.headers())
+        response = connection.getresponse()
+        if not 200 <= response.status < 300:
+            raise api_error(response.status, response.reason, _whole(response))
+        return response
+
+    def _exchange_upload(
+        self, path: str, pieces: Iterable[bytes], size_bytes: int | None
+    ) -> tuple[int, str, bytes]:
+        self.close()
+        connection = self._open()
+        assert connection.sock is not None
+        connection.sock.settimeout(ANSWER_TIMEOUT_S)
+        headers = {**self.address.headers(), "Content-Type": "application/x-tar"}
+        if size_bytes is not None:
+            headers["Content-Length"] = str(size_bytes)
+        sent = _until_answered(pieces, connection.sock.fileno())
+        with contextlib.suppress(_Answered, ConnectionError):  # A refusal may come first; it is read below.
+            connection.request("POST", _target(self.address, path, None), sent, headers)
+        connection.sock.settimeout(UPLOAD_TIMEOUT_S)
+        response = connection.getresponse()
+        return response.status, response.reason, _whole(response)
+
     def _json(
         self,
         method: str,
@@ -84,10 +142,7 @@ class Client:
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> Json:
         _, answer = self._request(method, path, query=query, body=body, timeout_s=timeout_s)
-        said = _decoded(answer)
-        if said is None:
-            raise BadAnswer(f"{self.address.url}{path} did not answer as a runtime does")
-        return said
+        return _object(self.address, path, answer)
 
     def _request(
         self,
@@ -148,6 +203,53 @@ class Client:
         self._connection = _connection(self.address)
         self._connection.connect()
         return self._connection
+
+
+class _Answered(Exception):
+    """The runtime answers before it has all that we would send."""
+
+
+class _Unread(Exception):
+    """What we would send cannot be read."""
+
+    def __init__(self, fault: OSError) -> None:
+        self.fault = fault
+
+
+def _until_answered(pieces: Iterable[bytes], descriptor: int) -> Iterator[bytes]:
+    """The same pieces, as long as nothing comes back."""
+    following = iter(pieces)
+    while True:
+        try:
+            piece = next(following, b"")
+        except OSError as fault:
+            raise _Unread(fault) from None
+        if not piece:
+            return
+        if _readable(descriptor):
+            raise _Answered
+        yield piece
+
+
+def _read_some(response: http.client.HTTPResponse) -> bytes:
+    """The next bytes; none at the end. Raises IncompleteRead when the answer is cut."""
+    piece = response.read(PIECE_BYTES)
+    if not piece and response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return piece
+
+
+def _checked(address: Address, path: str, status: int, reason: str, answer: bytes) -> Json:
+    if not 200 <= status < 300:
+        raise api_error(status, reason, answer)
+    return _object(address, path, answer)
+
+
+def _object(address: Address, path: str, answer: bytes) -> Json:
+    said = _decoded(answer)
+    if said is None:
+        raise BadAnswer(f"{address.url}{path} did not answer as a runtime does")
+    return said
 
 
 def worker_path(worker_id: str, *rest: str) -> str:

@@ -113,17 +113,19 @@ class WorkerExists(RuntimeFault):
     code = "worker_exists"
 
     def __init__(self, worker_id: str) -> None:
-        super().__init__(f"worker {worker_id!r} exists already; choose another worker_id or leave it out")
+        super().__init__(
+            f"worker {worker_id!r} exists already; choose another worker_id, or remove that worker first"
+        )
         self.worker_id = worker_id
 
 
 class WorkerActive(RuntimeFault):
-    """Only an ended worker can be removed."""
+    """Only an ended worker can be removed, or exported."""
 
     code = "worker_active"
 
     def __init__(self, worker_id: str, phase: str) -> None:
-        super().__init__(f"worker {worker_id!r} is {phase}; stop or cancel it before removing it")
+        super().__init__(f"worker {worker_id!r} is {phase}; this takes an ended one: stop or cancel it first")
         self.worker_id = worker_id
         self.phase = phase
 
@@ -370,6 +372,19 @@ class StatePoisoned(RuntimeFault):
             f"the state of worker {worker_id!r} is unusable after an internal failure; see the log"
         )
         self.worker_id = worker_id
+
+
+class ArchiveInvalid(RuntimeFault):
+    """What should be imported is not what an export wrote; nothing of it is kept."""
+
+    code = "archive_invalid"
+
+    def __init__(self, member: str | None, reason: str) -> None:
+        """`member`: the name of the one at fault; None: the archive as a whole."""
+        place = "the archive" if member is None else f"{shown(member)} of the archive"
+        super().__init__(f"{place}: {reason}")
+        self.member = member
+        self.reason = reason
 
 
 class Internal(RuntimeFault):

@@ -15,7 +15,7 @@ import json
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from orjson import dumps
+from orjson import JSONDecodeError, dumps, loads
 from pydantic import Field
 
 from .base import Wire
@@ -108,6 +108,19 @@ def fill_envelope(seq: int, middle: bytes, event: Event) -> bytes:
     return b"".join(
         (b'{"cursor":"', cursor, b'","event_id":"', cursor, middle, dumps(name), b',"data":', said, b"}}")
     )
+
+
+def decode_event(line: bytes) -> Event:
+    """The event of an envelope that `encode_envelope` made.
+
+    Integers over 64 bits may come back as floats; who needs them exactly reads the line.
+    """
+    try:
+        envelope = loads(line)
+    except JSONDecodeError:  # An integer that is more than a float can be.
+        envelope = json.loads(line)
+    payload = envelope["payload"]
+    return Event(payload["event"], payload["data"])
 
 
 def encode_snapshot(seq: int, worker_id: str, ts: str, data: Json) -> bytes:

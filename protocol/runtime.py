@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from .base import Wire
+from .base import TEXT_CHARS_MAX, Wire
 from .execution import Reservation
 from .identity import RuntimeId, WorkerRef
 
@@ -40,6 +40,7 @@ class RuntimeSummary(Wire):
     reserved: Reservation
     waiting_worker_count: int
     observer_count: int
+    keep_workers: bool
 
 
 class RuntimeEventKind(StrEnum):
@@ -85,6 +86,12 @@ class RuntimeDiagnostic(Wire):
     code: str
     message: str
     worker_ref: WorkerRef | None = None
+
+
+class DrainRequest(Wire):
+    """The optional body of a drain."""
+
+    reason: Annotated[str, StringConstraints(max_length=TEXT_CHARS_MAX)] | None = None
 
 
 class RuntimeAnswer(Wire):

@@ -272,6 +272,20 @@ class WorkerAnswer(Wire):
     worker: WorkerDetail
 
 
+class LeftOut(Wire):
+    """Something of a workspace that an archive does not have, or that was not restored from it."""
+
+    name: str
+    reason: str
+
+
+class ImportAnswer(WorkerAnswer):
+    """`{"worker": …}` of an import; `left_out` has the first of what of its workspace is not there."""
+
+    left_out: list[LeftOut]
+    left_out_count: int
+
+
 class WorkersAnswer(Wire):
     """`{"workers": […]}`; `next_after` (ours) continues a page, null at the end."""
 

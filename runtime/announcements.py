@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-
-import orjson
+from typing import Literal
 
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import InvalidQuery, LimitTooLarge, WrongRuntimeCursor
 from watchglass.protocol.events import Event
+from watchglass.protocol.frames import decode_event
 from watchglass.protocol.identity import RuntimeId, WorkerRef
 from watchglass.protocol.runtime import (
     RuntimeDiagnostic,
@@ -17,11 +18,13 @@ from watchglass.protocol.runtime import (
     RuntimeEventCursor,
     RuntimeEventKind,
 )
-from watchglass.store.base import Log, Record
+from watchglass.store.base import Finding, Log, Record
 
+from .journal import Journal
 from .worker import Worker
 
 DIAGNOSTICS_MAX = 1000
+Severity = Literal["info", "warning", "error"]
 
 
 class Announcements:
@@ -30,29 +33,46 @@ class Announcements:
     def __init__(self, runtime_id: RuntimeId, log: Log, batch_items_max: int) -> None:
         self._runtime_id = runtime_id
         self._log = log
+        self._journal = Journal(log, lambda: None)
+        self._turn = asyncio.Lock()  # Many tell; the journal takes one at a time.
         self._batch_items_max = batch_items_max
         self._diagnostics: deque[RuntimeDiagnostic] = deque(maxlen=DIAGNOSTICS_MAX)
         self.diagnostic_count = 0
 
     async def tell(self, kind: RuntimeEventKind, message: str, ref: WorkerRef | None = None) -> None:
-        """Append one runtime event."""
+        """Append one runtime event; it waits for room when the store has none."""
         data = {"message": message, "worker_ref": None if ref is None else ref.model_dump()}
-        await self._log.append([Event(kind, data)])
+        async with self._turn:
+            await self._journal.tell(Event(kind, data))
 
     async def tell_created(self, worker: Worker) -> None:
         """Tell of a new worker, of what it came without, and of what happened to it meanwhile."""
-        request = worker.record.request
-        if request.config_bundle is None:
-            self._diagnose(
-                "runtime.local_default_resources", "no config bundle: local defaults are used", worker
-            )
-        if not request.requested_capabilities:
-            self._diagnose("worker.tools_less", "no requested capabilities: the worker has no tools", worker)
+        self.diagnose_creation(worker)
         created = f"worker {worker.worker_id} created"
         await self.tell(RuntimeEventKind.WORKER_CREATED, created, worker.ref)
         while worker.untold:
             await self.tell(*worker.untold.popleft(), worker.ref)
         worker.announced = True
+
+    def diagnose_creation(self, worker: Worker) -> None:
+        """Note what a worker came without."""
+        request = worker.record.request
+        if request.config_bundle is None:
+            text = "no config bundle: local defaults are used"
+            self._diagnose("info", "runtime.local_default_resources", text, worker.ref)
+        if not request.requested_capabilities:
+            text = "no requested capabilities: the worker has no tools"
+            self._diagnose("info", "worker.tools_less", text, worker.ref)
+
+    def diagnose_finding(self, finding: Finding) -> None:
+        """Note what the store found when it was opened."""
+        worker_id = finding.worker_id
+        ref = None if worker_id is None else WorkerRef(runtime_id=self._runtime_id, worker_id=worker_id)
+        self._diagnose(finding.severity, finding.code, finding.message, ref)
+
+    def diagnose_left(self, worker: Worker, reason: str) -> None:
+        """Note that a worker of an earlier runtime could not be taken over."""
+        self._diagnose("error", "worker.not_taken_over", reason, worker.ref)
 
     async def tell_of(self, worker: Worker, kind: RuntimeEventKind, message: str) -> None:
         """Tell of a worker, but never before its creation."""
@@ -98,21 +118,21 @@ class Announcements:
             has_more=last < self._log.head,
         )
 
-    def _diagnose(self, code: str, message: str, worker: Worker) -> None:
+    def _diagnose(self, severity: Severity, code: str, message: str, ref: WorkerRef | None) -> None:
         self.diagnostic_count += 1
         self._diagnostics.append(
             RuntimeDiagnostic(
-                id=self.diagnostic_count, severity="info", code=code, message=message, worker_ref=worker.ref
+                id=self.diagnostic_count, severity=severity, code=code, message=message, worker_ref=ref
             )
         )
 
 
 def _runtime_event(record: Record) -> RuntimeEvent:
-    payload = orjson.loads(record.line)["payload"]
-    ref = payload["data"]["worker_ref"]
+    name, data = decode_event(record.line)
+    ref = data["worker_ref"]
     return RuntimeEvent(
         id=record.seq,
         worker_ref=None if ref is None else WorkerRef.model_validate(ref),
-        kind=RuntimeEventKind(payload["event"]),
-        message=payload["data"]["message"],
+        kind=RuntimeEventKind(name),
+        message=data["message"],
     )

@@ -72,9 +72,12 @@ class Catalog:
         self._held.discard(worker_id)
 
     def add(self, entry: Entry) -> None:
-        """A worker whose id is held exists now."""
+        """A worker whose id is held exists now. One that is older than others stands before them."""
         self._held.discard(entry.worker.worker_id)
+        newest = next(reversed(self._entries.values()), entry)
         self._entries[entry.worker.worker_id] = entry
+        if _created_us(entry) < _created_us(newest):
+            self._entries = {each.worker.worker_id: each for each in sorted(self, key=_created_us)}
 
     def get(self, worker_id: WorkerId) -> Entry:
         """Raises WorkerNotFound."""
@@ -113,3 +116,7 @@ class Catalog:
     def counts(self) -> Counter[WorkerStatus]:
         """How many workers show each status."""
         return Counter(status_of(entry.worker.life.phase) for entry in self._entries.values())
+
+
+def _created_us(entry: Entry) -> int:
+    return entry.worker.record.created_us

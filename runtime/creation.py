@@ -46,8 +46,10 @@ class Creation:
     context: DriverContext
     drivers: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def create(self, request: CreateWorkerRequest) -> Entry:
+    async def create(self, request: CreateWorkerRequest, once: tuple[str, str] | None = None) -> Entry:
         """A new worker; returns when its process runs, or when it has to wait for a slot.
+
+        `once`: an idempotency key and the digest of its request, kept with the worker.
 
         Raises:
             WorkerExists, ResourceLimitExceeded, UnsupportedCapability,
@@ -60,9 +62,17 @@ class Creation:
         try:
             if plan is not None:
                 self.dispatcher.hold(worker_id)
-            record = WorkerRecord(worker_id=worker_id, created_us=now_us, request=request, plan=plan)
+            key, digest = once or (None, None)
+            record = WorkerRecord(
+                worker_id=worker_id,
+                created_us=now_us,
+                request=request,
+                plan=plan,
+                idempotency_key=key,
+                request_digest=digest,
+            )
             entry = await self._register(record)
-            launch = self._admit(entry)
+            launch = self.admit(entry)
         finally:
             self.catalog.let_go(worker_id)
             self.dispatcher.let_go(worker_id)
@@ -83,14 +93,24 @@ class Creation:
             driver.cancel()
         await asyncio.gather(*drivers, return_exceptions=True)
 
-    async def _register(self, record: WorkerRecord) -> Entry:
-        worker = Worker(WorkerRef(runtime_id=self.runtime_id, worker_id=record.worker_id), record)
-        worker.log = await self.store.create(record, self._counted(worker.on_visible))
+    def enter(self, worker: Worker) -> Entry:
+        """Into the catalog, with a driver that does not run yet."""
         entry = Entry(worker, Driver(worker, self.context))
         self.catalog.add(entry)
-        task = asyncio.create_task(entry.driver.run(), name=f"driver {worker.worker_id}")
+        return entry
+
+    def start_driver(self, entry: Entry) -> asyncio.Task[None]:
+        """From here on the worker's state is its driver's."""
+        task = asyncio.create_task(entry.driver.run(), name=f"driver {entry.worker.worker_id}")
         self.drivers.add(task)
         task.add_done_callback(self.drivers.discard)
+        return task
+
+    async def _register(self, record: WorkerRecord) -> Entry:
+        worker = Worker(WorkerRef(runtime_id=self.runtime_id, worker_id=record.worker_id), record)
+        worker.log = await self.store.create(record, self.counted(worker.on_visible))
+        entry = self.enter(worker)
+        task = self.start_driver(entry)
         try:
             await entry.driver.ask(entry.driver.begin)
         except RuntimeFault:
@@ -104,7 +124,7 @@ class Creation:
         self.catalog.remove(entry.worker.worker_id)
         await self.store.delete(entry.worker.worker_id)
 
-    def _admit(self, entry: Entry) -> asyncio.Task[None] | None:
+    def admit(self, entry: Entry) -> asyncio.Task[None] | None:
         """Launch now, or leave the worker in the queue. It may have been stopped already."""
         launches: list[asyncio.Task[None]] = []
 
@@ -115,7 +135,9 @@ class Creation:
             self.dispatcher.admit(entry.worker.worker_id, launch)
         return launches[0] if launches else None
 
-    def _counted(self, on_visible: OnVisible) -> OnVisible:
+    def counted(self, on_visible: OnVisible) -> OnVisible:
+        """The same, which counts what becomes visible."""
+
         def counted(records: Sequence[Record], events: Sequence[Event]) -> None:
             self.tally.events_appended += len(records)
             self.tally.event_bytes_appended += sum(len(record.line) for record in records)

@@ -50,6 +50,10 @@ class Dispatcher:
         self._waiting[worker_id] = start
         self._dispatch()
 
+    def restore(self, worker_id: WorkerId) -> None:
+        """A worker that was launched before we were there holds its room, also above the capacity."""
+        self._ledger.restore(worker_id, ONE_SLOT)
+
     def withdraw(self, worker_id: WorkerId) -> bool:
         """Take a worker out of the queue; False when it is not in it."""
         return self._waiting.pop(worker_id, None) is not None

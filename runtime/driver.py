@@ -8,6 +8,9 @@ Asks are served in order of arrival, then the process's output is taken, piece
 by piece, so that neither starves the other. An ask is answered when what it
 promises is in the log. Nothing of a worker ends before its process tree is
 empty and its output is read to the end: output, then `exit`, `status`, `end`.
+
+While the store takes no writes, what happened waits and no further output is
+read: the files of the process hold it, and at last the process waits too.
 """
 
 from __future__ import annotations
@@ -22,20 +25,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from watchglass.protocol.errors import InputBacklog, InvalidRequest, LaunchFailed, RuntimeFault, StatePoisoned
+from watchglass.protocol.errors import (
+    InputBacklog,
+    InvalidRequest,
+    LaunchFailed,
+    RuntimeFault,
+    StatePoisoned,
+    StoreFault,
+)
 from watchglass.protocol.events import Event
 from watchglass.protocol.execution import Usage
-from watchglass.protocol.lifecycle import Cue, Phase, ending, status_of
+from watchglass.protocol.lifecycle import Cue, Phase, Wanted, ending, status_of
 from watchglass.protocol.workers import WorkerExit, WorkerInput, WorkerInteractionAck, WorkerLifecycleAck
-from watchglass.store.base import Record
+from watchglass.store.base import Record, StreamOffsets
+from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
 from .executor import Executor, LaunchPlan, Process, ProcessExit
-from .speech import PlainStream, new_speech
+from .journal import Journal
+from .resending import accepted_input
+from .speech import PlainStream, Resumed, new_speech
 from .views import system_item, user_message
 from .worker import Worker
 
 T = TypeVar("T")
 OUTPUT_BATCH_BYTES_MAX = 64 << 10
+RETRY_S = 0.5
+"""Between two attempts to write what the store refused."""
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -53,6 +69,12 @@ class DriverContext(Protocol):
 
     def launch_plan(self, worker: Worker) -> LaunchPlan:
         """How to start the worker. Raises OSError."""
+
+    async def save(self, record: WorkerRecord) -> None:
+        """Keep a newer version of the worker's record. Raises StoreIo, StoreMissing."""
+
+    async def save_view(self, worker: Worker) -> None:
+        """Keep what spares the worker's view a replay."""
 
     async def announce_input(self, worker: Worker) -> None:
         """Tell the runtime's own log of an accepted input."""
@@ -77,10 +99,12 @@ class Driver:
         self._mailbox: deque[_Ask] = deque()
         self._wake = asyncio.Event()
         self._process: Process | None = None
+        self._journal = Journal(worker.log, self._offsets)
         self._speech = new_speech(worker.record.request.speech)
         self._stderr = PlainStream("stderr")
+        self._accepted_bytes = 0
         self._unsent: list[bytes] = []  # Accepted before there is a process.
-        self._stdin_closing = False
+        self._is_over = False  # All of it has happened; at most it is not written yet.
         self._has_left = False
 
     # The callers' side.
@@ -98,14 +122,21 @@ class Driver:
         return await asyncio.shield(answer)
 
     async def begin(self) -> None:
-        """Act: the first events of the journal."""
-        await self._append(self._status_event(), durable=True)
+        """Act: the first events of the journal. Raises StoreIo."""
+        events = [self._status_event()]
+        data = b""
         first = self._worker.record.request.initial_input
         if first is not None:
-            await self.take_input(first)
+            data = b"" if self._worker.passive else self._speech.encode(first)
+            events.append(_input_event(first))
         if self._worker.passive:
-            self._life.take(Cue.RESERVED)
-            await self._now_running()
+            events.append(_status_event(Phase.RUNNING))
+        await self._journal.ask(*events, offsets=self._offsets_with(data))
+        if self._worker.passive:
+            self.go_on_passive()
+        if first is not None:
+            self._write(data)
+            await self._context.announce_input(self._worker)
 
     async def launch(self) -> None:
         """Act: start the process; the ledger holds its room.
@@ -116,10 +147,10 @@ class Driver:
         if not self._worker.active:
             return  # Stopped in the moment between its reservation and now.
         self._life.take(Cue.RESERVED)
-        await self._append(self._status_event())
+        await self._journal.tell(self._status_event())
         try:
             plan = self._context.launch_plan(self._worker)
-            self._process = await self._context.executor.launch(plan, self._wake.set)
+            self._process = await self._context.executor.launch(plan, self.wake)
         except LaunchFailed as fault:
             await self._end_unlaunched(fault)
             raise
@@ -128,10 +159,60 @@ class Driver:
             await self._end_unlaunched(failed)
             raise failed from fault
         self._life.pid = self._process.pid
-        await self._now_running()
-        for data in self._unsent:
-            self._process.write_input(data)
-        self._unsent.clear()
+        await self._now_running(self._process.started_at_us)
+        self._send_unsent()
+
+    async def resume(self) -> None:
+        """Act: go on with the journal of an earlier runtime, before there is a process or another adopted.
+
+        Raises:
+            StoreCorrupt, StoreMissing, StoreIo: The journal cannot be read.
+        """
+        offsets = self._worker.log.offsets
+        self._accepted_bytes = offsets.stdin
+        self._speech = new_speech(
+            self._worker.record.request.speech,
+            Resumed(
+                spoken_bytes=offsets.stdout,
+                open_text=(self._worker.view.in_flight() or {}).get("text", ""),
+                mid_line=not _ends_line(self._context.directory(self._worker) / "stdout.log", offsets.stdout),
+            ),
+        )
+        self._stderr = PlainStream("stderr", start=offsets.stderr)
+
+    def go_on_passive(self) -> None:
+        """It is up from its creation on, whichever runtime keeps its journal."""
+        self._life.take(Cue.RESERVED)
+        self._life.take(Cue.LAUNCHED)
+        self._life.started_us = self._worker.record.created_us
+
+    async def await_launch(self) -> None:
+        """Act: nothing ran yet; what was accepted is sent when something does. Raises as `resume`."""
+        data = await accepted_input(self._worker.log, self._speech, after_bytes=0)
+        self._unsent = (
+            [data] if data else []
+        )  # Anew: one whose creation was cut short has begun a moment ago.
+        self._life.backlog_bytes = len(data)
+
+    async def adopt(self, process: Process) -> None:
+        """Act: take over a process that an earlier runtime launched; it may be over.
+
+        Its status is said again. One that was asked to leave is asked again, and is never said to run.
+        """
+        record = self._worker.record
+        self._process = process
+        self._life.pid = process.pid
+        self._life.started_us = process.started_at_us
+        self._life.take(Cue.RESERVED)
+        self._life.take(Cue.LAUNCHED)
+        if record.asked is None:
+            await self._journal.tell(self._status_event())
+        await self._resend(process)
+        if record.stdin_closed:
+            process.close_stdin()
+        if record.asked is not None:
+            await self.stop(record.asked, record.reason)
+        self._wake.set()
 
     async def take_input(self, said: WorkerInput) -> WorkerInteractionAck:
         """Act: journal an input and put it on its way.
@@ -139,15 +220,18 @@ class Driver:
         Raises:
             InvalidRequest: The worker has ended, or reads no more.
             InputBacklog: It would pass the bound; nothing was taken.
+            StoreIo: Nothing was taken; or, when the text says so, its durability failed.
         """
         self._check_takes_input()
         data = b"" if self._worker.passive else self._speech.encode(said)
         self._check_backlog(len(data))
-        event = user_message(said.content) if said.kind == "user" else system_item(said.content)
-        records = await self._append(*self._speech.turn(), event, durable=True)
-        if data:
-            self._write(data)
-        ack = self._worker.interaction_ack(records[-1])
+        asked = await self._journal.ask(
+            _input_event(said), facts=self._speech.turn(), offsets=self._offsets_with(data)
+        )
+        self._write(data)
+        if asked.unsynced is not None:
+            raise asked.unsynced
+        ack = self._worker.interaction_ack(asked.records[-1])
         await self._context.announce_input(self._worker)
         return ack
 
@@ -158,7 +242,10 @@ class Driver:
                 f"worker {self._worker.worker_id!r} has a process, which alone writes its events"
             )
         self._check_active()
-        return await self._append(*events, durable=True)
+        asked = await self._journal.ask(*events)
+        if asked.unsynced is not None:
+            raise asked.unsynced
+        return asked.records
 
     async def stop(self, cue: Cue, reason: str | None) -> None:
         """Act: ask the worker to leave (STOP) or abandon it (CANCEL).
@@ -172,6 +259,7 @@ class Driver:
         if self._process is None:
             await self._end_without_process(cue)
             return
+        await self._want_down()
         before = self._life.phase
         self._life.take(cue)
         if cue is Cue.CANCEL:
@@ -179,7 +267,7 @@ class Driver:
         else:
             self._process.stop()
         if before is not Phase.STOPPING:
-            await self._append(self._status_event())
+            await self._journal.tell(self._status_event())
 
     async def signal(self, number: int) -> WorkerLifecycleAck:
         """Act: send a signal to the process group. Raises InvalidRequest."""
@@ -187,27 +275,46 @@ class Driver:
         return self._worker.lifecycle_ack()
 
     async def close_stdin(self) -> WorkerLifecycleAck:
-        """Act: end the process's input after what was accepted. Raises InvalidRequest."""
-        self._running_process().close_stdin()
-        self._stdin_closing = True
+        """Act: end the process's input after what was accepted. Raises InvalidRequest, StoreIo."""
+        process = self._running_process()
+        await self._keep(stdin_closed=True)
+        process.close_stdin()
         return self._worker.lifecycle_ack()
 
     # The driver's side.
 
     async def run(self) -> None:
         """Serve until the worker has ended and nobody waits for an answer."""
-        while self._worker.active or self._mailbox:
+        while self._mailbox or not self._life.ended.is_set():
             await self._wake.wait()
             self._wake.clear()
             await self._serve()
+        self._has_left = True
+
+    def wake(self) -> None:
+        """Something of the process may have changed."""
+        self._wake.set()
+
+    def leave(self) -> None:
+        """An ended worker of an earlier runtime: there is nothing to drive."""
         self._has_left = True
 
     async def _serve(self) -> None:
         while self._mailbox:
             ask = self._mailbox.popleft()
             await self._answer(ask)
-        if self._process is not None and self._worker.active:
-            await self._guard(self._follow_process())
+        if not self._life.ended.is_set():
+            await self._guard(self._go_on())
+        if self._worker.view.is_save_due:
+            await self._context.save_view(self._worker)
+
+    async def _go_on(self) -> None:
+        if not await self._journal.settle():
+            asyncio.get_running_loop().call_later(RETRY_S, self.wake)
+        elif self._is_over:
+            await self._finish()
+        elif self._process is not None:
+            await self._follow_process(self._process)
 
     async def _answer(self, ask: _Ask) -> None:
         try:
@@ -228,57 +335,91 @@ class Driver:
             await self._poison(bug)
 
     async def _poison(self, bug: Exception) -> None:
-        """The state can't be trusted any more: kill the process, and tell its observers so."""
+        """The state can't be trusted any more: kill the process, and tell its observers so.
+
+        When it is the log itself that failed there is nobody who could be told.
+        """
         _LOG.error("worker %s: the driver failed", self._worker.worker_id, exc_info=bug)
         if self._process is not None:
             self._process.kill()
+        fault = bug if isinstance(bug, StoreFault) else StatePoisoned(self._worker.worker_id)
         self._life.phase = Phase.FAILED
-        self._life.exit = WorkerExit(code=None, signal=None, reason="state_poisoned")
+        self._life.exit = WorkerExit(code=None, signal=None, reason=fault.code)
         self._life.finished_us = self._context.now_us()
-        fault = StatePoisoned(self._worker.worker_id)
         try:
-            await self._append(
+            await self._journal.tell(
                 Event("error", {"code": fault.code, "message": str(fault)}),
                 Event("exit", self._life.exit.model_dump()),
                 self._status_event(),
                 Event("end", {}),
                 durable=True,
             )
+        except RuntimeFault as untold:
+            _LOG.error("worker %s: its end is not in its journal: %s", self._worker.worker_id, untold)
         finally:
-            self._life.ended.set()
-            await self._context.on_ended(self._worker)
+            await self._finish()
 
-    async def _follow_process(self) -> None:
-        assert self._process is not None
-        self._life.backlog_bytes = self._process.backlog_bytes
-        exit_seen = self._process.exit  # Looked at first: output read after it is complete.
-        chunks = self._process.read_output(OUTPUT_BATCH_BYTES_MAX)
+    async def _follow_process(self, process: Process) -> None:
+        self._life.backlog_bytes = process.backlog_bytes
+        exit_seen = process.exit  # Looked at first: output read after it is complete.
+        chunks = process.read_output(OUTPUT_BATCH_BYTES_MAX)
         if chunks:
             events: list[Event] = []
             for chunk in chunks:
                 machine = self._speech if chunk.stream == "stdout" else self._stderr
                 events += machine.feed(chunk.offset, chunk.data)
             if events:
-                await self._append(*events)
+                await self._journal.tell(*events)
             self._wake.set()
             await asyncio.sleep(0)  # A chatty worker takes turns with everybody else.
         elif exit_seen is not None:
             await self._end_with_process(exit_seen)
 
-    async def _now_running(self) -> None:
+    async def _now_running(self, started_us: int) -> None:
         self._life.take(Cue.LAUNCHED)
-        self._life.started_us = self._context.now_us()
-        await self._append(self._status_event())
+        self._life.started_us = started_us
+        await self._journal.tell(self._status_event())
+
+    async def _resend(self, process: Process) -> None:
+        """What was accepted and had not reached the supervisor when its server died."""
+        unsent_bytes = self._accepted_bytes - process.received_input_bytes
+        if process.exit is not None:
+            if process.exit.cause != "lost" and unsent_bytes > 0:
+                await self._tell_unread(unsent_bytes, "the process ended before it could be sent")
+            return
+        try:
+            data = await accepted_input(
+                self._worker.log, self._speech, after_bytes=process.received_input_bytes
+            )
+        except StoreFault as fault:
+            await self._tell_unread(unsent_bytes, str(fault))
+            return
+        if len(data) < unsent_bytes:
+            await self._tell_unread(unsent_bytes - len(data), "retention dropped it before it could be sent")
+        process.write_input(data)
+
+    async def _tell_unread(self, size_bytes: int, why: str) -> None:
+        await self._journal.tell(self._alert(f"{size_bytes} bytes of accepted input were not read: {why}"))
+
+    async def _want_down(self) -> None:
+        """So that no restart beats a stop. A store that is full does not beat it either."""
+        try:
+            await self._keep(wanted=Wanted.DOWN, asked=self._life.asked, reason=self._life.reason)
+        except StoreFault as fault:
+            _LOG.warning("a restart in this moment would not know of the stop: %s", fault)
+
+    async def _keep(self, **changed: object) -> None:
+        record = self._worker.record.model_copy(update=changed)
+        await self._context.save(record)
+        self._worker.record = record
 
     async def _end_with_process(self, seen: ProcessExit) -> None:
         held = [*self._speech.finish(), *self._stderr.finish()]
-        if held:
-            await self._append(*held)
-        self._life.usage = _usage(seen)
+        self._life.usage = usage_of(seen)
         clean = seen.cause is None and seen.code == 0
         cue = ending(self._life.asked, lost=seen.cause == "lost", clean=clean)
         ended = WorkerExit(code=seen.code, signal=seen.signal, reason=_reason(self._life.asked, seen))
-        await self._end(cue, ended, alerts=self._alerts(seen))
+        await self._end(cue, ended, before=[*held, *self._alerts(seen)])
 
     async def _end_without_process(self, cue: Cue) -> None:
         self._life.take(cue)  # One that waited has ended by this; a passive one is stopping.
@@ -289,25 +430,47 @@ class Driver:
     async def _end_unlaunched(self, fault: LaunchFailed) -> None:
         error = Event("error", {"code": fault.code, "message": str(fault)})
         ended = WorkerExit(code=None, signal=None, reason="launch_failed")
-        await self._end(Cue.LAUNCH_FAILED, ended, alerts=[error])
+        await self._end(Cue.LAUNCH_FAILED, ended, before=[error])
 
-    async def _end(self, cue: Cue | None, ended: WorkerExit, alerts: Sequence[Event] = ()) -> None:
+    async def _end(self, cue: Cue | None, ended: WorkerExit, before: Sequence[Event] = ()) -> None:
         if cue is not None:
             self._life.take(cue)
         self._life.exit = ended
         self._life.finished_us = self._context.now_us()
         self._life.pid = None
         self._life.backlog_bytes = 0
-        said = {"asked_because": self._life.reason} if self._life.reason else {}
-        await self._append(
-            *alerts,
-            Event("exit", {**ended.model_dump(), **said}),
-            self._status_event(),
-            Event("end", {}),
-            durable=True,
-        )
+        self._is_over = True
+        words = last_words(ended, self._life.phase, self._life.reason)
+        if await self._journal.tell(*before, *words, durable=True):
+            await self._finish()
+        else:
+            self._wake.set()
+
+    async def _finish(self) -> None:
+        """The log is complete: nothing of the worker is left to be told."""
         await self._context.on_ended(self._worker)
+        try:
+            await self._keep_end()
+        except StoreFault as fault:  # The log says it too; the next start reads it there.
+            _LOG.warning("the record of worker %s has no end: %s", self._worker.worker_id, fault)
         self._life.ended.set()
+
+    async def _keep_end(self) -> None:
+        assert self._life.exit is not None
+        assert self._life.finished_us is not None
+        request = self._worker.record.request
+        if request.execution is not None:  # Nobody needs its secrets any more.
+            request = request.model_copy(update={"execution": request.execution.redacted()})
+        end = WorkerEnd(
+            phase=self._life.phase,
+            started_us=self._life.started_us,
+            finished_us=self._life.finished_us,
+            exit=self._life.exit,
+            usage=self._life.usage,
+            transcript_len=self._worker.view.transcript_len,
+            head=self._worker.log.head,
+        )
+        await self._keep(end=end, request=request)
 
     def _alerts(self, seen: ProcessExit) -> Sequence[Event]:
         """What an observer must know of bytes that did not arrive where they were meant to."""
@@ -322,27 +485,41 @@ class Driver:
             told.append(
                 f"{seen.undelivered_input_bytes} bytes of accepted input were not read by the process"
             )
+        return [self._alert(text) for text in told]
+
+    def _alert(self, message: str) -> Event:
         now_ms = self._context.now_us() // 1000
-        return [
-            Event(
-                "alert", {"level": "warning", "source": "executor", "message": text, "timestamp_ms": now_ms}
-            )
-            for text in told
-        ]
+        return Event(
+            "alert", {"level": "warning", "source": "executor", "message": message, "timestamp_ms": now_ms}
+        )
 
     def _status_event(self) -> Event:
-        return Event("status", {"status": status_of(self._life.phase), "phase": self._life.phase})
+        return _status_event(self._life.phase)
 
-    async def _append(self, *events: Event, durable: bool = False) -> Sequence[Record]:
-        return await self._worker.log.append(events, durable=durable)
+    def _offsets(self) -> StreamOffsets | None:
+        return self._offsets_with(b"")
+
+    def _offsets_with(self, accepted: bytes) -> StreamOffsets | None:
+        if self._worker.passive:
+            return None
+        return StreamOffsets(
+            self._accepted_bytes + len(accepted), self._speech.spoken_bytes, self._stderr.spoken_bytes
+        )
 
     def _write(self, data: bytes) -> None:
+        self._accepted_bytes += len(data)
         if self._process is None:
             self._unsent.append(data)
             self._life.backlog_bytes += len(data)
         else:
             self._process.write_input(data)
             self._life.backlog_bytes = self._process.backlog_bytes
+
+    def _send_unsent(self) -> None:
+        assert self._process is not None
+        for data in self._unsent:
+            self._process.write_input(data)
+        self._unsent.clear()
 
     def _check_active(self) -> None:
         if not self._worker.active:
@@ -352,7 +529,7 @@ class Driver:
         self._check_active()
         if self._life.phase is Phase.STOPPING:
             raise InvalidRequest(f"worker {self._worker.worker_id!r} is stopping and takes no more input")
-        if self._stdin_closing or (self._process is not None and self._process.stdin_closed):
+        if self._worker.record.stdin_closed or (self._process is not None and self._process.stdin_closed):
             raise InvalidRequest(f"worker {self._worker.worker_id!r} has no open input any more")
 
     def _check_backlog(self, size_bytes: int) -> None:
@@ -368,7 +545,31 @@ class Driver:
         return self._process
 
 
-def _usage(seen: ProcessExit) -> Usage | None:
+def last_words(ended: WorkerExit, phase: Phase, reason: str | None) -> Sequence[Event]:
+    """What a complete journal ends with."""
+    said = {"asked_because": reason} if reason else {}
+    return [Event("exit", {**ended.model_dump(), **said}), _status_event(phase), Event("end", {})]
+
+
+def _status_event(phase: Phase) -> Event:
+    return Event("status", {"status": status_of(phase), "phase": phase})
+
+
+def _input_event(said: WorkerInput) -> Event:
+    return user_message(said.content) if said.kind == "user" else system_item(said.content)
+
+
+def _ends_line(path: Path, end: int) -> bool:
+    """Whether the first `end` bytes of a file end with a newline, or there are none. Raises OSError."""
+    if end == 0:
+        return True
+    with path.open("rb") as file:
+        file.seek(end - 1)
+        return file.read(1) == b"\n"
+
+
+def usage_of(seen: ProcessExit) -> Usage | None:
+    """What a worker used, as answers tell it; None when nobody saw its end."""
     if seen.usage is None:
         return None
     return Usage(

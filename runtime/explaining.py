@@ -18,6 +18,9 @@ _ENDED_BECAUSE: Final = {
     "lost": "its supervisor was killed, so nobody saw how it ended",
     "launch_failed": "its process could not be started",
     "state_poisoned": "the runtime failed while driving it; the log says more",
+    "not_taken_over": "it could not be taken over from an earlier runtime; the diagnostics say why",
+    "store_missing": "somebody removed its files, so nothing of it could be kept",
+    "store_corrupt": "its journal cannot be read back as it was written",
 }
 
 

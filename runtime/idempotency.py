@@ -23,7 +23,7 @@ KEYS_MAX = 10_000
 
 @dataclass(slots=True)
 class _Remembered:
-    digest: bytes
+    digest: str
     worker_id: asyncio.Future[WorkerId]
 
 
@@ -42,24 +42,34 @@ class IdempotencyKeys:
         found = self._remembered.get(key)
         if found is None:
             return None
-        if found.digest != _digest(request):
+        if found.digest != digest_of(request):
             raise IdempotencyConflict(key)
         return found.worker_id
 
     def claim(self, key: str, request: CreateWorkerRequest) -> asyncio.Future[WorkerId]:
         """Remember a new key; the caller settles the future it gets."""
         claimed: asyncio.Future[WorkerId] = asyncio.get_running_loop().create_future()
-        self._remembered[key] = _Remembered(_digest(request), claimed)
-        while len(self._remembered) > KEYS_MAX:
-            self._remembered.popitem(last=False)
+        self._remembered[key] = _Remembered(digest_of(request), claimed)
+        self._bound()
         return claimed
+
+    def restore(self, key: str, digest: str, worker_id: WorkerId) -> None:
+        """A creation of an earlier runtime; `digest` is what `digest_of` gave."""
+        came_to: asyncio.Future[WorkerId] = asyncio.get_running_loop().create_future()
+        came_to.set_result(worker_id)
+        self._remembered[key] = _Remembered(digest, came_to)
+        self._bound()
 
     def forget(self, key: str) -> None:
         """The creation failed: the key is new again."""
         self._remembered.pop(key, None)
 
+    def _bound(self) -> None:
+        while len(self._remembered) > KEYS_MAX:
+            self._remembered.popitem(last=False)
 
-def _digest(request: CreateWorkerRequest) -> bytes:
+
+def digest_of(request: CreateWorkerRequest) -> str:
     """The same for the same request, in whatever order its objects were sent."""
     said = orjson.dumps(request.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
-    return hashlib.sha256(said).digest()
+    return hashlib.sha256(said).hexdigest()

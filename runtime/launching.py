@@ -27,7 +27,7 @@ def launch_plan(
     assert request.execution is not None
     workspace = _workspace(directory, request.sandbox.workspace_subdir)
     limits = request.limits
-    cookie = f"WATCHGLASS_WORKER={ref.runtime_id}/{ref.worker_id}"
+    cookie = cookie_of(ref)
     return LaunchPlan(
         argv=_argv(request.execution, directory),
         env=_environment(request.execution, workspace, cookie, options),
@@ -40,7 +40,13 @@ def launch_plan(
         memory_bytes=limits.memory_bytes,
         stdout_max_bytes=limits.stdout_max_bytes or options.output_max_bytes,
         stderr_max_bytes=limits.stderr_max_bytes or options.output_max_bytes,
+        outlives_server=options.keep_workers,
     )
+
+
+def cookie_of(ref: WorkerRef) -> str:
+    """The variable by which a worker's processes are found when nobody watches them any more."""
+    return f"WATCHGLASS_WORKER={ref.runtime_id}/{ref.worker_id}"
 
 
 def shown_program(execution: ExecutionSpec | None) -> str | None:

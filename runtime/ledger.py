@@ -39,6 +39,11 @@ class Ledger:
         self._active[worker_id] = asked
         return True
 
+    def restore(self, worker_id: WorkerId, held: Reservation) -> None:
+        """What a worker holds that runs already; it may pass a capacity that was lowered meanwhile."""
+        assert worker_id not in self._active, worker_id
+        self._active[worker_id] = held
+
     def release(self, worker_id: WorkerId) -> bool:
         """Give back what a worker holds; False when it held nothing."""
         return self._active.pop(worker_id, None) is not None

@@ -3,7 +3,7 @@
 A reader is a position. It is woken, takes what lies after its position, and
 goes on at its own pace; a slow one costs nobody anything.
 
-    join:  check the cursor → [ take head, pin the snapshot, place the reader ]
+    join:  check the cursor, wake the view → [ take head, pin the snapshot, place the reader ]
            the step in brackets never waits, so no event falls between them
     then:  snapshot → backlog (cursor, head] → live
 """
@@ -88,6 +88,7 @@ class Observation:
         self.observer_count += 1  # From here on, for the next line may wait.
         try:
             position = await _position(worker, cursor)
+            await worker.view.wake(worker.log)
             yield Reader(worker, worker.log.head if position is None else position, self._now_us())
         finally:
             self.observer_count -= 1

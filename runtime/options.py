@@ -15,7 +15,10 @@ class RuntimeOptions:
 
     `running_workers_max` are the ledger's slots (processes at once),
     `waiting_workers_max` how many may wait for one, `workers_max` how many the
-    catalog holds, ended ones included.
+    catalog holds, ended ones included; `import_max_bytes` bounds an archive that
+    comes over the network. With `keep_workers`, processes outlive
+    the runtime unless it is drained, and the next one on the same store adopts
+    them; that takes a store that keeps its data.
     """
 
     runtime_id: RuntimeId | None = None
@@ -27,7 +30,9 @@ class RuntimeOptions:
     observers_max: int = 10_000
     input_backlog_max_bytes: int = 512 << 10
     output_max_bytes: int = 1 << 30
+    import_max_bytes: int = 4 << 30
     grace_ms: int = 5000
+    keep_workers: bool = False
     capability_mode: CapabilityMode = CapabilityMode.ADAPTIVE
     worker_path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     worker_lang: str = "C.UTF-8"

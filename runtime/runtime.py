@@ -13,9 +13,10 @@ nothing half done.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -27,6 +28,7 @@ from watchglass.protocol.errors import (
     InvalidRequest,
     RuntimeStopped,
     StatePoisoned,
+    StoreFault,
     WorkerActive,
     WrongRuntime,
 )
@@ -55,8 +57,10 @@ from watchglass.protocol.workers import (
 from watchglass.store.base import Store
 from watchglass.store.memory import open_memory_store, system_clock_us
 from watchglass.store.numbering import rfc3339
+from watchglass.store.worker_record import WorkerRecord
 
 from .announcements import Announcements
+from .archives import Archives, Imported
 from .catalog import Catalog, Entry, WorkerFilter
 from .changes import Changes
 from .creation import Creation
@@ -64,16 +68,20 @@ from .dispatcher import Dispatcher
 from .driver import signal_number
 from .executor import Executor, LaunchPlan, open_executor
 from .explaining import explain
-from .idempotency import IdempotencyKeys
+from .idempotency import IdempotencyKeys, digest_of
 from .launching import launch_plan
 from .ledger import Ledger
 from .observation import Observation, Reader
 from .options import RuntimeOptions
+from .restoring import Restoration
 from .tally import Tally
 from .worker import Worker
 
 END_S_MAX = 15.0
 """How long after its grace a worker may take to end before a drain goes on without it."""
+
+EXECUTOR_LOG = "executor.log"
+"""Beside the store's files: where processes write that outlive us, when they fail."""
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -85,7 +93,7 @@ class Runtime:
 
     def __init__(self, options: RuntimeOptions, store: Store, executor: Executor) -> None:
         self.options = options
-        self.runtime_id: RuntimeId = options.runtime_id or _made_up_id()
+        self.runtime_id = _runtime_id(options, store)
         self.started_us = system_clock_us()
         self.tally = Tally()
         self.executor = executor
@@ -112,6 +120,25 @@ class Runtime:
             tally=self.tally,
             context=self,
         )
+        self._restoration = Restoration(
+            runtime_id=self.runtime_id,
+            grace_ms=options.grace_ms,
+            store=store,
+            executor=executor,
+            catalog=self._catalog,
+            dispatcher=self._dispatcher,
+            announcements=self._announcements,
+            creation=self._creation,
+        )
+        self._archives = Archives(
+            runtime_id=self.runtime_id,
+            store=store,
+            catalog=self._catalog,
+            restoration=self._restoration,
+            announcements=self._announcements,
+            changes=self._changes,
+            check_running=self._check_running,
+        )
 
     # Reading: works until the end, also while the runtime stops.
 
@@ -136,6 +163,7 @@ class Runtime:
             reserved=self._ledger.reserved,
             waiting_worker_count=len(self._dispatcher),
             observer_count=self._observation.observer_count,
+            keep_workers=self.options.keep_workers,
         )
 
     def list_workers(
@@ -153,10 +181,16 @@ class Runtime:
         """One worker, whole. Raises WorkerNotFound."""
         return self._catalog.get(worker_id).worker.detail()
 
-    def transcript(self, worker_id: WorkerId, start: int | None, limit: int) -> TranscriptProjection:
-        """A window of a transcript. Raises WorkerNotFound, LimitTooLarge, TranscriptExpired."""
-        view = self._catalog.get(worker_id).worker.view
-        return view.window(start, limit, self.options.limits.max_transcript_projection_items)
+    async def transcript(self, worker_id: WorkerId, start: int | None, limit: int) -> TranscriptProjection:
+        """A window of a transcript (see `WorkerView.window`).
+
+        Raises:
+            WorkerNotFound, LimitTooLarge, TranscriptExpired.
+            StoreIo, StoreMissing, StoreCorrupt: The log cannot be read.
+        """
+        worker = self._catalog.get(worker_id).worker
+        limit_max = self.options.limits.max_transcript_projection_items
+        return await worker.view.window(worker.log, start, limit, limit_max)
 
     def explain(self, worker_id: WorkerId) -> WorkerExplanation:
         """Why a worker is where it is. Raises WorkerNotFound."""
@@ -185,6 +219,17 @@ class Runtime:
         async with self._observation.join(self._catalog.get(worker_id).worker, cursor) as reader:
             yield reader
 
+    async def export_worker(self, worker_id: WorkerId) -> AsyncGenerator[bytes, None]:
+        """The archive of an ended worker, made while it is taken; whoever stops early closes it.
+
+        Raises:
+            WorkerNotFound.
+            WorkerActive: It has not ended.
+            StoreIo, StoreMissing, StoreCorrupt: From here or from the iterator; what
+                came so far is no archive.
+        """
+        return await self._archives.export(self._catalog.get(worker_id))
+
     async def check(self) -> None:
         """Prove that work can be taken, by writing to the store. Raises StoreIo, RuntimeStopped."""
         self._check_running()
@@ -207,7 +252,7 @@ class Runtime:
         """
         self._check_running()
         if idempotency_key is None:
-            return await self._changes.finish(self._create(request))
+            return await self._changes.finish(self._create(request, None))
         known = self._keys.find(idempotency_key, request)
         if known is not None:
             return self.worker(await asyncio.shield(known))
@@ -292,6 +337,18 @@ class Runtime:
         self._catalog.remove(worker_id)
         await self._changes.finish(self._store.delete(worker_id))
 
+    async def import_worker(self, pieces: AsyncIterator[bytes]) -> Imported:
+        """Keep the worker of an archive, as it was when it was exported.
+
+        `pieces` are the archive's bytes; what they raise passes through. Memory is
+        bounded, disk is not: whoever gives them bounds them.
+
+        Raises:
+            ArchiveInvalid: It is not what an export wrote.
+            WorkerExists, ResourceLimitExceeded, RuntimeStopped, StoreIo: Nothing of it is kept.
+        """
+        return await self._archives.take(pieces)
+
     async def drain(self) -> None:
         """Take no more changes, and end every worker.
 
@@ -311,9 +368,30 @@ class Runtime:
             _LOG.error("workers are left %s s after their grace: %s", END_S_MAX, self._left())
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STOPPED, f"runtime {self.runtime_id} stopped")
 
-    async def close(self) -> None:
-        """End what a drain had to leave; the executor then kills it."""
+    async def leave(self) -> None:
+        """Take no more changes, and let the workers go on without us.
+
+        For a store that the next runtime opens: it adopts them. Bounded as
+        `drain` is; a worker without a running process just stays in the store.
+        """
+        if self._stopping:
+            return
+        self._stopping = True
+        try:
+            async with asyncio.timeout(END_S_MAX):
+                await self._changes.wait_idle()
+        except TimeoutError:
+            _LOG.error("changes are left under way after %s s", END_S_MAX)
         await self._creation.close()
+        await self.executor.close(keep_outliving=True)
+        await self._announcements.tell(RuntimeEventKind.RUNTIME_STOPPED, f"runtime {self.runtime_id} stopped")
+
+    async def close(self) -> None:
+        """End the drivers; the executor then kills what a drain had to leave, or lets go what is kept."""
+        await self._creation.close()
+        for entry in self._catalog:
+            if entry.worker.view.events_since_state:
+                await self.save_view(entry.worker)
 
     async def abandon(self) -> None:
         """Hasten a drain: SIGKILL to every tree that is left."""
@@ -329,6 +407,16 @@ class Runtime:
     def directory(self, worker: Worker) -> Path:
         """A worker's own folder."""
         return self._store.directory(worker.worker_id)
+
+    async def save(self, record: WorkerRecord) -> None:
+        """Keep a newer version of a worker's record."""
+        await self._store.save(record)
+
+    async def save_view(self, worker: Worker) -> None:
+        """Keep what spares a worker's view a replay; a store that keeps nothing needs none."""
+        if self._store.durability != "none":
+            with contextlib.suppress(StoreFault):  # It only costs time at the next start.
+                await self._store.save_view(worker.worker_id, worker.view.state())
 
     def launch_plan(self, worker: Worker) -> LaunchPlan:
         """How to start a worker. Raises OSError."""
@@ -356,14 +444,23 @@ class Runtime:
     # Inside.
 
     async def open(self) -> None:
-        """The first event of the runtime's own log."""
+        """Take over what an earlier runtime left in the store, and begin.
+
+        Raises:
+            StoreIo: The store cannot be read or written.
+        """
+        await self._restoration.restore()
+        for entry in self._catalog:
+            record = entry.worker.record
+            if record.idempotency_key is not None and record.request_digest is not None:
+                self._keys.restore(record.idempotency_key, record.request_digest, record.worker_id)
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STARTED, f"runtime {self.runtime_id} started")
 
     async def _create_once(
         self, key: str, claimed: asyncio.Future[WorkerId], request: CreateWorkerRequest
     ) -> WorkerDetail:
         try:
-            detail = await self._create(request)
+            detail = await self._create(request, (key, digest_of(request)))
         except Exception as fault:
             self._keys.forget(key)
             claimed.set_exception(fault)
@@ -372,9 +469,9 @@ class Runtime:
         claimed.set_result(detail.worker_id)
         return detail
 
-    async def _create(self, request: CreateWorkerRequest) -> WorkerDetail:
+    async def _create(self, request: CreateWorkerRequest, once: tuple[str, str] | None) -> WorkerDetail:
         self._check_ref(request.initial_input)
-        entry = await self._creation.create(request)
+        entry = await self._creation.create(request, once)
         return entry.worker.detail()
 
     async def _end(self, worker_id: WorkerId, cue: Cue, request: LifecycleRequest) -> WorkerLifecycleAck:
@@ -441,21 +538,30 @@ async def open_runtime(
 ) -> AsyncIterator[Runtime]:
     """A running runtime, with a memory store of its own unless one is given.
 
-    After the block no process and no task is left.
+    After the block no task is left, and no process either, but with
+    `keep_workers` after `leave` those that the next runtime on this store adopts.
     """
+    options = options or RuntimeOptions()
     async with AsyncExitStack() as stack:
         if store is None:
             store = await stack.enter_async_context(open_memory_store())
-        executor = await stack.enter_async_context(open_executor())
-        runtime = Runtime(options or RuntimeOptions(), store, executor)
+        executor = await stack.enter_async_context(
+            open_executor(log_path=store.path / EXECUTOR_LOG if options.keep_workers else None)
+        )
+        runtime = Runtime(options, store, executor)
         await runtime.open()
         try:
             yield runtime
         finally:
-            await runtime.drain()
+            await (runtime.leave() if options.keep_workers else runtime.drain())
             await runtime.close()
             await store.close()
 
 
-def _made_up_id() -> RuntimeId:
-    return generated_id("rt", system_clock_us(), secrets.randbits(RANDOM_BITS))
+def _runtime_id(options: RuntimeOptions, store: Store) -> RuntimeId:
+    """That of the store, when it has one: its cursors and files belong to it."""
+    if store.runtime_id is not None:
+        if options.runtime_id not in {None, store.runtime_id}:
+            raise ValueError(f"the store is of runtime {store.runtime_id!r}, not {options.runtime_id!r}")
+        return store.runtime_id
+    return options.runtime_id or generated_id("rt", system_clock_us(), secrets.randbits(RANDOM_BITS))

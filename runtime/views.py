@@ -1,182 +1,303 @@
-"""Views of a worker's journal: an index, never a second truth.
+"""The transcript of one worker: an index over its journal, never a second truth.
 
 `WorkerView.apply` is a fold over events in journal order; the same events give
-the same view, so a restart can rebuild it. What it keeps is bounded as the log
-is: an entry of the transcript expires with the event that made it.
+the same view, so it can be rebuilt from the log, or go on from a saved state.
+What it keeps is bounded; entries that are not the newest are read back from the
+log when somebody asks for them, and expire with the event that they begin with.
+
+    asleep ──restored──▶ restored ──filled──▶ awake      a new worker's view is born awake
+    restored: what is said is told, and any window is read from the log
+    awake:    the newest entries are here too, so a snapshot is pinned without waiting
+
+While a view is asleep it takes no events: the log has them, and the step in
+which it becomes restored is one in which it has read all of them.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
-from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
-from watchglass.protocol.errors import LimitTooLarge, TranscriptExpired
+from watchglass.protocol.cursor import Seq, encode_cursor
+from watchglass.protocol.errors import CursorExpired, LimitTooLarge, TranscriptExpired
 from watchglass.protocol.events import Event, Json
+from watchglass.protocol.frames import decode_event
 from watchglass.protocol.identity import WorkerRef
 from watchglass.protocol.workers import TranscriptEntry, TranscriptProjection
-from watchglass.store.base import Record
+from watchglass.store.base import Log, Record
 
-Role = Literal["user", "system", "assistant", "tool"]
+from .transcript import MARKS_MAX, SNAPSHOT_ENTRIES_MAX, Transcript, read_state
+from .transcript_fold import Said, TranscriptFold
 
-OPEN_TEXT_CHARS_MAX = 256 << 10
-SNAPSHOT_ENTRIES_MAX = 256
-SNAPSHOT_CHARS_MAX = 512 << 10
+SAVE_EVENTS = 4096
+"""How many events a restart should have to fold at most."""
 
+WINDOW_TRIES_MAX = 8
+"""How often retention may overtake the reading of one window."""
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """One entry of a transcript, and the event that completed it."""
-
-    sequence: int
-    role: Role
-    content: str
-    seq: Seq
-
-
-@dataclass(slots=True)
-class OpenText:
-    """What the worker is saying and has not finished."""
-
-    pieces: list[str] = field(default_factory=list)
-    chars: int = 0
-    last: Seq = BEGINNING
-
-    def add(self, text: str, seq: Seq) -> None:
-        """One more piece."""
-        self.pieces.append(text)
-        self.chars += len(text)
-        self.last = seq
-
-    @property
-    def text(self) -> str:
-        """All of it."""
-        return "".join(self.pieces)
-
-    def take(self) -> str:
-        """All of it, and nothing is open any more."""
-        text = self.text
-        self.pieces.clear()
-        self.chars = 0
-        return text
+LoadState = Callable[[], Awaitable[bytes | None]]
 
 
 class WorkerView:
-    """The transcript and the open text of one worker, as of the last event applied."""
+    """The transcript and the open text of one worker, as of the last event applied.
 
-    def __init__(self, worker_ref: WorkerRef) -> None:
+    Made new for a new worker; for one from before a restart see `restore` and
+    `asleep`. At most `marks_max + newest_max` marks and `newest_max` entries are
+    kept in memory.
+    """
+
+    def __init__(
+        self,
+        worker_ref: WorkerRef,
+        *,
+        marks_max: int = MARKS_MAX,
+        newest_max: int = SNAPSHOT_ENTRIES_MAX,
+    ) -> None:
         self._worker_ref = worker_ref
-        self._kept: deque[Said] = deque()
-        self._open = OpenText()
-        self._told_in_parts = False
-        self.transcript_len = 0
+        self._marks_max = marks_max
+        self._newest_max = newest_max
+        self._transcript = self._blank()
+        self._load_state: LoadState | None = None
+        self._is_awake = True
+        self._waking = asyncio.Lock()
+
+    @classmethod
+    def asleep(
+        cls,
+        worker_ref: WorkerRef,
+        load_state: LoadState,
+        *,
+        transcript_len: int = 0,
+        marks_max: int = MARKS_MAX,
+        newest_max: int = SNAPSHOT_ENTRIES_MAX,
+    ) -> WorkerView:
+        """A view that restores itself when it is asked for: of a worker that will say nothing more.
+
+        Until then it costs nothing and knows `transcript_len` alone.
+        """
+        view = cls(worker_ref, marks_max=marks_max, newest_max=newest_max)
+        view._transcript = view._blank(transcript_len)
+        view._load_state = load_state
+        view._is_awake = False
+        return view
+
+    @classmethod
+    async def restore(
+        cls,
+        worker_ref: WorkerRef,
+        state: bytes | None,
+        log: Log,
+        *,
+        marks_max: int = MARKS_MAX,
+        newest_max: int = SNAPSHOT_ENTRIES_MAX,
+    ) -> WorkerView:
+        """The view as of the log's head, from a saved state and the events after it.
+
+        From the log's oldest event if the state is None, or cannot be read. What
+        retention dropped unseen is not counted in `transcript_len`. The newest
+        entries are filled in by `wake`.
+
+        Raises:
+            StoreIo, StoreMissing, StoreCorrupt: The log cannot be read.
+        """
+
+        async def given() -> bytes | None:
+            return state
+
+        view = cls.asleep(worker_ref, given, marks_max=marks_max, newest_max=newest_max)
+        await view._restore(log)
+        return view
+
+    @classmethod
+    def from_here(cls, worker_ref: WorkerRef, head: Seq) -> WorkerView:
+        """A view of what follows, for a log whose past cannot be read: as if retention had dropped it."""
+        view = cls(worker_ref)
+        view._transcript.resume_after(head)
+        return view
+
+    async def wake(self, log: Log) -> None:
+        """Be ready for a snapshot; nothing to do for a view that is awake. Askers at once share the work.
+
+        Raises:
+            StoreIo, StoreMissing, StoreCorrupt: The log cannot be read; the next asker tries again.
+        """
+        if self._is_awake:
+            return
+        await self._restore(log)
+        async with self._waking:
+            await self._fill(log)
+            self._is_awake = True
 
     def apply(self, records: Sequence[Record], events: Sequence[Event]) -> None:
-        """Fold the next events in."""
-        for record, event in zip(records, events, strict=True):
-            self._fold(record.seq, event)
+        """Fold the next events in; at least one."""
+        if self._load_state is None:
+            self._transcript.apply(records, events)
 
     def expire(self, trimmed_through: Seq) -> None:
         """Forget the entries whose events retention dropped."""
-        while self._kept and self._kept[0].seq <= trimmed_through:
-            self._kept.popleft()
+        if trimmed_through > self._transcript.trimmed_through:
+            self._transcript.expire(trimmed_through)
+
+    @property
+    def transcript_len(self) -> int:
+        """How many entries there are, kept or not."""
+        return self._transcript.length
 
     @property
     def oldest_kept(self) -> int:
         """Position of the oldest entry that is kept."""
-        return self.transcript_len - len(self._kept)
+        return self._transcript.oldest
 
-    def window(self, start: int | None, limit: int, limit_max: int) -> TranscriptProjection:
-        """Entries from position `start` (none: the oldest kept), at most `limit`.
+    async def window(self, log: Log, start: int | None, limit: int, limit_max: int) -> TranscriptProjection:
+        """Entries from position `start` (none: the oldest kept), at most `limit`, as of this call.
 
         Raises:
             LimitTooLarge: `limit` is over the runtime's maximum.
             TranscriptExpired: `start` names an entry that is no longer kept.
+            StoreIo, StoreMissing, StoreCorrupt: The log cannot be read.
         """
         if limit > limit_max:
             raise LimitTooLarge("limit", limit, limit_max)
-        oldest = self.oldest_kept
-        if start is None:
-            start = oldest
-        if start < oldest:
-            raise TranscriptExpired(start, oldest)
-        end = min(start + limit, self.transcript_len)
-        items = [self._entry(self._kept[place - oldest]) for place in range(start, end)]
+        await self._restore(log)
+        for _ in range(WINDOW_TRIES_MAX):
+            self.expire(log.trimmed_through)
+            place = self.oldest_kept if start is None else start
+            if place < self.oldest_kept:
+                break
+            try:
+                return await self._window(log, place, limit)
+            except CursorExpired:
+                continue  # Retention moved meanwhile, and the entries with it.
+        raise TranscriptExpired(place, self.oldest_kept)
+
+    def snapshot_entries(self) -> list[Json]:
+        """The newest entries, as many as a snapshot holds."""
+        newest, end = self._transcript, self._transcript.length
+        start = newest.newest_start
+        return [entry.model_dump() for entry in self._entries(newest.newest(start, end), start)]
+
+    def in_flight(self) -> Json | None:
+        """The open text, or None."""
+        open_text = self._transcript.open_text
+        return None if open_text is None else {"text": open_text.text}
+
+    @property
+    def events_since_state(self) -> int:
+        """How many events `state` has not been asked about."""
+        return self._transcript.events_since_state
+
+    @property
+    def is_save_due(self) -> bool:
+        """Whether a restart from the last state would take long, or would have lost count."""
+        since = self.events_since_state
+        return since >= SAVE_EVENTS or (since > 0 and self._transcript.state_is_overtaken)
+
+    def state(self) -> bytes:
+        """What `restore` takes, as of now. A save that fails is made up for by the next one."""
+        assert self._load_state is None, "a view that is asleep has no state of its own"
+        return self._transcript.state()
+
+    async def _window(self, log: Log, start: int, limit: int) -> TranscriptProjection:
+        length = self._transcript.length  # Of one moment with the open text: no wait between them.
+        end = min(start + limit, length)
+        open_text = self._transcript.open_text if end == length else None
         return TranscriptProjection(
             worker_ref=self._worker_ref,
             start=start,
             limit=limit,
-            total_items=self.transcript_len,
-            items=items,
-            next_start=end if end < self.transcript_len else None,
-            in_flight=self._open.text if self._open.pieces and end == self.transcript_len else None,
+            total_items=length,
+            items=self._entries(await self._said(log, start, end), start),
+            next_start=end if end < length else None,
+            in_flight=None if open_text is None else open_text.text,
         )
 
-    def snapshot_entries(self) -> list[Json]:
-        """The newest entries, as many as a snapshot holds."""
-        newest: list[Json] = []
-        chars = 0
-        for said in reversed(self._kept):
-            chars += len(said.content)
-            if len(newest) == SNAPSHOT_ENTRIES_MAX or (newest and chars > SNAPSHOT_CHARS_MAX):
-                break
-            newest.append(self._entry(said).model_dump())
-        newest.reverse()
-        return newest
+    async def _said(self, log: Log, start: int, end: int) -> list[Said]:
+        """Entries `start` to `end` (excluded): the newest are here, the others are read back."""
+        border = max(start, self._transcript.newest_start)
+        newest = self._transcript.newest(border, end) if border < end else []
+        return [*await self._read_back(log, start, min(border, end)), *newest]
 
-    def in_flight(self) -> Json | None:
-        """The open text, or None."""
-        return {"text": self._open.text} if self._open.pieces else None
+    async def _read_back(self, log: Log, start: int, end: int) -> list[Said]:
+        """Entries that are claimed, by their events. Raises CursorExpired and the store's faults."""
+        if start >= end:
+            return []
+        mark = self._transcript.mark_at(start)
+        fold, place, after = TranscriptFold(in_parts=mark.in_parts), mark.entry, Seq(mark.begins - 1)
+        taken: list[Said] = []
+        while place < end:
+            records = await log.read(after=after)
+            assert records, "the log ends before its transcript"
+            for record in records:
+                for said in fold.feed(record.seq, decode_event(record.line)):
+                    if start <= place < end:  # An event may complete two entries.
+                        taken.append(said)
+                    place += 1
+            after = records[-1].seq
+            await asyncio.sleep(0)  # A far window is long to read; others have their turn.
+        return taken
 
-    def _entry(self, said: Said) -> TranscriptEntry:
-        return TranscriptEntry(
-            sequence=said.sequence,
-            worker_ref=self._worker_ref,
-            role=said.role,
-            content=said.content,
-            event_id=encode_cursor(said.seq),
-        )
-
-    def _fold(self, seq: Seq, event: Event) -> None:
-        name, data = event
-        if name == "text_delta":
-            self._open.add(data["text"], seq)
-            if self._open.chars > OPEN_TEXT_CHARS_MAX:
-                self._say("assistant", self._open.take(), seq)
-                self._told_in_parts = True
-        elif name == "text_done":
-            self._finish_text(data["text"], seq)
-        elif name == "user_message":
-            self._close_open_text()
-            self._say("user", _segments_text(data), seq)
-        elif name == "system_item":
-            self._close_open_text()
-            self._say("system", _item_text(data["item"]), seq)
-        elif name == "tool_result":
-            self._close_open_text()
-            self._say("tool", data["summary"], seq)
-        elif name in {"turn_end", "run_end", "end"}:
-            self._close_open_text()
-
-    def _finish_text(self, text: str, seq: Seq) -> None:
-        """`text` repeats the pieces; those that became entries already are not said twice."""
-        rest = self._open.take()
-        self._say("assistant", rest if self._told_in_parts else text, seq)
-        self._told_in_parts = False
-
-    def _close_open_text(self) -> None:
-        self._told_in_parts = False
-        if self._open.pieces:
-            last = self._open.last
-            self._say("assistant", self._open.take(), last)
-
-    def _say(self, role: Role, content: str, seq: Seq) -> None:
-        if not content:
+    async def _restore(self, log: Log) -> None:
+        if self._load_state is None:
             return
-        self.transcript_len += 1
-        self._kept.append(Said(self.transcript_len, role, content, seq))
+        async with self._waking:
+            if self._load_state is not None:
+                restored = await self._beginning(await self._load_state(), log)
+                await _catch_up(restored, log)
+                self._transcript, self._load_state = restored, None
+
+    async def _beginning(self, saved: bytes | None, log: Log) -> Transcript:
+        """Where to go on from. A log that lost its end, as in a loss of power, knows less than the state."""
+        transcript, state = self._blank(), read_state(saved)
+        if state is None:
+            return transcript
+        if await _knows(log, Seq(state.position)):
+            transcript.restore(state)
+            return transcript
+        transcript.rewind(state, log.head)
+        return transcript if await _knows(log, Seq(transcript.position + 1)) else self._blank()
+
+    async def _fill(self, log: Log) -> None:
+        while missing := self._transcript.missing_newest:
+            try:
+                said = await self._read_back(log, missing.start, missing.stop)
+            except CursorExpired:
+                self.expire(log.trimmed_through)
+            else:
+                self._transcript.add_before(said, missing.stop)
+
+    def _blank(self, length: int = 0) -> Transcript:
+        return Transcript(length=length, far_max=self._marks_max, newest_max=self._newest_max)
+
+    def _entries(self, said: Sequence[Said], start: int) -> list[TranscriptEntry]:
+        return [
+            TranscriptEntry(
+                sequence=sequence,
+                worker_ref=self._worker_ref,
+                role=entry.role,
+                content=entry.content,
+                event_id=encode_cursor(entry.seq),
+            )
+            for sequence, entry in enumerate(said, start=start + 1)
+        ]
+
+
+async def _knows(log: Log, seq: Seq) -> bool:
+    """Whether an event was this log's: it is kept, or lies behind retention."""
+    return seq <= log.trimmed_through or await log.holds(seq)
+
+
+async def _catch_up(transcript: Transcript, log: Log) -> None:
+    """Fold what the log has; returns in the step in which that is all there is."""
+    transcript.expire(log.trimmed_through)
+    while transcript.position < log.head:
+        try:
+            records = await log.read(after=transcript.position)
+        except CursorExpired:
+            transcript.resume_after(log.trimmed_through)
+            continue
+        transcript.apply(records, [decode_event(record.line) for record in records])
+        await asyncio.sleep(0)
+    transcript.expire(log.trimmed_through)
 
 
 def user_message(content: str) -> Event:
@@ -187,14 +308,3 @@ def user_message(content: str) -> Event:
 def system_item(content: str) -> Event:
     """The event of an accepted input of kind `system`."""
     return Event("system_item", {"item": {"kind": "text", "content": content}})
-
-
-def _segments_text(data: Json) -> str:
-    return "".join(segment.get("content") or "" for segment in data["segments"])
-
-
-def _item_text(item: object) -> str:
-    if isinstance(item, dict):
-        content = item.get("content")
-        return content if isinstance(content, str) else ""
-    return item if isinstance(item, str) else ""

@@ -27,7 +27,7 @@ from watchglass.protocol.workers import (
 )
 from watchglass.store.base import Log, Record
 from watchglass.store.numbering import rfc3339
-from watchglass.store.worker_record import WorkerRecord
+from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
 from .launching import shown_program
 from .views import WorkerView
@@ -51,6 +51,15 @@ class Life:
     def take(self, cue: Cue) -> None:
         """Advance by the table."""
         self.phase = advance(self.phase, cue)
+
+    def restore(self, end: WorkerEnd) -> None:
+        """An end that an earlier runtime saw."""
+        self.phase = end.phase
+        self.started_us = end.started_us
+        self.finished_us = end.finished_us
+        self.exit = end.exit
+        self.usage = end.usage
+        self.ended.set()
 
 
 class Worker:

@@ -22,7 +22,7 @@ from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
 
-from watchglass.protocol.base import BODY_BYTES_MAX
+from watchglass.protocol.base import BODY_BYTES_MAX, Wire
 from watchglass.protocol.errors import (
     BodyTooLarge,
     Internal,
@@ -33,6 +33,7 @@ from watchglass.protocol.errors import (
 )
 from watchglass.runtime import Runtime
 
+from .archives_api import IMPORT_ROUTE, archives_api, import_worker, is_import
 from .asgi import Headers, Message, Receive, Scope, Send, answer_http, header, refuse_websocket
 from .auth import Access
 from .config import FeedBounds
@@ -42,9 +43,10 @@ from .errors import STATUS, error_body, error_headers
 from .exchange import RUNTIME_KEY
 from .feed import FEED_ROUTE, Feeds, feed_worker_id
 from .health_api import METRICS_KEY, health_api
+from .leaving import Leaving
 from .logs_api import logs_api
 from .metrics import UNKNOWN_ROUTE, Metrics
-from .runtime_api import runtime_api
+from .runtime_api import LEAVING_KEY, runtime_api
 from .workers_api import workers_api
 
 LINGER_S = 2.0
@@ -57,11 +59,12 @@ _LOG = logging.getLogger(__name__)
 class Application:
     """The ASGI application of one runtime. Made by `create_app`."""
 
-    def __init__(self, runtime: Runtime, access: Access, bounds: FeedBounds) -> None:
+    def __init__(self, runtime: Runtime, access: Access, leaving: Leaving, bounds: FeedBounds) -> None:
         self._access = access
+        self._runtime = runtime
         self._metrics = Metrics(runtime)
         self.feeds = Feeds(runtime, self._metrics, close_s=bounds.close_s)
-        self._http = _http_app(runtime, self._metrics)
+        self._http = _http_app(runtime, self._metrics, leaving)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -86,6 +89,10 @@ class Application:
             await exchange.answer(204, preflight_headers(), b"")
             return
         self._access.check_token(scope)
+        if is_import(scope):
+            scope[_ROUTE_KEY] = IMPORT_ROUTE
+            await exchange.answer_model(await import_worker(self._runtime, scope, exchange.receive))
+            return
         if scope["type"] == "http":
             await self._http(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]  # As above.
             return
@@ -96,9 +103,14 @@ class Application:
         await self.feeds.serve(scope, receive, send, worker_id)
 
 
-def create_app(runtime: Runtime, access: Access, bounds: FeedBounds | None = None) -> Application:
-    """The application that serves a runtime by these rules."""
-    return Application(runtime, access, bounds or FeedBounds())
+def create_app(
+    runtime: Runtime, access: Access, leaving: Leaving, bounds: FeedBounds | None = None
+) -> Application:
+    """The application that serves a runtime by these rules.
+
+    `leaving` is told when a caller asks that the server drain; its owner does it.
+    """
+    return Application(runtime, access, leaving, bounds or FeedBounds())
 
 
 class _Exchange:
@@ -146,14 +158,36 @@ class _Exchange:
         headers.append((b"content-length", str(len(content)).encode()))
         await self.answer(status, headers, content)
 
+    async def answer_model(self, model: Wire) -> None:
+        """Answer with a model, without Quart."""
+        content = model.model_dump_json().encode()
+        size = str(len(content)).encode()
+        headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+        await self.answer(200, [*headers, (b"content-length", size)], content)
+
     async def answer(self, status: int, headers: Headers, content: bytes) -> None:
-        """Answer without Quart."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_S):
-                while not self._body_in.is_set():
-                    await self.receive()
-        self._body_in.set()  # In or not, it was waited for.
-        await answer_http(self.send, status, headers, content)
+        """Answer without Quart.
+
+        What goes on arriving is thrown away meanwhile: the server could not close
+        the connection while its own queue of it is full.
+        """
+        if self._body_in.is_set():
+            await answer_http(self.send, status, headers, content)
+            return
+        arriving = asyncio.create_task(self._throw_away(), name="a refused body")
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_S):
+                    await self._body_in.wait()
+            self._body_in.set()  # In or not, it was waited for.
+            await answer_http(self.send, status, headers, content)
+        finally:
+            arriving.cancel()
+            await asyncio.wait([arriving])
+
+    async def _throw_away(self) -> None:
+        while (await self.receive())["type"] == "http.request":
+            pass
 
     def _origin_headers(self) -> Headers:
         return [] if self.origin is None else origin_headers(self.origin)
@@ -173,7 +207,7 @@ def _path(scope: Scope) -> str:
     return unquote(text if text.startswith("/") else urlsplit(text).path)
 
 
-def _http_app(runtime: Runtime, metrics: Metrics) -> Quart:
+def _http_app(runtime: Runtime, metrics: Metrics, leaving: Leaving) -> Quart:
     app = Quart(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     app.config["RESPONSE_TIMEOUT"] = None  # A peer that takes nothing is dropped by `connections`.
@@ -181,12 +215,13 @@ def _http_app(runtime: Runtime, metrics: Metrics) -> Quart:
     app.url_map.merge_slashes = False
     app.extensions[RUNTIME_KEY] = runtime
     app.extensions[METRICS_KEY] = metrics
+    app.extensions[LEAVING_KEY] = leaving
     app.before_request(_note_route)
     app.register_error_handler(RuntimeFault, _on_fault)
     app.register_error_handler(HTTPException, _on_http_exception)
     app.register_error_handler(Exception, _on_bug)
     document(app)
-    for face in (workers_api, logs_api, runtime_api, health_api, docs_api):
+    for face in (workers_api, logs_api, archives_api, runtime_api, health_api, docs_api):
         app.register_blueprint(face)
     return app
 

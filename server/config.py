@@ -3,7 +3,8 @@
 `serve_config` takes raw option values and is the only way to a `ServeConfig`;
 behind it there are no strings to parse. It reads a token file and nothing else,
 and opens nothing. The default token (of the state directory) is looked up by
-`serving`, because that may make a file.
+`serving`, because that may make a file; so is the runtime's id, which a root on
+disk may know already.
 """
 
 from __future__ import annotations
@@ -23,15 +24,19 @@ from watchglass.protocol.runtime import RuntimeLimits
 from watchglass.runtime.options import RuntimeOptions
 from watchglass.store.base import Retention
 
-from .local import TOKEN_BYTES_MAX
+from .local import TOKEN_BYTES_MAX, state_directory, store_root
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
+Durability = Literal["fsync", "os"]
+DURABILITIES: Final[tuple[Durability, ...]] = ("fsync", "os")
+STORES: Final = ("fs", "fs-store", "memory")
 
 _PORT_MAX = 65535
 _COUNT_MAX = 1 << 31
 _BYTES_MAX = 1 << 50
 _HOUR_S = 3600
+_AGE_S_MAX = 100 * 366 * 24 * _HOUR_S
 _HOUR_MS = 1000 * _HOUR_S
 _BIND = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})\Z")
 _TOKEN = re.compile(r"[\x21-\x7e]+\Z")
@@ -59,6 +64,19 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DiskStore:
+    """Journals and records are files.
+
+    `root` is absolute and may not exist yet. `durability` says what an
+    acknowledged change survives: a loss of power too (`fsync`), or the death of
+    any process (`os`).
+    """
+
+    root: Path
+    durability: Durability = "fsync"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeedBounds:
     """How long and how much a feed waits for its observer."""
 
@@ -74,6 +92,8 @@ class ServeConfig:
 
     `token` is the given one, and `token_file` the file it came from; with
     neither, and `auth`, the token of the user's state directory is meant.
+    `store` is None for the memory store. Without `runtime.runtime_id` the only
+    runtime of a store on disk is meant, or a new one.
     """
 
     host: str = "127.0.0.1"
@@ -83,6 +103,7 @@ class ServeConfig:
     token_file: Path | None = None
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    store: DiskStore | None = None
     runtime: RuntimeOptions = field(default_factory=RuntimeOptions)
     retention: Retention = field(default_factory=Retention)
     feed: FeedBounds = field(default_factory=FeedBounds)
@@ -94,7 +115,10 @@ def serve_config(
     bind: str = "127.0.0.1:0",
     runtime_id: str | None = None,
     display_name: str | None = None,
-    store: str = "memory",
+    store: str = "fs",
+    fs_root: str | os.PathLike[str] | None = None,
+    durability: str | None = None,
+    keep_workers: bool | None = None,
     local_token: str | None = None,
     local_token_env: str | None = None,
     local_token_file: str | os.PathLike[str] | None = None,
@@ -109,8 +133,10 @@ def serve_config(
     max_observers: int | str | None = None,
     retain_bytes: int | str | None = None,
     retain_events: int | str | None = None,
+    retain_age_s: int | str | None = None,
     input_backlog_bytes: int | str | None = None,
     output_max_bytes: int | str | None = None,
+    import_max_bytes: int | str | None = None,
     grace_ms: int | str | None = None,
     stall_s: int | str | None = None,
     log_level: str = "warning",
@@ -119,17 +145,17 @@ def serve_config(
     """The configuration that these option values say; None means the default.
 
     Each parameter is the flag of the same name (`bind` is `--bind`); numbers
-    may come as text. `environ` is where `local_token_env` is looked up, the
-    process's own environment when left out.
+    may come as text. `environ` is where `local_token_env` and the state
+    directory are looked up, the process's own environment when left out.
 
     Raises:
         ConfigError: One line that names the flag and the value at fault. A
             token is never part of it.
     """
     host, port = _address(bind)
-    if store != "memory":
-        raise ConfigError(f"--store {shown(store)}: this version has 'memory' only")
-    token = _token(local_token, local_token_env, local_token_file, os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    disk = _store(store, fs_root, durability, environ)
+    token = _token(local_token, local_token_env, local_token_file, environ)
     _check_exposure(host, bind, token, no_auth=no_auth)
     if log_level not in LOG_LEVELS:
         raise ConfigError(f"--log-level {shown(log_level)}: use one of {', '.join(LOG_LEVELS)}")
@@ -142,8 +168,10 @@ def serve_config(
         token_file=None if local_token_file is None else Path(local_token_file).absolute(),
         allowed_hosts=tuple(_allowed_host(name) for name in allow_host),
         allowed_origins=tuple(_allowed_origin(origin) for origin in allow_origin),
+        store=disk,
         runtime=RuntimeOptions(
             runtime_id=_runtime_id(runtime_id),
+            keep_workers=_keep_workers(disk, keep_workers),
             display_name=_display_name(display_name),
             limits=RuntimeLimits(
                 max_transcript_projection_items=_number(
@@ -169,11 +197,17 @@ def serve_config(
             output_max_bytes=_number(
                 "--output-max-bytes", output_max_bytes, options.output_max_bytes, most=_BYTES_MAX
             ),
+            import_max_bytes=_number(
+                "--import-max-bytes", import_max_bytes, options.import_max_bytes, most=_BYTES_MAX
+            ),
             grace_ms=_number("--grace-ms", grace_ms, options.grace_ms, least=0, most=_HOUR_MS),
         ),
         retention=Retention(
             max_bytes=_number("--retain-bytes", retain_bytes, kept.max_bytes, most=_BYTES_MAX),
             max_events=_number("--retain-events", retain_events, kept.max_events),
+            max_age_s=None
+            if retain_age_s is None
+            else _number("--retain-age-s", retain_age_s, 0, most=_AGE_S_MAX),
         ),
         feed=FeedBounds(stall_s=_number("--stall-s", stall_s, round(feed.stall_s), most=_HOUR_S)),
         log_level=log_level,
@@ -208,6 +242,41 @@ def _is_ipv6(text: str) -> bool:
         return ipaddress.ip_address(text).version == 6
     except ValueError:
         return False
+
+
+def _store(
+    kind: str,
+    root: str | os.PathLike[str] | None,
+    durability: str | None,
+    environ: Mapping[str, str],
+) -> DiskStore | None:
+    """The store on disk, or None for the memory store."""
+    if kind not in STORES:
+        raise ConfigError(f"--store {shown(kind)}: use one of {', '.join(STORES)}")
+    if kind == "memory":
+        for flag, given in (("--fs-root", root), ("--durability", durability)):
+            if given is not None:
+                raise ConfigError(
+                    f"{flag} {shown(os.fspath(given))}: not with --store memory, which writes no journal; "
+                    "leave one of them out"
+                )
+        return None
+    level = DURABILITIES[0] if durability is None else durability
+    if level not in DURABILITIES:
+        raise ConfigError(f"--durability {shown(level)}: use one of {', '.join(DURABILITIES)}")
+    if root is None:
+        return DiskStore(root=store_root(state_directory(environ)), durability=level)
+    if not os.fspath(root).strip() or "\0" in os.fspath(root):
+        raise ConfigError(f"--fs-root {shown(os.fspath(root))}: use the path of a folder")
+    return DiskStore(root=Path(root).absolute(), durability=level)
+
+
+def _keep_workers(disk: DiskStore | None, given: bool | None) -> bool:
+    if given and disk is None:
+        raise ConfigError(
+            "--keep-workers: not with --store memory, which forgets them with the server; use --store fs"
+        )
+    return disk is not None if given is None else given
 
 
 def _token(

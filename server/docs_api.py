@@ -34,8 +34,10 @@ from watchglass.protocol.errors import (
     Unauthorized,
     WorkerNotFound,
 )
-from watchglass.protocol.workers import LifecycleRequest
+from watchglass.protocol.runtime import DrainRequest
+from watchglass.protocol.workers import ImportAnswer, LifecycleRequest
 
+from .archives_api import IMPORT_FAULTS, IMPORT_ROUTE, MEDIA_TYPE
 from .auth import OPEN_PATHS
 from .docs_page import page
 from .errors import STATUS, ErrorAnswer
@@ -46,6 +48,7 @@ _SCHEME = "local_token"
 _ALWAYS: tuple[type[RuntimeFault], ...] = (ForbiddenHost, ForbiddenOrigin, Internal)
 _WITH_BODY: tuple[type[RuntimeFault], ...] = (InvalidJson, InvalidRequest, BodyTooLarge)
 _ERROR_SCHEMA = {"$ref": "#/components/schemas/ErrorAnswer"}
+_MAY_BE_EMPTY = {LifecycleRequest.__name__, DrainRequest.__name__}
 _LOG_ROUTE = "/v1/workers/{worker_id}/logs/{stream}"
 _OTHER_ANSWERS: dict[tuple[str, str], dict[str, str]] = {
     ("delete", "/v1/workers/{worker_id}"): {"204": "The worker is forgotten."},
@@ -53,6 +56,7 @@ _OTHER_ANSWERS: dict[tuple[str, str], dict[str, str]] = {
         "200": "application/octet-stream: the bytes; Content-Range tells which",
         "206": "application/octet-stream: the bytes of the Range header",
     },
+    ("get", "/v1/workers/{worker_id}/export"): {"200": f"{MEDIA_TYPE}: the worker, while it is read"},
     ("get", "/metrics"): {"200": "text/plain: Prometheus' text format"},
 }
 _FEED = {
@@ -70,6 +74,20 @@ _FEED = {
         },
     ],
     "responses": {"101": {"description": "The feed follows."}},
+}
+_IMPORT = {
+    "summary": "Import a worker that was exported, as it was.",
+    "description": "The body is what an export answered. Nothing of it is there before all of it is checked; "
+    "what is refused keeps nothing.",
+    "operationId": "post_import_worker",
+    "parameters": [],
+    "requestBody": {"required": True, "content": {MEDIA_TYPE: {}}},
+    "responses": {
+        "200": {
+            "description": "The worker is there.",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ImportAnswer"}}},
+        }
+    },
 }
 _FEED_FAULTS = (InvalidWorkerId, InvalidQuery, WorkerNotFound, ResourceLimitExceeded)
 
@@ -129,9 +147,16 @@ def _document() -> dict[str, Any]:
         "responses": {**cast("dict[str, Any]", _FEED["responses"]), **_refusals(_FEED_FAULTS)},
     }
     _secure(FEED_ROUTE, feed)
-    schema["paths"] = dict(sorted({**schema["paths"], FEED_ROUTE: {"get": feed}}.items()))
-    error = ErrorAnswer.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema["components"]["schemas"].update(error.pop("$defs"), ErrorAnswer=error)
+    coming: dict[str, Any] = {
+        **_IMPORT,
+        "responses": {**cast("dict[str, Any]", _IMPORT["responses"]), **_refusals(IMPORT_FAULTS)},
+    }
+    _secure(IMPORT_ROUTE, coming)
+    ours = {FEED_ROUTE: {"get": feed}, IMPORT_ROUTE: {"post": coming}}
+    schema["paths"] = dict(sorted({**schema["paths"], **ours}.items()))
+    for model in (ErrorAnswer, ImportAnswer):
+        told = model.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
+        schema["components"]["schemas"].update(told.pop("$defs"), **{model.__name__: told})
     return schema
 
 
@@ -150,7 +175,7 @@ def _complete(method: str, path: str, operation: dict[str, Any], handler: Callab
 
 
 def _may_be_empty(request_body: dict[str, Any]) -> bool:
-    return bool(request_body["content"]["application/json"]["schema"]["title"] == LifecycleRequest.__name__)
+    return bool(request_body["content"]["application/json"]["schema"]["title"] in _MAY_BE_EMPTY)
 
 
 def _plain(description: str) -> dict[str, Any]:

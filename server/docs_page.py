@@ -68,8 +68,8 @@ def _operation(operation: dict[str, Any]) -> Iterator[str]:
     if parameters:
         yield _table(("parameter", "type", ""), parameters)
     if "requestBody" in operation:
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        yield f"<h4>Body</h4>{_fields(schema)}"
+        [(kind, said)] = operation["requestBody"]["content"].items()
+        yield f"<h4>Body</h4>{_fields(said['schema']) if said else f'<p>{escape(kind)}</p>'}"
     yield _table(("status", "body", ""), [_response(*answer) for answer in operation["responses"].items()])
 
 

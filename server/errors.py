@@ -25,6 +25,7 @@ STATUS: Final[dict[type[RuntimeFault], int]] = {
     faults.CursorMalformed: 400,
     faults.UnsupportedCapability: 400,
     faults.LaunchFailed: 400,
+    faults.ArchiveInvalid: 400,
     faults.Unauthorized: 401,
     faults.ForbiddenHost: 403,
     faults.ForbiddenOrigin: 403,

@@ -2,6 +2,7 @@
 
     <state>/token                       the local token, mode 0600
     <state>/servers/<runtime_id>.json   one file a running server, mode 0600
+    <state>/store                       where `serve` keeps journals when no --fs-root is given
 
 `<state>` is `$WATCHGLASS_STATE_DIR`, else `$XDG_STATE_HOME/watchglass`, else
 `~/.local/state/watchglass`; what is made here is mode 0700. Files appear whole
@@ -61,9 +62,22 @@ def state_directory(environ: Mapping[str, str] | None = None) -> Path:
     return Path.home() / ".local" / "state" / "watchglass"
 
 
+def make_private(directory: Path) -> None:
+    """Make a folder of this user alone, unless it is there. Raises LocalFault: others may write to it."""
+    with _told("make", directory):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if directory.stat().st_mode & 0o022:
+            raise LocalFault(f"{directory}: others may write here; run 'chmod 700 {directory}'")
+
+
 def token_path(state: Path) -> Path:
     """Where the local token is, or will be."""
     return state / "token"
+
+
+def store_root(state: Path) -> Path:
+    """Where the store on disk is unless `serve` is told another place; it may not exist yet."""
+    return state / "store"
 
 
 def local_token(state: Path) -> str:
@@ -72,7 +86,7 @@ def local_token(state: Path) -> str:
     Raises:
         LocalFault: Others may read it or replace it, it is empty, or it cannot be made.
     """
-    _make_private(state)
+    make_private(state)
     path = token_path(state)
     with _told("make", path):
         if not path.exists():
@@ -98,9 +112,9 @@ def read_token(path: Path) -> str:
 
 def announce(state: Path, discovery: Discovery) -> None:
     """Let this user's clients find a server. Raises LocalFault."""
-    _make_private(state)
+    make_private(state)
     servers = state / "servers"
-    _make_private(servers)
+    make_private(servers)
     path = _discovery_path(state, discovery.runtime_id)
     fresh = servers / f".{discovery.runtime_id}.{discovery.pid}.new"
     with _told("write", path):
@@ -151,13 +165,6 @@ def _read(path: Path) -> Discovery | None:
         return Discovery(**{name: told[name] for name in Discovery.__slots__})
     except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def _make_private(directory: Path) -> None:
-    with _told("make", directory):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if directory.stat().st_mode & 0o022:
-            raise LocalFault(f"{directory}: others may write here; run 'chmod 700 {directory}'")
 
 
 def _place_new(path: Path, text: str) -> None:

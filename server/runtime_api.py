@@ -1,10 +1,10 @@
-"""`/v1/runtime`, `/v1/diagnostics`, `/v1/events/batch`: the runtime as a whole."""
+"""`/v1/runtime` and its drain, `/v1/diagnostics`, `/v1/events/batch`: the runtime as a whole."""
 
 from __future__ import annotations
 
 from pydantic import Field
-from quart import Blueprint, Response
-from quart_schema import document_querystring, document_response
+from quart import Blueprint, Response, current_app
+from quart_schema import document_querystring, document_request, document_response
 
 from watchglass.protocol.errors import (
     CursorExpired,
@@ -12,17 +12,22 @@ from watchglass.protocol.errors import (
     InvalidQuery,
     InvalidRequest,
     LimitTooLarge,
+    RuntimeStopped,
     WrongRuntimeCursor,
 )
 from watchglass.protocol.parsing import decode
 from watchglass.protocol.runtime import (
     DiagnosticsAnswer,
+    DrainRequest,
     RuntimeAnswer,
     RuntimeEventBatch,
     RuntimeEventCursor,
 )
 
-from .exchange import Query, answer, query, refuses, the_runtime
+from .exchange import Query, answer, body_or_default, query, refuses, the_runtime
+from .leaving import Leaving
+
+LEAVING_KEY = "watchglass.leaving"
 
 runtime_api = Blueprint("runtime", __name__, url_prefix="/v1")
 
@@ -39,6 +44,19 @@ class EventBatchQuery(Query):
 async def show_runtime() -> Response:
     """Show the runtime in one object."""
     return answer(RuntimeAnswer(runtime=the_runtime().summary()))
+
+
+@runtime_api.post("/runtime/drain")
+@document_request(DrainRequest)
+@document_response(RuntimeAnswer, 202)
+@refuses(RuntimeStopped)
+async def drain_runtime() -> Response:
+    """End every worker, then the server; it does this after the answer."""
+    request, runtime = await body_or_default(DrainRequest), the_runtime()
+    leaving = current_app.extensions[LEAVING_KEY]
+    assert isinstance(leaving, Leaving)
+    leaving.drain(runtime.runtime_id, request.reason)
+    return answer(RuntimeAnswer(runtime=runtime.summary()), 202)
 
 
 @runtime_api.get("/diagnostics")

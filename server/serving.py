@@ -1,12 +1,14 @@
 """A server's life: bind, open, tell, serve, drain, leave.
 
     start   bind ─▶ token ─▶ store and runtime ─▶ accept ─▶ announce: one line, one file
-    signal  changes are refused, workers leave, observers watch them end
+    leave   changes are refused, workers leave, observers watch them end
             ─▶ the store closes ─▶ feeds say why and close ─▶ connections close
     again   a second signal does not wait for workers: their trees are killed
 
-SIGINT and SIGTERM are the same and end with exit code 0. After `serve` no
-process, no task, no socket and no discovery file is left.
+`leaving` says who asks, and when workers are kept: then they are let go in
+place of ended, one line tells how to come back to them, and the rest is the
+same. Either way the exit code is 0, and no task, no socket and no discovery
+file is left; no process either, but those that were kept.
 """
 
 from __future__ import annotations
@@ -16,36 +18,42 @@ import contextlib
 import logging
 import os
 import resource
+import shlex
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from watchglass.protocol.errors import shown
-from watchglass.runtime import Runtime, open_runtime
-from watchglass.store.memory import MemoryStore, open_memory_store
+from watchglass.protocol.errors import StoreFault, shown
+from watchglass.protocol.lifecycle import WorkerStatus
+from watchglass.runtime import Runtime, RuntimeOptions, WorkerFilter, open_runtime
+from watchglass.store.base import Store, StoreUnusable
+from watchglass.store.memory import open_memory_store
 from watchglass.store.numbering import rfc3339
 
 from .app import Application, create_app
 from .auth import WILDCARDS, access, bracketed
-from .config import ConfigError, Secret, ServeConfig
+from .config import ConfigError, DiskStore, Secret, ServeConfig
 from .connections import Connections
 from .json_log import logging_json
+from .leaving import Leaving
 from .local import (
     Discovery,
     LocalFault,
     announce,
     local_token,
+    make_private,
     start_ticks,
     state_directory,
     token_path,
     withdraw,
 )
 
+EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 _KEEP_ALIVE_IDLE_S, _KEEP_ALIVE_INTERVAL_S, _KEEP_ALIVE_PROBES = 60, 15, 4
@@ -53,31 +61,42 @@ _LOG = logging.getLogger(__name__)
 
 
 def run(config: ServeConfig) -> int:
-    """Serve until a signal; the exit code. A fault of the configuration is one line and code 2."""
+    """Serve until a signal or a drain; the exit code.
+
+    What cannot be used as it is told (an address, a token, a store) is one line
+    and code 2; a store that fails at the start, such as a full disk, is one
+    line and code 1.
+    """
     with logging_json(config.log_level):
         try:
             asyncio.run(serve(config))
-        except (ConfigError, LocalFault) as fault:
+        except (ConfigError, LocalFault, StoreUnusable) as fault:
             _say(f"watchglass: {fault}")
             return EXIT_USAGE
+        except StoreFault as fault:
+            _say(f"watchglass: {fault}")
+            return EXIT_FAILED
         except KeyboardInterrupt:  # Before the signal had a handler.
             return EXIT_INTERRUPTED
     return 0
 
 
 async def serve(config: ServeConfig) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT, SIGTERM or a drain.
 
     Raises:
         ConfigError: The address cannot be bound; nothing was started.
         LocalFault: The state directory cannot be used; nothing was started.
+        StoreUnusable: The store cannot be opened; nothing was started.
+        StoreFault: The store could not be written to; nothing is announced.
     """
-    with _signals() as asked, contextlib.closing(_bind(config)) as listener:
+    leaving = Leaving(keep_workers=config.runtime.keep_workers)
+    with _signals(leaving), contextlib.closing(_bind(config)) as listener:
         state = state_directory()
         config = _with_local_token(config, state)
         async with (
-            open_memory_store(config.retention) as store,
-            open_runtime(config.runtime, store) as runtime,
+            _open_store(config, state) as (store, options),
+            open_runtime(options, store) as runtime,
         ):
             _raise_file_limit()
             host, port = listener.getsockname()[:2]
@@ -90,64 +109,87 @@ async def serve(config: ServeConfig) -> None:
                     allowed_hosts=(*config.allowed_hosts, *_bound_name(config, port)),
                     origins=config.allowed_origins,
                 ),
+                leaving,
                 config.feed,
             )
             connections = Connections(app, stall_s=config.feed.stall_s)
             async with connections.accepting(listener, close_s=config.feed.close_s):
                 async with _announced(config, state, runtime, host, port):
                     _LOG.info("serving", extra={"config": repr(config), "port": port})
-                    await asked.stop.wait()
-                _LOG.info("stopping")
-                await _leave(runtime, store, app, asked, close_s=config.feed.close_s)
+                    await leaving.asked.wait()
+                _LOG.info("stopping", extra={"keeps_workers": leaving.keeps_workers})
+                await _leave(runtime, store, app, leaving, close_s=config.feed.close_s)
+                if leaving.keeps_workers and config.store is not None:
+                    _tell_kept(runtime, config.store)
 
 
-@dataclass(slots=True)
-class _Asked:
-    """What signals asked for."""
+@asynccontextmanager
+async def _open_store(config: ServeConfig, state: Path) -> AsyncIterator[tuple[Store, RuntimeOptions]]:
+    """The store, and the runtime's options as the store completes them. Raises StoreUnusable, LocalFault."""
+    disk = config.store
+    if disk is None:
+        async with open_memory_store(config.retention) as memory:
+            yield memory, config.runtime
+        return
+    from watchglass.store.filesystem import open_filesystem_store
 
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def signalled(self) -> None:
-        """One more signal."""
-        (self.hurry if self.stop.is_set() else self.stop).set()
+    if disk.root.is_relative_to(state):
+        make_private(state)
+    async with open_filesystem_store(
+        disk.root, config.runtime.runtime_id, retention=config.retention, durability=disk.durability
+    ) as kept:
+        yield kept, replace(config.runtime, runtime_id=kept.runtime_id)
 
 
 async def _leave(
-    runtime: Runtime, store: MemoryStore, app: Application, asked: _Asked, *, close_s: float
+    runtime: Runtime, store: Store, app: Application, leaving: Leaving, *, close_s: float
 ) -> None:
-    """End the workers while observers watch, then the feeds."""
-    await _drain(runtime, asked)
+    """End the workers while observers watch, or let them go; then the feeds."""
+    if leaving.keeps_workers:
+        await runtime.leave()
+    else:
+        await _drain(runtime, leaving)
     await store.close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(close_s):
             await app.feeds.wait_none_open()
 
 
-async def _drain(runtime: Runtime, asked: _Asked) -> None:
+async def _drain(runtime: Runtime, leaving: Leaving) -> None:
     async with asyncio.TaskGroup() as tasks:
-        hurrying = tasks.create_task(_abandon_when(asked.hurry, runtime))
+        hurrying = tasks.create_task(_abandon_when(leaving.hurried, runtime))
         await runtime.drain()
-        if not asked.hurry.is_set():
+        if not leaving.hurried.is_set():
             hurrying.cancel()
 
 
-async def _abandon_when(hurry: asyncio.Event, runtime: Runtime) -> None:
-    await hurry.wait()
+async def _abandon_when(hurried: asyncio.Event, runtime: Runtime) -> None:
+    await hurried.wait()
     await runtime.abandon()
 
 
+def _tell_kept(runtime: Runtime, disk: DiskStore) -> None:
+    """Say which processes go on without us, and how to come back to them."""
+    active, _ = runtime.list_workers(WorkerFilter(status=WorkerStatus.RUNNING))
+    count = sum(worker.program is not None and worker.started_at is not None for worker in active)
+    if count:
+        keep, them = ("1 worker keeps", "it") if count == 1 else (f"{count} workers keep", "them")
+        again = shlex.join(
+            ["watchglass", "serve", "--fs-root", str(disk.root), "--runtime-id", runtime.runtime_id]
+        )
+        _say(f"watchglass: {keep} running; '{again}' adopts {them}, and then 'watchglass drain' ends {them}")
+
+
 @contextmanager
-def _signals() -> Iterator[_Asked]:
-    asked = _Asked()
+def _signals(leaving: Leaving) -> Iterator[None]:
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        loop.add_signal_handler(number, asked.signalled)
+    heeded = {signal.SIGINT: leaving.interrupted, signal.SIGTERM: leaving.terminated}
+    for number, told in heeded.items():
+        loop.add_signal_handler(number, told)
     try:
-        yield asked
+        yield
     finally:
-        for number in numbers:
+        for number in heeded:
             loop.remove_signal_handler(number)
 
 

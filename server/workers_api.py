@@ -17,7 +17,9 @@ from watchglass.protocol.errors import (
     ResourceLimitExceeded,
     RuntimeStopped,
     StatePoisoned,
+    StoreCorrupt,
     StoreIo,
+    StoreMissing,
     TranscriptExpired,
     UnsupportedCapability,
     WorkerActive,
@@ -206,13 +208,22 @@ async def close_stdin(worker_id: WorkerId) -> Response:
 @workers_api.get("/<worker_id>/transcript")
 @document_querystring(TranscriptQuery)
 @document_response(TranscriptAnswer)
-@refuses(InvalidWorkerId, InvalidQuery, LimitTooLarge, WorkerNotFound, TranscriptExpired)
+@refuses(
+    InvalidWorkerId,
+    InvalidQuery,
+    LimitTooLarge,
+    WorkerNotFound,
+    TranscriptExpired,
+    StoreIo,
+    StoreMissing,
+    StoreCorrupt,
+)
 async def show_transcript(worker_id: WorkerId) -> Response:
     """Show a window of what was said."""
     asked, runtime = query(TranscriptQuery), the_runtime()
     most = runtime.options.limits.max_transcript_projection_items
     limit = min(TRANSCRIPT_LIMIT_DEFAULT, most) if asked.limit is None else asked.limit
-    return answer(TranscriptAnswer(transcript=runtime.transcript(worker_id, asked.start, limit)))
+    return answer(TranscriptAnswer(transcript=await runtime.transcript(worker_id, asked.start, limit)))
 
 
 @workers_api.post("/<worker_id>/events")

@@ -18,18 +18,20 @@ Promised by every store and checked in `tests/store/test_store_promises.py`:
   retention it gets `CursorExpired`, never a silent clamp.
 * A record's line never changes: it is the envelope that observers receive.
 * Logs do not share room: a chatty worker expires nobody else's events.
+* A worker that comes from elsewhere (`receive`) is there whole or not at all, also
+  over a kill; its events keep their sequences, and those issued later are higher.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.events import Event
-from watchglass.protocol.identity import WorkerId
+from watchglass.protocol.identity import RuntimeId, WorkerId
 
 from .worker_record import WorkerRecord
 
@@ -129,7 +131,7 @@ class Log(Protocol):
             StoreIo: The write failed; nothing of it is visible, now or later.
                 Or it is written and visible, and its durability failed: then
                 the head has moved.
-            StoreMissing: Somebody removed the log's files.
+            StoreMissing: Somebody removed the log's files; its readers get `LogClosed`.
         """
 
     async def read(
@@ -163,6 +165,14 @@ class Store(Protocol):
         """The contract's word for this store."""
 
     @property
+    def runtime_id(self) -> RuntimeId | None:
+        """Whose data it is; None: whoever opened it."""
+
+    @property
+    def path(self) -> Path:
+        """The store's own folder."""
+
+    @property
     def durability(self) -> Literal["none", "os", "fsync"]:
         """What survives: nothing, a kill of the process, or a loss of power."""
 
@@ -182,6 +192,28 @@ class Store(Protocol):
         Raises:
             WorkerExists: The id is taken.
             StoreIo: It could not be written; nothing is kept.
+        """
+
+    async def receive(
+        self,
+        record: WorkerRecord,
+        records: Iterable[Record],
+        *,
+        trimmed_through: Seq,
+        view: bytes | None,
+        files: Path,
+    ) -> None:
+        """Keep a worker that ended elsewhere, durably: `load` and `open` tell of it from now on.
+
+        `records` is its whole log after `trimmed_through`, checked and in order, at
+        least one; a thread iterates over it. This store's own retention applies.
+        `view` is as of its head (`save_view`). `files` is a folder on this store's
+        disk (`make_incoming`), which becomes the worker's own.
+
+        Raises:
+            WorkerExists: The id is taken.
+            StoreIo: It could not be written, or `records` could not be read.
+                Nothing is kept.
         """
 
     async def save(self, record: WorkerRecord) -> None:

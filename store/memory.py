@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from typing import Literal
 from watchglass.protocol.cursor import Seq, encode_cursor
 from watchglass.protocol.errors import CursorExpired, StoreIo, WorkerExists, WorkerNotFound
 from watchglass.protocol.events import Event
-from watchglass.protocol.identity import WorkerId
+from watchglass.protocol.identity import RuntimeId, WorkerId
 
 from .base import (
     READ_BYTES_MAX,
@@ -93,6 +93,17 @@ class MemoryLog:
         """See `Log.wait`."""
         await self._tail.wait(after=after)
 
+    def fill(self, records: Iterable[Record], trimmed_through: Seq) -> None:
+        """Take a log that was written elsewhere. For a fresh one that nobody knows yet; in a thread."""
+        self._tail.trimmed_through = trimmed_through
+        batch: list[Record] = []
+        for record in records:
+            batch.append(record)
+            if len(batch) == READ_RECORDS_MAX:
+                self._tail.extend(batch)
+                batch.clear()
+        self._tail.extend(batch)
+
     def close(self, *, removed: bool) -> None:
         """End the log for its readers."""
         self._tail.close(removed=removed)
@@ -104,9 +115,10 @@ class MemoryStore:
     backend: Literal["memory", "fs_store"] = "memory"
     durability: Literal["none", "os", "fsync"] = "none"
     findings: Sequence[Finding] = ()
+    runtime_id: RuntimeId | None = None
 
     def __init__(self, root: Path, retention: Retention, clock_us: ClockUs) -> None:
-        self._root = root
+        self.path = root
         self._retention = retention
         self._numbering = Numbering(clock_us)
         self._records: dict[WorkerId, WorkerRecord] = {}
@@ -132,6 +144,31 @@ class MemoryStore:
         self._records[record.worker_id] = record
         self._logs[record.worker_id] = log
         return log
+
+    async def receive(
+        self,
+        record: WorkerRecord,
+        records: Iterable[Record],
+        *,
+        trimmed_through: Seq,
+        view: bytes | None,
+        files: Path,
+    ) -> None:
+        """See `Store.receive`."""
+        log = MemoryLog(record.worker_id, self._numbering, self._retention, lambda _records, _events: None)
+        directory = self.directory(record.worker_id)
+        try:
+            await asyncio.to_thread(log.fill, records, trimmed_through)
+            if record.worker_id in self._records:
+                raise WorkerExists(record.worker_id)
+            _move(files, directory)
+        except OSError as fault:
+            raise StoreIo("receive", str(directory), fault.strerror or str(fault)) from fault
+        self._numbering.pass_by(log.head)
+        self._records[record.worker_id] = record
+        self._logs[record.worker_id] = log
+        if view is not None:
+            self._views[record.worker_id] = view
 
     async def save(self, record: WorkerRecord) -> None:
         """See `Store.save`."""
@@ -169,18 +206,18 @@ class MemoryStore:
 
     def directory(self, worker_id: WorkerId) -> Path:
         """See `Store.directory`."""
-        return self._root / "workers" / worker_id
+        return self.path / "workers" / worker_id
 
     def _set_aside(self, worker_id: WorkerId) -> Path:
         """A worker's folder under another name: its id may be used again before its files are gone."""
-        aside = Path(tempfile.mkdtemp(prefix="removed-", dir=self._root))
+        aside = Path(tempfile.mkdtemp(prefix="removed-", dir=self.path))
         with suppress(OSError):  # Somebody removed it already.
             self.directory(worker_id).rename(aside)
         return aside
 
     async def check(self) -> None:
         """See `Store.check`."""
-        probe = self._root / "probe"
+        probe = self.path / "probe"
         try:
             probe.write_bytes(b"ready")
             probe.unlink()
@@ -191,6 +228,11 @@ class MemoryStore:
         """See `Store.close`."""
         for log in (*self._logs.values(), self._runtime_log):
             log.close(removed=False)
+
+
+def _move(files: Path, directory: Path) -> None:
+    directory.parent.mkdir(mode=0o700, exist_ok=True)
+    files.rename(directory)
 
 
 @asynccontextmanager

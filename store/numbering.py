@@ -101,6 +101,12 @@ class Numbering:
         self.last = seq
         return seq
 
+    def pass_by(self, seq: Seq) -> None:
+        """Issue higher sequences than this one, which is somebody else's. Raises StoreIo, as `encode`."""
+        if seq >= self._ceiling.below:
+            self._ceiling.lift(seq)
+        self.last = max(self.last, seq)
+
     def _text_of(self, now_us: int) -> str:
         """`rfc3339`, made from the last one: all but its last digits change once a second."""
         micros = now_us - self._second_us

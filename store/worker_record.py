@@ -6,6 +6,7 @@ Its status, its transcript and everything else are views of its log.
 from __future__ import annotations
 
 from watchglass.protocol.base import Wire
+from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.execution import ExecutionPlan, Usage
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.lifecycle import Cue, Phase, Wanted
@@ -13,7 +14,11 @@ from watchglass.protocol.workers import CreateWorkerRequest, WorkerExit
 
 
 class WorkerEnd(Wire):
-    """How a worker ended: what a list shows of it without opening its log. Times are µs since 1970."""
+    """How a worker ended: what a list shows of it without opening its log. Times are µs since 1970.
+
+    `head` is the sequence of its log's last event; 0 when nobody noted it. A log
+    that ends before it has lost its end.
+    """
 
     phase: Phase
     started_us: int | None
@@ -21,6 +26,7 @@ class WorkerEnd(Wire):
     exit: WorkerExit
     usage: Usage | None
     transcript_len: int
+    head: Seq = BEGINNING
 
 
 class WorkerRecord(Wire):

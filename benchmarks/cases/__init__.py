@@ -11,9 +11,14 @@ from . import (
     create,
     echo,
     fan_out,
+    fs_append,
+    fs_memory,
+    fs_replay,
+    fs_seek,
     live_workers,
     long_writer,
     memory,
+    restart,
     worker_rate,
 )
 
@@ -26,6 +31,11 @@ CASES: tuple[Case, ...] = (
     memory.CASE,
     live_workers.CASE,
     append.CASE,
+    fs_append.CASE,
+    fs_replay.CASE,
+    fs_seek.CASE,
+    restart.CASE,
+    fs_memory.CASE,
     cli_start.CASE,
     long_writer.CASE,
 )

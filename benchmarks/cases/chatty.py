@@ -32,7 +32,7 @@ def run(scale: Scale) -> list[Row]:
     server_core, client_core = cores()
     with (
         _spoken(_text_line, scale.of(300_000, 20_000)) as text,
-        _spoken(_jsonl_line, scale.of(75_000, 2_000)) as jsonl,
+        _spoken(jsonl_line, scale.of(75_000, 2_000)) as jsonl,
         serving(core=server_core) as server,
     ):
         free_workers(server)
@@ -113,6 +113,6 @@ def _padded(around: bytes, size: int) -> bytes:
 
 
 _text_line = _padded(b"a line of output: ~", TEXT_LINE_BYTES)
-_jsonl_line = _padded(orjson.dumps({"event": "text_delta", "data": {"text": "a piece: ~"}}), JSONL_LINE_BYTES)
+jsonl_line = _padded(orjson.dumps({"event": "text_delta", "data": {"text": "a piece: ~"}}), JSONL_LINE_BYTES)
 
 CASE = Case("chatty", "One chatty worker, one observer", run)

@@ -2,8 +2,9 @@
 
 from ._output import OutputChunk
 from .executor import Executor, open_executor
+from .exits import ProcessExit, StreamTotals, Usage
 from .plan import LaunchPlan
-from .process import Process, ProcessExit, StreamTotals, Usage
+from .process import Process
 
 __all__ = [
     "Executor",

@@ -21,37 +21,49 @@ class Channel:
     def __init__(
         self, ours: socket.socket, on_frame: Callable[[int, bytes], None], on_end: Callable[[], None]
     ) -> None:
-        """Take over `ours`, one end of a stream pair whose other end a supervisor holds."""
+        """Take over `ours`, a stream whose other end a supervisor holds."""
         self._socket = ours
         self._on_frame = on_frame
         self._on_end = on_end
         self._decoder = Decoder()
         self._out = bytearray()
-        self._is_closed = False
+        self.is_closed = False
         self._loop = asyncio.get_running_loop()
         ours.setblocking(False)
         self._loop.add_reader(ours, self._read)
 
     def send(self, kind: int, body: bytes = b"") -> None:
         """Never waits. After the end it does nothing: whoever could act on it is gone."""
-        if self._is_closed:
+        if self.is_closed:
             return
         is_waiting = bool(self._out)
         self._out += pack(kind, body)
         if not is_waiting:
             self._write()
 
+    def send_first(self, kind: int, body: bytes, fd: int) -> None:
+        """As `send`, with a descriptor that arrives with the first byte."""
+        frame = pack(kind, body)
+        try:
+            count = socket.send_fds(self._socket, [frame], [fd])
+        except OSError:  # The supervisor is gone, or too many descriptors are on their way.
+            self.close()
+            return
+        self._out += frame[count:]
+        if self._out:
+            self._write()
+
     def finish(self) -> None:
         """Read what a dead supervisor left in the socket, then close."""
-        while not self._is_closed and self._read():
+        while not self.is_closed and self._read():
             pass
         self.close()
 
     def close(self) -> None:
         """Closing twice changes nothing. `on_end` is called once, here."""
-        if self._is_closed:
+        if self.is_closed:
             return
-        self._is_closed = True
+        self.is_closed = True
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._socket.close()

@@ -10,6 +10,7 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
 from collections import deque
 from pathlib import Path
 from typing import NamedTuple
@@ -48,7 +49,8 @@ class Forked(NamedTuple):
 class Spawner:
     """One spawn daemon at a time; the next is started when the one before it died."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_path: Path | None) -> None:
+        self._log_path = log_path
         self._daemon: _Daemon | None = None
         self._former: list[_Daemon] = []
         self._files_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -93,11 +95,18 @@ class Spawner:
                 async with asyncio.timeout(SETTLE_S_MAX):
                     await self._daemon.settle()
 
-    async def close(self) -> None:
-        """End the daemon. It is gone when this returns, and no other is started."""
+    async def close(self, *, leave_behind: bool) -> None:
+        """End the daemon, and start no other. It is gone when this returns.
+
+        Unless it is left behind with supervisors that stay: then it leaves after the last of them.
+        """
         self._is_closed = True
-        for daemon in (*self._former, self._daemon):
-            if daemon is not None:
+        daemons = [daemon for daemon in (*self._former, self._daemon) if daemon is not None]
+        self._former, self._daemon = [], None
+        for daemon in daemons:
+            if leave_behind:
+                daemon.leave_behind()
+            else:
                 await daemon.close()
 
     async def _fork_once(self) -> tuple[Forked, socket.socket]:
@@ -122,7 +131,7 @@ class Spawner:
             return self._daemon
         self._former = [former for former in (*self._former, self._daemon) if former and not former.is_reaped]
         try:
-            self._daemon = _Daemon(self._files_max)
+            self._daemon = _Daemon(self._files_max, self._log_path)
         except OSError as error:
             self._daemon = None
             raise LaunchFailed("spawn", "spawn daemon", error.errno or errno.EIO) from error
@@ -132,14 +141,14 @@ class Spawner:
 class _Daemon:
     """One spawn daemon's life, from its start until it is reaped."""
 
-    def __init__(self, files_max: int) -> None:
+    def __init__(self, files_max: int, log_path: Path | None) -> None:
         """Start it; it serves a few milliseconds later. Raises OSError."""
         self._loop = asyncio.get_running_loop()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
         with theirs:
             try:
-                self._process = _start(theirs, files_max)
+                self._process = _start(theirs, files_max, log_path)
                 self._pidfd = os.pidfd_open(self._process.pid)
             except OSError:
                 self._socket.close()
@@ -198,6 +207,15 @@ class _Daemon:
         except TimeoutError:
             self._process.kill()
             await self._reaped
+
+    def leave_behind(self) -> None:
+        """Let it leave after its last supervisor, whenever that is, and not wait for it here."""
+        self._lose()
+        if not self.is_reaped:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            # It stays our child: should we be there when it leaves, somebody has to take note.
+            threading.Thread(target=self._process.wait, name="spawn daemon", daemon=True).start()
 
     def _ask(self, letter: bytes, *fds: int) -> None:
         """REQUESTS_MAX is far below what the socket holds, so it never has to wait for room."""
@@ -258,13 +276,23 @@ class _Daemon:
         self._reaped.set_result(None)
 
 
-def _start(theirs: socket.socket, files_max: int) -> subprocess.Popen[bytes]:
-    """In its own session, with an empty environment. Its stderr is ours: only a bug writes there."""
+def _start(theirs: socket.socket, files_max: int, log_path: Path | None) -> subprocess.Popen[bytes]:
+    """In its own session, with an empty environment. Its stderr, where only a bug writes, is ours or the log.
+
+    Raises:
+        OSError: It cannot be started, or the log cannot be opened.
+    """
     here = Path(__file__).resolve().parent
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _START, str(here), str(files_max)],
-        stdin=theirs.fileno(),
-        stdout=subprocess.DEVNULL,
-        env={name: os.environ[name] for name in _KEPT_ENV if name in os.environ},
-        start_new_session=True,
-    )
+    with contextlib.ExitStack() as opened:
+        log = None
+        if log_path is not None:
+            log = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            opened.callback(os.close, log)
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _START, str(here), str(files_max)],
+            stdin=theirs.fileno(),
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env={name: os.environ[name] for name in _KEPT_ENV if name in os.environ},
+            start_new_session=True,
+        )

@@ -7,9 +7,11 @@ is found only by the spawn daemon, through its parents.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 SWEEP_S_MAX = 5.0
@@ -18,15 +20,49 @@ SWEEP_S_MAX = 5.0
 _PAUSE_S = 0.002
 
 
-def sweep(cookie: str) -> int:
-    """Kill every process with `cookie` in its environment until none is left; return how many there were.
+class Sweeper:
+    """One sweep at a time; who asks while one runs shares the next, be it a thousand."""
 
-    Blocks for up to SWEEP_S_MAX seconds: to be called in a thread.
+    def __init__(self) -> None:
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def sweep(self, cookie: str) -> None:
+        """Return when no process with `cookie` in its environment is left (that the kernel lets die)."""
+        if cookie not in self._waiting:
+            self._waiting[cookie] = asyncio.get_running_loop().create_future()
+        swept = self._waiting[cookie]
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+        await asyncio.shield(swept)
+
+    async def close(self) -> None:
+        """Wait for what was asked for."""
+        if self._task is not None:
+            await self._task
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                asked, self._waiting = self._waiting, {}
+                try:
+                    await asyncio.to_thread(sweep, asked.keys())
+                finally:
+                    for swept in asked.values():
+                        swept.set_result(None)
+        finally:
+            self._task = None
+
+
+def sweep(cookies: AbstractSet[str]) -> int:
+    """Kill every process with one of `cookies` in its environment, until none is left.
+
+    Returns how many there were. Blocks for up to SWEEP_S_MAX seconds: to be called in a thread.
     """
-    entry = os.fsencode(cookie)
+    entries = {os.fsencode(cookie) for cookie in cookies}
     killed: set[int] = set()
     give_up_at = time.monotonic() + SWEEP_S_MAX
-    while found := _kill_all(entry):
+    while found := _kill_all(entries):
         killed |= found
         if time.monotonic() > give_up_at:
             break
@@ -34,8 +70,8 @@ def sweep(cookie: str) -> int:
     return len(killed)
 
 
-def _kill_all(entry: bytes) -> set[int]:
-    return {pid for pid in _pids() if _kill_if_marked(pid, entry)}
+def _kill_all(entries: set[bytes]) -> set[int]:
+    return {pid for pid in _pids() if _kill_if_marked(pid, entries)}
 
 
 def _pids() -> list[int]:
@@ -45,14 +81,14 @@ def _pids() -> list[int]:
     ]
 
 
-def _kill_if_marked(pid: int, entry: bytes) -> bool:
+def _kill_if_marked(pid: int, entries: set[bytes]) -> bool:
     """The descriptor is opened before the environment is read, so both are of one process."""
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:  # Gone, or a kernel thread.
         return False
     try:
-        if entry not in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+        if entries.isdisjoint(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")):
             return False
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except OSError:  # Gone, or somebody else's.

@@ -3,41 +3,54 @@
     server --socketpair--> spawn daemon --fork--> supervisor --fork, exec--> worker
 
 The server never forks a worker itself. It holds one channel to each supervisor;
-when the server dies, however it dies, the channels end and the workers with
-them. When the spawn daemon dies, workers go on and the next launch starts
-another. When a supervisor dies its worker is killed and reported as lost.
+when the server dies, however it dies, the channels end, and the workers with
+them that do not outlive it. Those stay with their supervisors until another
+executor adopts them. When the spawn daemon dies, workers go on and the next
+launch starts another. When a supervisor dies its worker is killed and reported
+as lost.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from watchglass.protocol.errors import LaunchFailed
 
+from . import _adoption
+from ._output import Output
 from ._spawner import Spawner
-from ._sweep import sweep
+from ._sweep import Sweeper
 from .plan import LaunchPlan
 from .process import Process
 
 LAUNCH_S_MAX = 30.0
 """From asking for a supervisor to the running program; a hanging file system may hold it up."""
 
+ADOPT_S_MAX = 30.0
+"""How long a supervisor may take to answer its new server; one that does not is killed."""
+
 CLOSE_S_MAX = 10.0
 """How long supervisors may take to kill what they have, before they are killed themselves."""
 
 
 @asynccontextmanager
-async def open_executor() -> AsyncIterator[Executor]:
+async def open_executor(*, log_path: Path | None = None) -> AsyncIterator[Executor]:
     """A running executor. After the block no worker, supervisor or spawn daemon is left.
 
     Workers that still run are killed. What the kernel does not let die within
-    CLOSE_S_MAX seconds is left to it.
+    CLOSE_S_MAX seconds is left to it. To leave workers running that outlive
+    their server, `close(keep_outliving=True)` before the block ends.
+
+    The spawn daemon's errors are appended to `log_path`. None: they go to our
+    stderr, whose reader then sees its end only when the last worker has left.
     """
-    executor = Executor()
+    executor = Executor(log_path)
     executor.start()
     try:
         yield executor
@@ -46,13 +59,14 @@ async def open_executor() -> AsyncIterator[Executor]:
 
 
 class Executor:
-    """Launches, and remembers every process until nothing of it is left."""
+    """Launches and adopts, and remembers every process until nothing of it is left."""
 
-    def __init__(self) -> None:
-        self._spawner = Spawner()
+    def __init__(self, log_path: Path | None = None) -> None:
+        self._spawner = Spawner(log_path)
+        self._sweeper = Sweeper()
         self._is_closed = False
         self._processes: dict[Process, asyncio.Event] = {}
-        self._sweeps: set[asyncio.Task[None]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
 
     @property
     def spawn_daemon_pid(self) -> int | None:
@@ -80,35 +94,160 @@ class Executor:
         except TimeoutError:
             raise LaunchFailed("spawn", plan.argv[0], errno.ETIMEDOUT) from None
 
-    async def close(self) -> None:
+    async def adopt(
+        self,
+        directory: Path,
+        *,
+        cookie: str,
+        grace_ms: int,
+        stdout_from: int,
+        stderr_from: int,
+        on_change: Callable[[], None],
+    ) -> Process | None:
+        """Take over the worker in `directory` that another executor launched there with `cookie`.
+
+        None: its program never ran, and never will; it may be launched anew. A
+        launch that a dead server left under way is waited for: it holds a lock
+        on the folder until that is decided.
+
+        Of a living worker it returns the process, which goes on as a launched
+        one would: with `grace_ms`, input from `received_input_bytes` on, output
+        behind the first `stdout_from` and `stderr_from` bytes. Of one that is
+        over, `exit` is set already: as its supervisor reported it or, when that
+        was killed or the machine went down, "lost"; then nothing is left of it.
+        A supervisor that does not answer within ADOPT_S_MAX seconds is killed.
+
+        A cancelled call changes nothing.
+
+        Raises:
+            LaunchFailed: The executor is closed, or for ADOPT_S_MAX seconds neither could be
+                decided: nothing is known of the worker then.
+            OSError: The folder or its files cannot be read.
+        """
+        try:
+            async with asyncio.timeout(ADOPT_S_MAX):
+                await _adoption.launch_decided(directory)
+        except TimeoutError:
+            raise LaunchFailed("adopt", str(directory), errno.ETIMEDOUT) from None
+        if self._is_closed:
+            raise LaunchFailed("adopt", str(directory), errno.ECANCELED)
+        run = _adoption.read_run(directory)
+        if run is None:
+            return None
+        process = Process(
+            directory,
+            Output(directory, stdout_from=stdout_from, stderr_from=stderr_from),
+            cookie=cookie,
+            grace_ms=grace_ms,
+            outlives_server=True,
+            on_change=on_change,
+            on_dead=self._on_dead,
+        )
+        process.set_ran(run.pid, run.started_at_us)
+        supervisor = _adoption.find_supervisor(run)
+        gone = self._processes[process] = asyncio.Event()
+        if supervisor is None:
+            self._on_dead(process)
+        else:
+            process.watch(supervisor)
+        try:
+            await self._reach(process, directory, gone)
+        finally:
+            if (
+                not process.is_started and process.is_watched
+            ):  # It raised: whoever asks next finds all as it was.
+                self._let_go(process)
+        return process
+
+    async def close(self, *, keep_outliving: bool = False) -> None:
         """Kill every worker, wait until nothing is left, and end the spawn daemon.
 
-        A launch that is under way fails, and so does every later one.
+        With `keep_outliving`, let those go on that outlive their server, with
+        their supervisors and the spawn daemon: their processes announce nothing
+        any more, and wait for an `adopt`. A launch of such a worker that is
+        under way is waited for.
+
+        Any other launch or adoption under way fails, and so does every later
+        one. Closing again changes nothing.
         """
         self._is_closed = True
+        kept = [process for process in self._processes if keep_outliving and process.outlives_server]
         for process in self._processes:
-            process.kill()
+            if process not in kept:
+                process.kill()
+        left_any = await self._leave(kept)
         if not await self._wait_gone(CLOSE_S_MAX):
             for process in self._processes:
                 process.kill_supervisor()
             await self._wait_gone(CLOSE_S_MAX)
-        await self._spawner.close()
-        await asyncio.gather(*self._sweeps)
+        await self._spawner.close(leave_behind=left_any)
+        await asyncio.gather(*self._endings)
+        await self._sweeper.close()
 
     async def _launch(self, plan: LaunchPlan, body: bytes, on_change: Callable[[], None]) -> Process:
-        forked, ours = await self._spawner.fork()
-        if self._is_closed:
-            ours.close()
-            os.close(forked.pidfd)
-            raise LaunchFailed("spawn", plan.argv[0], errno.ECANCELED)
-        process = Process(plan, forked, ours, body=body, on_change=on_change, on_dead=self._on_dead)
-        self._processes[process] = asyncio.Event()
+        directory = _adoption.lock_launch(plan.directory)
+        try:
+            forked, ours = await self._spawner.fork()
+            if self._is_closed:
+                ours.close()
+                os.close(forked.pidfd)
+                raise LaunchFailed("spawn", plan.argv[0], errno.ECANCELED)
+            process = Process(
+                plan.directory,
+                Output(plan.directory),
+                cookie=plan.cookie,
+                grace_ms=plan.grace_ms,
+                outlives_server=plan.outlives_server,
+                on_change=on_change,
+                on_dead=self._on_dead,
+            )
+            self._processes[process] = asyncio.Event()
+            process.watch(forked)
+            process.connect(ours)
+            process.begin(body, directory)
+        finally:
+            os.close(directory)  # The supervisor has its own by now, and with it the lock.
         try:
             await process.wait_started()
         except asyncio.CancelledError:
+            process.outlives_server = False  # Nobody would adopt what nobody knows of.
             process.kill()
             raise
         return process
+
+    async def _reach(self, process: Process, directory: Path, gone: asyncio.Event) -> None:
+        """Return when the supervisor has answered, or the exit is known."""
+        try:
+            async with asyncio.timeout(ADOPT_S_MAX):
+                ours = await _adoption.connect(directory, gone)
+                if ours is not None:
+                    process.connect(ours)
+                await process.wait_started()
+                return
+        except TimeoutError:
+            process.kill_supervisor()
+        try:
+            async with asyncio.timeout(CLOSE_S_MAX):
+                await process.wait_started()
+        except TimeoutError:
+            raise LaunchFailed("adopt", "supervisor", errno.ETIMEDOUT) from None
+
+    async def _leave(self, kept: list[Process]) -> bool:
+        """Let go of those that run, kill those that do not come to it; whether any was let go."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S_MAX):
+                await asyncio.gather(*(process.wait_started() for process in kept), return_exceptions=True)
+        running = [process for process in kept if process.is_started and process.is_watched]
+        for process in kept:
+            if process not in running:
+                process.kill()
+            elif process.exit is None:
+                self._let_go(process)
+        return any(process.exit is None for process in running)
+
+    def _let_go(self, process: Process) -> None:
+        process.let_go()
+        self._forget(process)
 
     async def _wait_gone(self, timeout_s: float) -> bool:
         """Whether all processes were gone in time."""
@@ -124,15 +263,19 @@ class Executor:
         if process.is_reported:
             self._forget(process)
             return
-        task = asyncio.get_running_loop().create_task(self._end_lost(process))
-        self._sweeps.add(task)
-        task.add_done_callback(self._sweeps.discard)
+        task = asyncio.get_running_loop().create_task(self._end_unreported(process))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
 
-    async def _end_lost(self, process: Process) -> None:
-        """Kill what a killed supervisor left, and only then say that the worker is lost."""
-        await self._spawner.settle()
-        await asyncio.to_thread(sweep, process.cookie)
-        process.set_lost()
+    async def _end_unreported(self, process: Process) -> None:
+        """What exit.json says; or kill what a killed supervisor left, and only then say that it is lost."""
+        told = False
+        with contextlib.suppress(OSError):
+            told = process.read_exit()
+        if not told:
+            await self._spawner.settle()
+            await self._sweeper.sweep(process.cookie)
+            process.set_lost()
         self._forget(process)
 
     def _forget(self, process: Process) -> None:

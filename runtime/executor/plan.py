@@ -28,6 +28,9 @@ class LaunchPlan:
 
     `cpu_time_s` and `memory_bytes` (of data, as RLIMIT_DATA counts) hold for
     each process of the worker. None: no limit.
+
+    With `outlives_server` the worker goes on without its server, under the same
+    limits, until it is over or another executor adopts it. Without, it ends with it.
     """
 
     argv: tuple[str, ...]
@@ -41,6 +44,7 @@ class LaunchPlan:
     memory_bytes: int | None = None
     stdout_max_bytes: int = GIB
     stderr_max_bytes: int = GIB
+    outlives_server: bool = False
 
     def encode(self) -> bytes:
         """The plan as the supervisor reads it.
@@ -63,6 +67,7 @@ class LaunchPlan:
                 "memory_bytes": self.memory_bytes,
                 "stdout_max_bytes": self.stdout_max_bytes,
                 "stderr_max_bytes": self.stderr_max_bytes,
+                "outlives_server": self.outlives_server,
             }
         ).encode()
         if len(body) > BODY_BYTES_MAX:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from watchglass.protocol.workers import Speech as SpeechName
 
-from .base import Speech
+from .base import FRESH, Resumed, Speech
 from .jsonl import JsonlSpeech
 from .stream import PlainStream
 from .text import TextSpeech
 
-__all__ = ["PlainStream", "Speech", "new_speech"]
+__all__ = ["PlainStream", "Resumed", "Speech", "new_speech"]
 
 _MACHINES: dict[SpeechName, type[TextSpeech | JsonlSpeech]] = {
     SpeechName.TEXT: TextSpeech,
@@ -17,6 +17,6 @@ _MACHINES: dict[SpeechName, type[TextSpeech | JsonlSpeech]] = {
 }
 
 
-def new_speech(name: SpeechName) -> Speech:
-    """A fresh machine for one worker."""
-    return _MACHINES[name]()
+def new_speech(name: SpeechName, resumed: Resumed = FRESH) -> Speech:
+    """A machine for one worker, fresh unless it goes on where another one stopped."""
+    return _MACHINES[name](resumed)

@@ -21,6 +21,7 @@ from watchglass.protocol.base import NAME_CHARS_MAX
 from watchglass.protocol.events import PROCESS_RESERVED, Event, shape_fault
 from watchglass.protocol.workers import WorkerInput
 
+from .base import FRESH, Resumed
 from .stream import PlainStream
 
 LINE_BYTES_MAX = 256 << 10
@@ -32,10 +33,20 @@ NESTING_MAX = 128
 class JsonlSpeech:
     """Events in lines, both ways."""
 
-    def __init__(self) -> None:
+    def __init__(self, resumed: Resumed = FRESH) -> None:
         self._line = bytearray()
         self._line_offset = 0
+        self._end = resumed.spoken_bytes
         self._overlong: PlainStream | None = None
+        if resumed.mid_line:  # Only of a line that is too long a part is said before its end.
+            self._overlong = _overlong_from(resumed.spoken_bytes)
+
+    @property
+    def spoken_bytes(self) -> int:
+        """See `Speech.spoken_bytes`."""
+        if self._overlong is not None:
+            return self._overlong.spoken_bytes
+        return self._line_offset if self._line else self._end
 
     def encode(self, said: WorkerInput) -> bytes:
         """One line of JSON."""
@@ -54,6 +65,7 @@ class JsonlSpeech:
                 events += _event_of(line, offset + start)
             start = newline + 1
         events += self._take(data[start:], offset + start)
+        self._end = offset + len(data)
         return events
 
     def turn(self) -> Sequence[Event]:
@@ -72,7 +84,7 @@ class JsonlSpeech:
             self._line_offset = offset
         self._line += part
         if len(self._line) > LINE_BYTES_MAX:
-            self._overlong = PlainStream("stdout", f"a line over {LINE_BYTES_MAX} bytes")
+            self._overlong = _overlong_from(self._line_offset)
             yield from self._overlong.feed(self._line_offset, bytes(self._line))
             self._line.clear()
 
@@ -83,6 +95,10 @@ class JsonlSpeech:
         elif not self._line.isspace():
             yield from _event_of(bytes(self._line), self._line_offset)
         self._line.clear()
+
+
+def _overlong_from(offset: int) -> PlainStream:
+    return PlainStream("stdout", f"a line over {LINE_BYTES_MAX} bytes", start=offset)
 
 
 def _event_of(line: bytes, offset: int) -> Sequence[Event]:

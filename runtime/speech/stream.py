@@ -18,11 +18,16 @@ StreamName = Literal["stdout", "stderr"]
 
 
 class Utf8Stream:
-    """Decodes a stream and remembers where its undecoded bytes began."""
+    """Decodes a stream from offset `start` on, and remembers where its undecoded bytes began."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = 0) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._end = 0
+        self._end = start
+
+    @property
+    def decoded_bytes(self) -> int:
+        """The offset before which everything was given out."""
+        return self._end - len(self._decoder.getstate()[0])
 
     def feed(self, offset: int, data: bytes) -> tuple[int, str]:
         """The offset of the first decoded byte, and the text."""
@@ -32,17 +37,21 @@ class Utf8Stream:
 
     def finish(self) -> tuple[int, str]:
         """What was held back as half a character."""
-        held_bytes = len(self._decoder.getstate()[0])
-        return self._end - held_bytes, self._decoder.decode(b"", final=True)
+        return self.decoded_bytes, self._decoder.decode(b"", final=True)
 
 
 class PlainStream:
     """A stream of which every byte is `output`; `reason` says why it is no speech."""
 
-    def __init__(self, stream: StreamName, reason: str | None = None) -> None:
+    def __init__(self, stream: StreamName, reason: str | None = None, *, start: int = 0) -> None:
         self._stream: StreamName = stream
         self._extra = {} if reason is None else {"reason": reason}
-        self._text = Utf8Stream()
+        self._text = Utf8Stream(start)
+
+    @property
+    def spoken_bytes(self) -> int:
+        """The offset before which everything became events."""
+        return self._text.decoded_bytes
 
     def feed(self, offset: int, data: bytes) -> Sequence[Event]:
         """Events of the next bytes, each of a bounded size and with its exact offset."""

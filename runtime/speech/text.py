@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from watchglass.protocol.events import Event
 from watchglass.protocol.workers import WorkerInput
 
-from .base import pieces
+from .base import FRESH, Resumed, pieces
 from .stream import Utf8Stream
 
 DONE_CHARS_MAX = 64 << 10
@@ -22,10 +22,15 @@ DONE_CHARS_MAX = 64 << 10
 class TextSpeech:
     """Lines in, `text_delta` out."""
 
-    def __init__(self) -> None:
-        self._decoded = Utf8Stream()
-        self._open: list[str] = []
-        self._open_chars = 0
+    def __init__(self, resumed: Resumed = FRESH) -> None:
+        self._decoded = Utf8Stream(resumed.spoken_bytes)
+        self._open: list[str] = [resumed.open_text] if resumed.open_text else []
+        self._open_chars = len(resumed.open_text)
+
+    @property
+    def spoken_bytes(self) -> int:
+        """See `Speech.spoken_bytes`."""
+        return self._decoded.decoded_bytes
 
     def encode(self, said: WorkerInput) -> bytes:
         """The content and a newline; a content of several lines is several lines."""

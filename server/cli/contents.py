@@ -113,6 +113,24 @@ CONTENTS: Final = (
         ("watchglass stop WORKER", "watchglass stop $(watchglass ps -q --status running)"),
     ),
     Entry("cancel", _DRIVE, "driving", "cancel", ("watchglass cancel WORKER",)),
+    Entry(
+        "export",
+        _DRIVE,
+        "archiving",
+        "export_worker",
+        (
+            "watchglass export WORKER > worker.tar",
+            "watchglass export -o worker.tar WORKER",
+            "watchglass export WORKER | ssh there watchglass import -",
+        ),
+    ),
+    Entry(
+        "import",
+        _DRIVE,
+        "archiving",
+        "import_worker",
+        ("watchglass import worker.tar", "ssh there watchglass export WORKER | watchglass import -"),
+    ),
     Entry("rm", _DRIVE, "driving", "remove", ("watchglass rm WORKER", "watchglass rm --force WORKER")),
     Entry(
         "serve",
@@ -122,7 +140,27 @@ CONTENTS: Final = (
         (
             "watchglass serve",
             "watchglass serve --bind 127.0.0.1:8080 --log-level info",
+            "watchglass serve --fs-root /var/lib/watchglass --retain-age-s 604800",
+            "watchglass serve --store memory",
             "watchglass serve --bind 0.0.0.0:8080 --local-token-file /run/secrets/watchglass",
+        ),
+    ),
+    Entry(
+        "drain",
+        _RUNTIME,
+        "draining",
+        "drain",
+        ("watchglass drain", "watchglass drain --runtime rt-1 --reason 'a new machine'"),
+    ),
+    Entry(
+        "doctor",
+        _RUNTIME,
+        "doctor",
+        "doctor",
+        (
+            "watchglass doctor",
+            "watchglass doctor --json /var/lib/watchglass | jq .runtimes[].problems",
+            "watchglass doctor --repair /var/lib/watchglass",
         ),
     ),
     Entry("demo", _RUNTIME, "demo", "demo", ("watchglass demo",)),

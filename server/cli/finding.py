@@ -40,6 +40,8 @@ class Found:
     choice: Choice
     environ: Mapping[str, str]
     runtime_id: str | None = None
+    server: Discovery | None = None
+    """Its process, when it runs on this machine."""
 
     def again(self) -> Address:
         """Where the same runtime is now: a restarted one may have another port."""
@@ -66,9 +68,11 @@ def find(choice: Choice, environ: Mapping[str, str] | None = None) -> Found:
     running = discovered(state_directory(environ))
     if url is None or choice.runtime_id:
         chosen = _chosen(running, choice.runtime_id)
-        return Found(_address(chosen.url, choice, environ, chosen), choice, environ, chosen.runtime_id)
+        return Found(
+            _address(chosen.url, choice, environ, chosen), choice, environ, chosen.runtime_id, chosen
+        )
     known = next((server for server in running if server.url == url.rstrip("/")), None)
-    return Found(_address(url, choice, environ, known), choice, environ)
+    return Found(_address(url, choice, environ, known), choice, environ, server=known)
 
 
 def _chosen(running: list[Discovery], runtime_id: str | None) -> Discovery:

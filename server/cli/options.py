@@ -51,6 +51,9 @@ AsJsonLines = Annotated[
 Reason = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; it goes into the journal.")
 ]
+DrainReason = Annotated[
+    str | None, typer.Option("--reason", metavar="TEXT", help="Why; it goes into the server's log.")
+]
 
 _HOW = "What it is"
 _ENVIRONMENT = "What it gets"

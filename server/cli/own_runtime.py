@@ -98,7 +98,16 @@ def own_runtime(interrupt: Interrupts) -> Iterator[OwnRuntime]:
 
 def _started(directory: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "watchglass.server.cli", "serve", "--display-name", "demo"],
+        [
+            sys.executable,
+            "-m",
+            "watchglass.server.cli",
+            "serve",
+            "--store",
+            "memory",
+            "--display-name",
+            "demo",
+        ],
         env={**os.environ, "WATCHGLASS_STATE_DIR": directory},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

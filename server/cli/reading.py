@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
+WARNINGS_SHOWN_MAX = 5
+
 
 def ps(
     status: Annotated[
@@ -69,10 +71,11 @@ def status(
     with reaching(url, token_file, runtime) as client:
         where = client.address.url
         answer = client.get("/v1/runtime" if worker is None else path_of(worker))
+        notes = client.get("/v1/diagnostics")["diagnostics"] if worker is None and not as_json else []
     if as_json:
         write_document(answer)
     elif worker is None:
-        write_facts(_runtime_facts(answer["runtime"], where))
+        write_facts(_runtime_facts(answer["runtime"], where) + warning_facts(notes))
     else:
         write_facts(_worker_facts(answer["worker"]))
 
@@ -185,12 +188,14 @@ def _runtime_facts(said: Json, where: str) -> list[tuple[str, str]]:
     facts = [("runtime", said["runtime_id"]), ("url", where), ("status", said["status"])]
     if said.get("display_name"):
         facts.append(("name", said["display_name"]))
-    durability = {"none": "kept as long as it runs"}.get(said.get("durability", ""), said.get("durability"))
+    durability = _DURABILITY.get(said.get("durability", ""), said.get("durability"))
     facts.append(("store", ", ".join(filter(None, [said["backend"], durability]))))
     counts = ", ".join(
         f"{said[f'{word}_worker_count']} {word}" for word in ("active", "stopped", "cancelled")
     )
     facts.append(("workers", f"{said['worker_count']} ({counts})"))
+    if "keep_workers" in said:
+        facts.append(("processes", _keeps(said)))
     for name, label in (("waiting_worker_count", "waiting"), ("observer_count", "observers")):
         if name in said:
             facts.append((label, str(said[name])))
@@ -201,6 +206,25 @@ def _runtime_facts(said: Json, where: str) -> list[tuple[str, str]]:
     return facts
 
 
+def _keeps(said: Json) -> str:
+    return "outlive the server" if said["keep_workers"] else "end with the server"
+
+
+def warning_facts(notes: list[Json]) -> list[tuple[str, str]]:
+    """How many notes an operator should see, and the newest of them."""
+    grave = [note for note in notes if note["severity"] != "info"]
+    facts = [("warnings", str(len(grave)))] if grave else []
+    for note in reversed(grave[-WARNINGS_SHOWN_MAX:]):
+        where = f"{note['worker_ref']['worker_id']}: " if note.get("worker_ref") else ""
+        facts.append((note["severity"], f"{where}{note['message']} ({note['code']})"))
+    return facts
+
+
+_DURABILITY = {
+    "none": "kept as long as it runs",
+    "os": "survives the death of processes",
+    "fsync": "survives a loss of power",
+}
 _RUNTIME_PLAIN = (("started_at", "started"), ("version", "version"))
 
 

@@ -71,7 +71,12 @@ def serve(
         ),
     ] = None,
     runtime_id: Annotated[
-        str | None, typer.Option("--runtime-id", metavar="ID", help="Its id; made up without this.")
+        str | None,
+        typer.Option(
+            "--runtime-id",
+            metavar="ID",
+            help="Its id; without it, that of the only runtime in --fs-root, or one made up.",
+        ),
     ] = None,
     display_name: Annotated[
         str | None, typer.Option("--display-name", metavar="TEXT", help="What people call it.")
@@ -83,13 +88,51 @@ def serve(
         ),
     ] = "warning",
     store: Annotated[
-        str, typer.Option("--store", metavar="memory", help="Where journals are.", rich_help_panel=_STORING)
-    ] = "memory",
+        str,
+        typer.Option(
+            "--store",
+            metavar="fs|memory",
+            help="Where journals are: in files, or gone with the server.",
+            rich_help_panel=_STORING,
+        ),
+    ] = "fs",
+    fs_root: Annotated[
+        str | None,
+        typer.Option(
+            "--fs-root",
+            metavar="DIR",
+            help="The folder of those files; without it, one in the state directory.",
+            rich_help_panel=_STORING,
+        ),
+    ] = None,
+    durability: Annotated[
+        str | None,
+        typer.Option(
+            "--durability",
+            metavar="fsync|os",
+            help="What is acknowledged survives a loss of power, or only the death of processes. "
+            "Default: fsync.",
+            rich_help_panel=_STORING,
+        ),
+    ] = None,
+    keep_workers: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-workers/--no-keep-workers",
+            help="Workers go on when the server ends by SIGTERM or dies, and the next one adopts them. "
+            "Default: they do with --store fs.",
+            show_default=False,
+            rich_help_panel=_STORING,
+        ),
+    ] = None,
     retain_bytes: Annotated[
         str | None, _number("--retain-bytes", "The most bytes of one worker's journal.", _STORING)
     ] = None,
     retain_events: Annotated[
         str | None, _number("--retain-events", "The most events of one worker's journal.", _STORING)
+    ] = None,
+    retain_age_s: Annotated[
+        str | None, _number("--retain-age-s", "The age in seconds at which events are dropped.", _STORING)
     ] = None,
     output_max_bytes: Annotated[
         str | None,
@@ -106,6 +149,9 @@ def serve(
     input_backlog_bytes: Annotated[
         str | None, _number("--input-backlog-bytes", "Input that a worker may leave unread.")
     ] = None,
+    import_max_bytes: Annotated[
+        str | None, _number("--import-max-bytes", "The most bytes of one archive that is imported.")
+    ] = None,
     grace_ms: Annotated[
         str | None, _number("--grace-ms", "How long a stopped worker may take before SIGKILL.")
     ] = None,
@@ -121,8 +167,10 @@ def serve(
 ) -> None:
     """Run a runtime until Ctrl-C.
 
-    When it listens, it says so in one line on stderr, and your commands find it. Ctrl-C or SIGTERM stops its
-    workers, then itself; a second one does not wait for them.
+    When it listens, it says so in one line on stderr, and your commands find it. Ctrl-C or 'watchglass drain'
+    stops its workers, then itself; a second Ctrl-C does not wait for them. SIGTERM does the same, but with
+    --keep-workers (the default of --store fs) it stops the server alone: the workers run on, and the next
+    'serve' on the same files adopts them.
     """
     given = dict(locals())
     from watchglass.server.config import ConfigError, serve_config

@@ -8,6 +8,7 @@ an attribute, nothing more. What a test replaces, it replaces in a subclass.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
@@ -16,6 +17,7 @@ from watchglass.protocol.errors import StoreIo, StoreMissing
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Files:
@@ -90,6 +92,16 @@ class Files:
         fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self.fsync(fd)
+        finally:
+            self.close(fd)
+
+    def sync_disk(self, path: str) -> None:
+        """Bring all of the disk that a directory is on to it: for many files at once. Raises OSError."""
+        fd = self.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if _LIBC.syncfs(fd):
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number), path)
         finally:
             self.close(fd)
 

@@ -7,6 +7,7 @@
         journal/wal-<n>.jsonl, journal/events/<first seq>.jsonl
         workers/<worker_id>/worker.json, events/<first seq>.jsonl, view.json, …
         removed/…        deleted workers whose files are just going
+        incoming-…/      a worker that is just arriving from elsewhere; the next start removes it
         broken/<when>/…  what recovery cut off; nothing here is ever read or removed
 
 Names are ids or 16 hex digits, and what the store makes beside them begins

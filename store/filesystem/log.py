@@ -503,7 +503,7 @@ class FileLog:
             self._refuse(StoreMissing, "the worker was deleted")
         else:
             self._refuse(StoreIo, "the store was closed")
-        self._tail.close(removed=removed)
+            self._tail.close(removed=False)
 
     def rest(self, *, finally_: bool = False) -> None:
         """Close files that are not needed now."""
@@ -544,6 +544,7 @@ class FileLog:
         if fault is StoreMissing:
             self._pending.clear()
             self._pending_bytes = self._pending_events = 0
+            self._tail.close(removed=True)  # Nothing will follow, so nobody may wait for it.
 
     def _refused(self) -> StoreFault:
         assert self._refusal is not None
@@ -579,8 +580,14 @@ class FileLog:
         self.loose = False
         return LogSync(self, writers, directories, fault)
 
-    def end_sync(self, sync: LogSync, fault: OSError | None) -> None:
-        """What came of it."""
+    def end_sync(self, sync: LogSync, fault: OSError | None) -> OSError | None:
+        """Take what came of it; what is left to be tried again.
+
+        Of a directory that is gone nothing is.
+        """
+        if isinstance(fault, FileNotFoundError):
+            self._fault("sync", self.directory, fault)
+            fault = None
         for writer, _fd, size_bytes in sync.writers:
             writer.syncs -= 1
             if fault is not None:
@@ -595,6 +602,7 @@ class FileLog:
             self.unsynced_directories.update(sync.directories)
             self.loose = True
             self._ground.dirty[self] = None
+        return fault
 
 
 def _size_bytes(records: Sequence[Record]) -> int:

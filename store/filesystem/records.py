@@ -120,6 +120,11 @@ def known_log(files: Files, events_directory: str, said: CompleteLog | None) -> 
             return None
     except OSError:
         return None
+    return complete_facts(said)
+
+
+def complete_facts(said: CompleteLog) -> LogFacts:
+    """What a record keeps of a complete log."""
     head, oldest, trimmed = (Seq(int(text, 16)) for text in (said.head, said.oldest, said.trimmed_through))
     return LogFacts(head, oldest, trimmed, StreamOffsets(*said.io))
 

@@ -149,13 +149,12 @@ class Settling:
                 refused.append(fault)
 
         await self._thread.run(job)
-        for sync, fault in outcomes:
-            sync.log.end_sync(sync, fault)
+        refusals = [sync.log.end_sync(sync, fault) for sync, fault in outcomes]
         if refused:
             self._changed |= changed
             self._names_changed = self._names_changed or names_changed
         path = str(self._layout.path)
-        return [fault_of("sync", path, f) for f in (*(f for _, f in outcomes if f is not None), *refused)]
+        return [fault_of("sync", path, f) for f in (*refusals, *refused) if f is not None]
 
     def _sync_records(self, changed: set[WorkerId], *, names_changed: bool) -> None:
         """In the thread: raises OSError."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,8 @@ from typing import Literal
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import StoreFault, StoreIo, WorkerExists, WorkerNotFound
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, generated_id
-from watchglass.store.base import Finding, Log, OnVisible, Retention, StoreUnusable
+from watchglass.store.base import Finding, Log, OnVisible, Record, Retention, StoreUnusable
+from watchglass.store.incoming import remove_incoming
 from watchglass.store.numbering import ClockUs, Numbering, system_clock_us
 from watchglass.store.worker_record import WorkerRecord
 
@@ -28,6 +29,7 @@ from .files import Files, fault_of
 from .layout import Layout, only_runtime, prepare
 from .loading import LogState, Salvage
 from .log import FileLog, Ground
+from .receiving import Receiving
 from .records import Kept, complete_log, note_of, read_view, write_record, write_view
 from .recovery import Recovered, Recovery
 from .settling import Settling
@@ -108,6 +110,54 @@ class FilesystemStore:
         except OSError as fault:
             files.rmtree(unborn, ignore_errors=True)
             raise StoreIo("create", directory, fault.strerror or str(fault)) from fault
+
+    async def receive(
+        self,
+        record: WorkerRecord,
+        records: Iterable[Record],
+        *,
+        trimmed_through: Seq,
+        view: bytes | None,
+        files: Path,
+    ) -> None:
+        """See `Store.receive`."""
+        worker_id = record.worker_id
+        directory = self._layout.worker(worker_id)
+        self._refuse_when_closed("receive", worker_id)
+        born = self._ground.numbering.reserve()
+        receiving = Receiving(
+            files=self._files,
+            numbering=self._ground.numbering,
+            retention=self._ground.retention,
+            salvage=self._ground.salvage,
+            kept=Kept(record, born, born),
+            trimmed_through=trimmed_through,
+            view=view,
+            is_synced=self._ground.wal is not None,
+        )
+        try:
+            kept, facts = await asyncio.to_thread(receiving.make, str(files), records)
+            if worker_id in self._kept:
+                raise WorkerExists(worker_id)
+            self._refuse_when_closed("receive", worker_id)
+            self._ground.numbering.pass_by(facts.head)
+            self._files.rename(str(files), directory)
+            await self._sync_arrival(str(files), directory)
+        except OSError as fault:
+            raise StoreIo("receive", directory, fault.strerror or str(fault)) from fault
+        log = FileLog(self._ground, worker_id, self._layout.events(worker_id), facts)
+        self._kept[worker_id] = kept
+        self._logs[worker_id] = log
+
+    async def _sync_arrival(self, files: str, directory: str) -> None:
+        """Bring a new name to the disk, or take it back. Raises OSError."""
+        if self._ground.wal is None:
+            return
+        try:
+            await asyncio.to_thread(self._files.sync_directory, self._layout.workers)
+        except OSError:
+            self._files.rename(directory, files)
+            raise
 
     async def save(self, record: WorkerRecord) -> None:
         """See `Store.save`."""
@@ -291,6 +341,7 @@ def _recover(ground: Ground, layout: Layout, ceiling: FileCeiling) -> Recovered:
     """The content of a store, ready to be gone on with. Raises StoreUnusable."""
     numbering = ground.numbering
     try:
+        remove_incoming(layout.path)
         below = kept_ceiling(layout.ceiling, ground.files)
         recovered = Recovery(ground, layout).run()
         newest = recovered.head

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from support.api import Api
+from support.processes import wait_true
 from support.serving import Served
 
 FLAGS = ["--runtime-id=rt-answers", "--display-name=the answers"]
@@ -31,6 +32,7 @@ RUNTIME_ADDED = {
     "version",
     "started_at",
     "durability",
+    "keep_workers",
     "capacity",
     "reserved",
     "waiting_worker_count",
@@ -367,8 +369,10 @@ def test_a_process_is_shown_without_its_secrets(api: Api) -> None:
 
 def test_a_log_is_read_whole_and_in_pieces(api: Api, served: Served) -> None:
     worker = api.create("sh", "-c", "printf 0123456789; printf warn >&2; exec sleep 600")
-    path = f"/v1/workers/{worker['worker_id']}/logs"
-    api.act(worker["worker_id"], "stop")
+    worker_id = worker["worker_id"]
+    path = f"/v1/workers/{worker_id}/logs"
+    wait_true(lambda: api.log(worker_id) + api.log(worker_id, "stderr") == b"0123456789warn", "it speaks")
+    api.act(worker_id, "stop")
 
     whole = api.request("GET", f"{path}/stdout")
     assert (whole.status, whole.body) == (200, b"0123456789")

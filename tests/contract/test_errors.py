@@ -298,6 +298,10 @@ def others() -> Iterator[Refusal]:
     yield refused("worker_exists", 409, CREATE, {"worker_id": PASSIVE}, says=PASSIVE)
     for worker in (PASSIVE, RUNNING):
         yield refused("worker_active", 409, f"DELETE /v1/workers/{worker}", says=worker)
+        yield refused("worker_active", 409, f"GET /v1/workers/{worker}/export", says=worker)
+    yield refused("archive_invalid", 400, "POST /v1/workers/import", b"", says="cut off")
+    yield refused("archive_invalid", 400, "POST /v1/workers/import", b"x" * 600, says="no header")
+    yield refused("archive_invalid", 400, "POST /v1/workers/import", chunks=[b"x" * 600], says="no header")
     yield refused(
         "range_not_satisfiable", 416, f"GET /v1/workers/{RUNNING}/logs/stdout?offset=999", says="offset 999"
     )

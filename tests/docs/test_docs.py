@@ -23,9 +23,10 @@ from watchglass.runtime.speech.jsonl import LINE_BYTES_MAX
 from watchglass.runtime.speech.text import DONE_CHARS_MAX
 from watchglass.server.cli.faults import ExitCode
 from watchglass.server.cli.main import app
-from watchglass.server.config import FeedBounds
+from watchglass.server.config import DURABILITIES, FeedBounds, serve_config
 from watchglass.server.errors import STATUS
 from watchglass.store.base import Retention
+from watchglass.store.filesystem.problems import CODES
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -83,6 +84,7 @@ def test_every_phase_is_in_the_docs() -> None:
         ("http.md", base.PRODUCED_EVENTS_MAX),
         ("http.md", base.WEBSOCKET_INBOUND_BYTES_MAX),
         ("http.md", base.ID_CHARS_MAX),
+        ("http.md", RuntimeOptions().import_max_bytes),
         ("http.md", base.METADATA_ENTRIES_MAX),
         ("workers.md", RuntimeOptions().input_backlog_max_bytes),
         ("workers.md", LINE_BYTES_MAX),
@@ -150,12 +152,65 @@ def test_the_defaults_of_serve_are_those_of_the_code() -> None:
         "--max-workers": options.workers_max,
         "--max-observers": options.observers_max,
         "--input-backlog-bytes": options.input_backlog_max_bytes,
+        "--import-max-bytes": options.import_max_bytes,
         "--grace-ms": options.grace_ms,
         "--stall-s": FeedBounds().stall_s,
         "--max-transcript-projection-items": limits.max_transcript_projection_items,
         "--max-event-batch-items": limits.max_event_batch_items,
     }
     assert {flag: int(default) for flag, default in documented.items() if default.isdigit()} == numbers
+
+
+def test_the_retention_in_the_docs_is_that_of_the_code() -> None:
+    table = rows(section(page("durability.md"), "How long: retention"))
+    documented = {codes(flag)[0]: bound.replace(",", "") for _, bound, flag in table}
+    options, kept = RuntimeOptions(), Retention()
+    assert documented == {
+        "--retain-bytes": str(kept.max_bytes),
+        "--retain-events": str(kept.max_events),
+        "--retain-age-s": str(kept.max_age_s).lower(),
+        "--output-max-bytes": str(options.output_max_bytes),
+        "--max-workers": str(options.workers_max),
+    }
+
+
+def test_the_levels_of_durability_in_the_docs_are_those_of_the_code() -> None:
+    levels = [cells[0] for cells in rows(section(page("durability.md"), "How sure: `--durability`"))]
+    assert [codes(level)[0] for level in levels] == list(DURABILITIES)
+    store = serve_config(environ={"WATCHGLASS_STATE_DIR": "/state"}).store
+    assert store is not None
+    assert levels[0] == f"`{store.durability}` (default)"
+    for flag, default, _ in rows(section(page("cli.md"), "`serve`")):
+        if codes(flag)[0] == "--durability":
+            assert codes(default) == [store.durability]
+
+
+def test_what_the_page_about_durability_names_is_there() -> None:
+    text = page("durability.md")
+    program = typer.main.get_command(app)
+    assert isinstance(program, typer.core.TyperGroup)
+    known = {
+        name
+        for command in program.commands.values()
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
+    assert {flag for flag in re.findall(r"--[a-z][a-z-]+", text) if flag not in known} == set()
+    commands = set(re.findall(r"`watchglass ([a-z-]+)", text))
+    assert commands <= set(program.commands)
+    endpoints = {codes(path)[0] for _, path, *_ in rows(section(page("http.md"), "Endpoints"))}
+    named = set(re.findall(r"/v1/[a-z/]+|/readyz", text))
+    assert named <= endpoints
+    spoken = {fault.code for fault in faults()} | set(FeedDiagnosticCode)
+    assert {"store_io", "store_corrupt", "cursor_expired", "cursor_unknown_or_expired"} <= spoken & set(
+        codes(text)
+    )
+
+
+def test_every_problem_that_doctor_finds_is_in_the_docs() -> None:
+    table = rows(section(page("durability.md"), "When something is broken"))
+    documented = [code for cells in table for code in codes(cells[0])]
+    assert sorted(documented) == sorted(CODES)
 
 
 def test_the_exit_codes_in_the_docs_are_those_of_the_code() -> None:

@@ -19,6 +19,7 @@ from watchglass.protocol.frames import (
     EventFrame,
     FeedDiagnosticCode,
     Frame,
+    decode_event,
     diagnostic_frame,
     encode_envelope,
     encode_snapshot,
@@ -58,6 +59,7 @@ def test_whatever_was_said_is_read_back_the_same(seq: int, name: str, said: dict
     read = orjson.loads(line)
     assert read["payload"] == {"event": name, "data": orjson.loads(orjson.dumps(said))}
     assert Envelope.model_validate_json(line).cursor == encode_cursor(seq)
+    assert decode_event(line) == (name, read["payload"]["data"])
 
 
 @given(seqs, json_values.objects)
@@ -108,6 +110,12 @@ def test_an_integer_of_any_size_is_encoded_exactly(number: int) -> None:
     line = encode_envelope(1, "w", TS, Event("x", {"n": number, "s": "ä\n"}))
     assert b"\n" not in line
     assert json.loads(line)["payload"]["data"] == {"n": number, "s": "ä\n"}
+
+
+@pytest.mark.parametrize("number", [1 << 64, -(1 << 70), 10**400])
+def test_an_event_with_an_integer_of_any_size_is_read_back(number: int) -> None:
+    name, data = decode_event(encode_envelope(1, "w", TS, Event("text_done", {"text": "hi", "n": number})))
+    assert (name, data["text"]) == ("text_done", "hi")
 
 
 @pytest.mark.parametrize("said", [{"b": b"bytes"}, {"s": "\ud800"}, {"o": object()}])

@@ -209,7 +209,7 @@ async def test_a_jsonl_agent_speaks_events_both_ways(runtime: Runtime) -> None:
     events = await journal(runtime, worker, lambda seen: seen[-1].name == "text_done")
     said = [event.data["text"] for event in events if event.name in {"text_delta", "text_done"}]
     assert said == ["one", "two", "one two"]
-    transcript = runtime.transcript(worker.worker_id, 0, 10)
+    transcript = await runtime.transcript(worker.worker_id, 0, 10)
     assert [(entry.role, entry.content) for entry in transcript.items] == [
         ("user", "one two"),
         ("assistant", "one two"),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from watchglass.protocol.runtime import RuntimeLimits
-from watchglass.server.config import ConfigError, is_loopback, serve_config
+from watchglass.server.config import ConfigError, DiskStore, is_loopback, serve_config
+from watchglass.store.base import Retention
 
 TOKEN = "s3cret-s3cret"
 
@@ -21,8 +22,8 @@ def refusal(**raw: Any) -> str:
     return text
 
 
-def test_without_options_it_is_loopback_any_port_memory_and_the_local_token() -> None:
-    config = serve_config()
+def test_without_options_it_is_loopback_any_port_files_and_the_local_token() -> None:
+    config = serve_config(environ={"WATCHGLASS_STATE_DIR": "/state"})
     assert (config.host, config.port, config.auth, config.token, config.token_file) == (
         "127.0.0.1",
         0,
@@ -31,6 +32,8 @@ def test_without_options_it_is_loopback_any_port_memory_and_the_local_token() ->
         None,
     )
     assert config.runtime.limits == RuntimeLimits()
+    assert config.store == DiskStore(root=Path("/state/store"), durability="fsync")
+    assert (config.runtime.runtime_id, config.runtime.keep_workers) == (None, True)
     assert config.log_level == "warning"
 
 
@@ -114,9 +117,34 @@ def test_the_token_is_never_shown() -> None:
     assert TOKEN not in f"{config.token} {config.token!r}"
 
 
-@pytest.mark.parametrize("store", ["fs", "fs-store", "disk", ""])
+@pytest.mark.parametrize("store", ["disk", "", "fs_store", "FS"])
 def test_a_store_that_is_not_there_is_refused(store: str) -> None:
-    assert refusal(store=store).startswith(f"--store {store!r}")
+    assert refusal(store=store) == f"--store {store!r}: use one of fs, fs-store, memory"
+
+
+@pytest.mark.parametrize("store", ["fs", "fs-store"])
+def test_a_store_on_disk_has_a_root_and_a_durability(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    config = serve_config(store=store, fs_root="srv/glass", durability="os", runtime_id="rt-1")
+    assert config.store == DiskStore(root=Path("/srv/glass"), durability="os")
+    assert config.runtime.runtime_id == "rt-1"
+    assert serve_config(fs_root=Path("/srv")).store == DiskStore(root=Path("/srv"))
+    assert refusal(store=store, durability="none").startswith("--durability 'none': use one of fsync, os")
+    assert refusal(store=store, fs_root=" ").startswith("--fs-root ' '")
+
+
+def test_the_memory_store_takes_no_word_about_files() -> None:
+    config = serve_config(store="memory")
+    assert (config.store, config.runtime.keep_workers) == (None, False)
+    assert refusal(store="memory", fs_root="/srv").startswith("--fs-root '/srv': not with --store memory")
+    assert refusal(store="memory", durability="os").startswith("--durability 'os': not with --store memory")
+
+
+def test_workers_are_kept_by_a_store_that_keeps_them_unless_told_otherwise() -> None:
+    assert serve_config(keep_workers=True).runtime.keep_workers is True
+    assert serve_config(keep_workers=False).runtime.keep_workers is False
+    assert serve_config(store="memory", keep_workers=False).runtime.keep_workers is False
+    assert refusal(store="memory", keep_workers=True).startswith("--keep-workers: not with --store memory")
 
 
 @pytest.mark.parametrize(
@@ -131,6 +159,7 @@ def test_a_store_that_is_not_there_is_refused(store: str) -> None:
             "max_observers",
             "retain_bytes",
             "retain_events",
+            "retain_age_s",
             "input_backlog_bytes",
             "output_max_bytes",
         )
@@ -152,6 +181,7 @@ def test_numbers_arrive_where_they_belong() -> None:
         max_observers=6,
         retain_bytes=7,
         retain_events=8,
+        retain_age_s="11",
         input_backlog_bytes=9,
         output_max_bytes=10,
         grace_ms=0,
@@ -160,7 +190,9 @@ def test_numbers_arrive_where_they_belong() -> None:
     assert runtime.limits == RuntimeLimits(max_transcript_projection_items=1, max_event_batch_items=2)
     assert (runtime.running_workers_max, runtime.waiting_workers_max, runtime.workers_max) == (3, 0, 5)
     assert (runtime.observers_max, runtime.input_backlog_max_bytes, runtime.output_max_bytes) == (6, 9, 10)
-    assert (config.retention.max_bytes, config.retention.max_events, runtime.grace_ms) == (7, 8, 0)
+    assert config.retention == Retention(max_bytes=7, max_events=8, max_age_s=11)
+    assert serve_config().retention.max_age_s is None
+    assert runtime.grace_ms == 0
 
 
 def test_names_are_checked() -> None:

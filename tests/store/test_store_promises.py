@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import suppress
+from typing import Any
 
 import orjson
 import pytest
@@ -14,10 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
-from watchglass.protocol.errors import CursorExpired, InvalidRequest, WorkerExists, WorkerNotFound
+from watchglass.protocol.errors import CursorExpired, InvalidRequest, StoreIo, WorkerExists, WorkerNotFound
 from watchglass.protocol.events import Event
 from watchglass.protocol.lifecycle import Wanted
 from watchglass.store.base import Log, LogClosed, Record, Retention, Store, StreamOffsets
+from watchglass.store.incoming import make_incoming, remove_tree
+from watchglass.store.memory import open_memory_store
 
 from support.clock import Clock
 from support.stores import OPENERS, OpenStore, nobody, read_all, record_of, said
@@ -494,6 +497,114 @@ async def test_an_id_may_be_used_again_while_its_old_files_are_still_being_remov
 async def test_check_proves_that_the_store_takes_writes(store: Store) -> None:
     await store.check()
     await store.check()
+
+
+# Workers that come from elsewhere.
+
+
+async def elsewhere(*texts: str, worker_id: str = "came") -> list[Record]:
+    """What another store numbered."""
+    async with open_memory_store(ROOMY, Clock(500)) as other:
+        log = await other.create(record_of(worker_id), nobody)
+        return [record for text in texts for record in await log.append(said(text))]
+
+
+async def receive(store: Store, records: Iterable[Record], trimmed_through: int = 0, **more: Any) -> None:
+    """Let a worker `came` arrive with a file `stdout.log`."""
+    incoming = make_incoming(store.path)
+    try:
+        files = incoming / "files"
+        files.mkdir(mode=0o700)
+        (files / "stdout.log").write_bytes(b"said")
+        given = {"view": None, **more}
+        record = given.pop("record", record_of("came"))
+        await store.receive(record, records, trimmed_through=Seq(trimmed_through), files=files, **given)
+    finally:
+        remove_tree(incoming)
+
+
+async def test_a_worker_from_elsewhere_is_there_as_it_was(store: Store) -> None:
+    records = await elsewhere("one", "two", "three")
+    await receive(store, iter(records), view=b"seen")
+    assert list(await store.load()) == [record_of("came")]
+    log = await store.open("came", nobody)
+    assert (log.head, log.oldest, log.trimmed_through) == (records[-1].seq, records[0].seq, BEGINNING)
+    assert await read_all(log) == records
+    assert await log.read(after=records[0].seq) == records[1:]
+    assert await log.holds(records[1].seq)
+    assert await store.load_view("came") == b"seen"
+    assert (store.directory("came") / "stdout.log").read_bytes() == b"said"
+    assert stat.S_IMODE(store.directory("came").stat().st_mode) == 0o700
+    assert list(store.path.glob("incoming-*")) == []
+
+
+async def test_what_is_numbered_later_lies_behind_what_came(store: Store, clock: Clock) -> None:
+    ahead = Clock(clock.now_us + 10_000_000_000)
+    async with open_memory_store(ROOMY, ahead) as other:
+        records = await (await other.create(record_of("came"), nobody)).append(said("from the future"))
+    await receive(store, records)
+    for log in (store.runtime_log, await store.create(record_of("mine", 2), nobody)):
+        for record in await log.append(said("a", "b"), durable=True):
+            assert record.seq > records[-1].seq
+
+
+async def test_what_retention_had_dropped_elsewhere_is_dropped_here(store: Store) -> None:
+    records = await elsewhere("one", "two", "three")
+    await receive(store, records[1:], records[0].seq)
+    log = await store.open("came", nobody)
+    assert (log.oldest, log.trimmed_through) == (records[1].seq, records[0].seq)
+    assert await read_all(log, after=records[0].seq) == records[1:]
+    with pytest.raises(CursorExpired):
+        await log.read(after=BEGINNING)
+
+
+async def test_this_store_s_retention_holds_for_what_comes(open_store: OpenStore, clock: Clock) -> None:
+    records = await elsewhere(*"abcdefgh")
+    async with open_store(Retention(max_events=3), clock) as store:
+        await receive(store, records)
+        log = await store.open("came", nobody)
+        kept = await read_all(log, after=log.trimmed_through)
+        assert 1 <= len(kept) <= 3
+        assert kept == records[-len(kept) :]
+        assert log.trimmed_through == records[-len(kept) - 1].seq
+
+
+async def test_a_long_log_comes_whole(store: Store) -> None:
+    records = await elsewhere(*["x" * 2000] * 1500)
+    await receive(store, records)
+    assert await read_all(await store.open("came", nobody)) == records
+
+
+async def test_a_worker_whose_id_is_taken_does_not_come(store: Store) -> None:
+    mine = await (await store.create(record_of("came", 7), nobody)).append(said("mine"))
+    with pytest.raises(WorkerExists, match="'came'"):
+        await receive(store, await elsewhere("a"))
+    assert [record.created_us for record in await store.load()] == [7]
+    assert await read_all(await store.open("came", nobody)) == mine
+    assert not (store.directory("came") / "stdout.log").exists()
+
+
+async def test_records_that_cannot_be_read_leave_nothing(store: Store) -> None:
+    def broken() -> Iterator[Record]:
+        yield Record(Seq(501), b'{"cursor":"wo_00000000000001f5"}')
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(StoreIo, match="Input/output error"):
+        await receive(store, broken())
+    assert await store.load() == []
+    assert not store.directory("came").exists()
+    with pytest.raises(WorkerNotFound):
+        await store.open("came", nobody)
+    await store.create(record_of("came"), nobody)
+
+
+async def test_a_worker_that_came_can_be_deleted_and_come_again(store: Store) -> None:
+    records = await elsewhere("a", "b")
+    for _ in range(2):
+        await receive(store, records)
+        assert await read_all(await store.open("came", nobody)) == records
+        await store.delete("came")
+        assert not store.directory("came").exists()
 
 
 # All of it, at random.

@@ -10,8 +10,20 @@ from typing import Any
 
 from watchglass.store.filesystem.files import Files
 
-STEPS = ("open", "pread", "pwrite", "truncate", "fdatasync", "fsync", "rename", "unlink", "mkdir", "rmtree")
-_SYNCS = {"fdatasync", "fsync"}
+STEPS = (
+    "open",
+    "pread",
+    "pwrite",
+    "truncate",
+    "fdatasync",
+    "fsync",
+    "sync_disk",
+    "rename",
+    "unlink",
+    "mkdir",
+    "rmtree",
+)
+_SYNCS = {"fdatasync", "fsync", "sync_disk"}
 
 
 class Failure(StrEnum):

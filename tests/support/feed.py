@@ -44,12 +44,16 @@ class Observer:
         self.connection = connection
         self.cursor: str | None = None
 
-    async def frame(self) -> Json:
-        """The next frame. Raises ConnectionClosed."""
+    async def line(self) -> str:
+        """The next frame as it came. Raises ConnectionClosed."""
         with trio.fail_after(WAIT_S):
             text = await self.connection.get_message()
         assert isinstance(text, str)
-        frame = json.loads(text)
+        return text
+
+    async def frame(self) -> Json:
+        """The next frame. Raises ConnectionClosed."""
+        frame = json.loads(await self.line())
         assert isinstance(frame, dict)
         return frame
 

@@ -18,6 +18,7 @@ from watchglass.server.app import Application, create_app
 from watchglass.server.auth import access
 from watchglass.server.config import FeedBounds, Secret
 from watchglass.server.connections import Connections
+from watchglass.server.leaving import Leaving
 from watchglass.store.base import Retention
 from watchglass.store.memory import MemoryStore, open_memory_store
 
@@ -53,6 +54,7 @@ class InProcess:
     store: MemoryStore
     app: Application
     connections: Connections
+    leaving: Leaving
 
     async def ask(
         self, method: str, path: str, content: Any = None, headers: Mapping[str, str] | None = None
@@ -128,7 +130,8 @@ async def listening(
         secret = None if token is None else Secret(token)
         rules = access(host="127.0.0.1", port=port, token=secret, allowed_hosts=hosts, origins=origins)
         async with open_memory_store(retention) as store, open_runtime(options, store) as runtime:
-            app = create_app(runtime, rules, bounds)
+            leaving = Leaving()
+            app = create_app(runtime, rules, leaving, bounds)
             connections = Connections(app, stall_s=bounds.stall_s)
             async with connections.accepting(listener, close_s=bounds.close_s):
-                yield InProcess(port, runtime, store, app, connections)
+                yield InProcess(port, runtime, store, app, connections, leaving)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable
-from os import close, pidfd_open
+from contextlib import suppress
+from os import close, getpid, pidfd_open
 from pathlib import Path
 
 GONE_S = 15
@@ -22,6 +23,11 @@ def pids() -> list[int]:
     """Everything that runs; who is dead and waits for its parent does not."""
     found = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     return [pid for pid in found if _state(pid) not in {"Z", "X", ""}]
+
+
+def holding(folder: Path) -> set[int]:
+    """Processes but our own that have a file below this folder open, or stand in it."""
+    return {pid for pid in pids() if pid != getpid() and _holds(pid, folder)}
 
 
 def rss_bytes(pid: int) -> int:
@@ -77,6 +83,19 @@ def _environ(pid: int) -> list[bytes]:
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return []
+
+
+def _holds(pid: int, folder: Path) -> bool:
+    process = Path(f"/proc/{pid}")
+    try:
+        links = [process / "cwd", *(process / "fd").iterdir()]
+    except OSError:
+        return False
+    for link in links:
+        with suppress(OSError):  # Closed by now, or it ended.
+            if link.readlink().is_relative_to(folder):
+                return True
+    return False
 
 
 def _is_marked(pair: bytes, entry: bytes, worker_id: str | None) -> bool:

@@ -1,4 +1,14 @@
-"""A real `watchglass serve`, as a process of its own, for tests that speak to it over sockets."""
+"""A real `watchglass serve`, as a process of its own, for tests that speak to it over sockets.
+
+with serving(tmp_path) as served: …                    a memory store; nothing outlives the block
+
+with durable_server(tmp_path) as place:                a store on disk, over any number of servers
+    with place.serving() as served: …                  SIGTERM at its end: workers run on
+    with place.serving() as served: place.kill()       kill -9 in the middle
+    with place.serving("--durability=os") as served: place.drain()
+    launch = place.launch(); launch.kill()             one that is killed before it listens
+# Here every worker was drained, and no process of them is left.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +20,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from .processes import holding, marked, wait_gone, wait_true
 
 START_S = 30
 STOP_S = 30
 _LISTENING = re.compile(r"watchglass listening on (http://(\S+):(\d+)) \(runtime (\S+)\)")
+_STORE_FLAGS = ("--store", "--fs-root", "--durability", "--keep-workers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +52,162 @@ class Served:
 
     def stop(self) -> int:
         """SIGTERM, then its exit code."""
-        self.process.send_signal(signal.SIGTERM)
+        return self.end(signal.SIGTERM)
+
+    def drain(self) -> int:
+        """SIGINT, which ends its workers whatever its store is; then its exit code."""
+        return self.end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """SIGKILL; return when it is gone."""
+        self.end(signal.SIGKILL)
+
+    def end(self, number: signal.Signals) -> int:
+        """A signal, then its exit code."""
+        self.process.send_signal(number)
         return self.process.wait(STOP_S)
+
+
+class Launch:
+    """A server that was started, and may not listen yet."""
+
+    def __init__(self, state_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        self._state_dir = state_dir
+        self._stderr_path = state_dir / "stderr.txt"
+        with self._stderr_path.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                watchglass("serve", *_completed(flags)),
+                env=environment(state_dir, env),
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
+
+    def listening(self, token: str | None = None) -> Served:
+        """The server, when it listens; `token` is what a client sends, None means the state directory's."""
+        listening = _wait_listening(self.process, self._stderr_path)
+        return Served(
+            url=listening[1],
+            host=listening[2],
+            port=int(listening[3]),
+            runtime_id=listening[4],
+            token=(self._state_dir / "token").read_text().strip() if token is None else token,
+            state_dir=self._state_dir,
+            process=self.process,
+            stderr_path=self._stderr_path,
+        )
+
+    def kill(self) -> None:
+        """SIGKILL; return when it is gone."""
+        self.process.kill()
+        self.process.wait(STOP_S)
+
+    def leave(self) -> None:
+        """SIGTERM to one that is still there; it must leave."""
+        if self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+
+class Place:
+    """A state directory and the store in it: what lasts from one server to the next."""
+
+    def __init__(self, state_dir: Path, runtime_id: str, flags: Sequence[str], root: Path) -> None:
+        self.state_dir = state_dir
+        self.runtime_id = runtime_id
+        self.root = root
+        self._flags = flags
+        self._process: subprocess.Popen[bytes] | None = None
+        self._served: Served | None = None
+
+    @property
+    def runtime_dir(self) -> Path:
+        """Where the runtime's files are."""
+        return self.root / "runtimes" / self.runtime_id
+
+    def worker_dir(self, worker_id: str) -> Path:
+        """Where a worker's files are."""
+        return self.runtime_dir / "workers" / worker_id
+
+    def processes(self, worker_id: str | None = None) -> set[int]:
+        """What runs of the runtime's workers (of this worker)."""
+        return marked(self.runtime_id, worker_id)
+
+    def family(self) -> set[int]:
+        """The same and their supervisors: all that is there without the server."""
+        server = set() if self._process is None else {self._process.pid}
+        return self.processes() | holding(self.runtime_dir.resolve()) - server
+
+    @contextmanager
+    def serving(self, *flags: str, env: Mapping[str, str] | None = None) -> Iterator[Served]:
+        """Serve until the block ends; a server that is still there then gets SIGTERM, so its workers run on.
+
+        Any number of blocks, one after the other.
+        """
+        launch = self.launch(*flags, env=env)
+        try:
+            self._served = launch.listening()
+            yield self._served
+        finally:
+            launch.leave()
+
+    def launch(self, *flags: str, env: Mapping[str, str] | None = None) -> Launch:
+        """Start a server and do not wait for it; the caller kills it, or makes it leave."""
+        assert self._process is None or self._process.poll() is not None, "one server at a time"
+        store = ("--store=fs", f"--fs-root={self.root}", f"--runtime-id={self.runtime_id}")
+        told = (*store, *self._flags, *flags)
+        launch = Launch(self.state_dir, *told, env=env)
+        self._process = launch.process
+        return launch
+
+    def kill(self) -> None:
+        """SIGKILL to the server that runs; its workers are left to themselves."""
+        self._running().kill()
+
+    def stop(self) -> int:
+        """SIGTERM to the server that runs, which keeps its workers; its exit code."""
+        return self._running().stop()
+
+    def drain(self) -> int:
+        """SIGINT to the server that runs, which ends its workers; its exit code."""
+        return self._running().drain()
+
+    def wipe(self) -> None:
+        """SIGKILL to every worker and supervisor, without a server: as when the machine goes down."""
+        while family := self.family():
+            for pid in family:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            for pid in family:
+                wait_gone(pid)
+
+    def _running(self) -> Served:
+        assert self._served is not None, "no server was started"
+        return self._served
+
+
+@contextmanager
+def durable_server(
+    state_dir: Path, *flags: str, runtime_id: str = "rt-durable", root: Path | None = None
+) -> Iterator[Place]:
+    """A place whose servers share one state directory, one store on disk and one runtime id.
+
+    `flags` are those of each of its servers; `root` is where the store is, in
+    the state directory when nothing is said. At the end of the block workers
+    that are left are ended in order, by one more server that is drained; then
+    no process of them may be there. A test with servers of its own beside
+    others gives an id of its own, for its processes are known by that.
+    """
+    place = Place(state_dir, runtime_id, flags, state_dir / "store" if root is None else root)
+    try:
+        yield place
+    finally:
+        _end_all(place)
 
 
 def watchglass(*argv: str) -> list[str]:
@@ -60,35 +227,33 @@ def serving(
 ) -> Iterator[Served]:
     """Serve on a free port until the block ends; then it must have left.
 
-    `token` is what a client sends; None means the one of the state directory.
+    The store is the memory store unless a flag says something about it: with
+    one on disk workers may be left behind, which `durable_server` takes care
+    of. `token` is what a client sends; None means the one of the state directory.
     """
-    state_dir.mkdir(parents=True, exist_ok=True)
-    stderr_path = state_dir / "stderr.txt"
-    with stderr_path.open("wb") as stderr:
-        process = subprocess.Popen(
-            watchglass("serve", *_bound(flags)),
-            env=environment(state_dir, env),
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-        )
+    launch = Launch(state_dir, *flags, env=env)
     try:
-        listening = _wait_listening(process, stderr_path)
-        yield Served(
-            url=listening[1],
-            host=listening[2],
-            port=int(listening[3]),
-            runtime_id=listening[4],
-            token=(state_dir / "token").read_text().strip() if token is None else token,
-            state_dir=state_dir,
-            process=process,
-            stderr_path=stderr_path,
-        )
+        yield launch.listening(token)
     finally:
-        _leave(process)
+        launch.leave()
 
 
-def _bound(flags: Sequence[str]) -> Sequence[str]:
-    return flags if any(flag.startswith("--bind") for flag in flags) else ["--bind", "127.0.0.1:0", *flags]
+def _completed(flags: Sequence[str]) -> list[str]:
+    """The flags, and what no flag says: a free port of loopback, and the memory store."""
+    bound = [] if any(flag.startswith("--bind") for flag in flags) else ["--bind", "127.0.0.1:0"]
+    stored = [] if any(flag.startswith(_STORE_FLAGS) for flag in flags) else ["--store", "memory"]
+    return [*bound, *stored, *flags]
+
+
+def _end_all(place: Place) -> None:
+    """By a server that is drained; what even that leaves is killed, and the test fails."""
+    try:
+        if place.family():
+            with place.serving("--grace-ms=200"):
+                assert place.drain() == 0
+        wait_true(lambda: not place.family(), "the last server left processes of its workers")
+    finally:
+        place.wipe()
 
 
 def _wait_listening(process: subprocess.Popen[bytes], stderr_path: Path) -> re.Match[str]:
@@ -106,15 +271,3 @@ def _wait_listening(process: subprocess.Popen[bytes], stderr_path: Path) -> re.M
             assert time.monotonic() < deadline, f"serve does not listen: {said}"
     finally:
         os.close(pidfd)
-
-
-def _leave(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        raise

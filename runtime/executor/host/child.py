@@ -1,7 +1,8 @@
 """What the forked child does, in this order, until it is the worker.
 
 Whatever restricts it further belongs in this sequence. Nothing here is raced: every step
-is done before the program runs, and a step that fails ends the launch.
+is done before the program runs, and a step that fails ends the launch. The last one is to
+wait for the supervisor's go, so that nothing runs that is not on record.
 """
 
 from __future__ import annotations
@@ -24,30 +25,44 @@ class ForkFailed(OSError):
     """The kernel gives no further process."""
 
 
-def fork_worker(plan: Plan, stdio: tuple[int, int, int]) -> tuple[int, int]:
-    """Fork the worker with `stdio` as its descriptors 0 to 2; return (pid, report descriptor).
+class Forked:
+    """The worker before it is the program; `let_go` makes it that.
 
-    The report ends empty when the program runs, or holds "<step> <errno>".
-
-    Raises:
-        ForkFailed: No process could be made.
-        OSError: No pipe could be made.
+    `report` ends empty when the program runs, or holds "<step> <errno>".
     """
-    report, report_in_child = os.pipe()
-    parent = os.getpid()
-    try:
-        pid = os.fork()
-    except OSError as error:
-        os.close(report)
+
+    __slots__ = ("_go", "pid", "report")
+
+    def __init__(self, plan: Plan, stdio: tuple[int, int, int]) -> None:
+        """Fork the worker with `stdio` as its descriptors 0 to 2.
+
+        Raises:
+            ForkFailed: No process could be made.
+            OSError: No pipe could be made.
+        """
+        self.report, report_in_child = os.pipe()
+        go_in_child, self._go = os.pipe()
+        parent = os.getpid()
+        try:
+            self.pid = os.fork()
+        except OSError as error:
+            raise ForkFailed(error.errno, error.strerror) from error
+        if self.pid == 0:
+            _become_worker(plan, stdio, report_in_child, go_in_child, parent)
         os.close(report_in_child)
-        raise ForkFailed(error.errno, error.strerror) from error
-    if pid == 0:
-        _become_worker(plan, stdio, report_in_child, parent)
-    os.close(report_in_child)
-    return pid, report
+        os.close(go_in_child)
+
+    def let_go(self) -> None:
+        """Have it run the program."""
+        try:
+            os.write(self._go, b"g")
+        except BrokenPipeError:  # It is dead, or a step before has failed; the report tells.
+            return
+        finally:
+            os.close(self._go)
 
 
-def _become_worker(plan: Plan, stdio: tuple[int, int, int], report: int, parent: int) -> None:
+def _become_worker(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, parent: int) -> None:
     """Never returns: execs, or writes the step and errno that stopped it and exits."""
     step = "setup"
     try:
@@ -63,8 +78,10 @@ def _become_worker(plan: Plan, stdio: tuple[int, int, int], report: int, parent:
         step = "chdir"
         os.chdir(plan.cwd)
         step = "setup"
-        linux.close_all_fds(but=report)
+        linux.close_all_fds(but=(report, go))
         _set_limits(plan)
+        if not os.read(go, 1):
+            os._exit(127)
         step = "exec"
         os.execvpe(plan.argv[0], plan.argv, plan.env)  # noqa: S606 - no shell is the point
     except OSError as error:

@@ -4,7 +4,7 @@
     stop       the server                    SIGTERM        SIGKILL after the grace
     wall_time  its own deadline              SIGTERM        SIGKILL after the grace
     kill       the server                    SIGKILL
-    lease      the server's end of the channel closed: SIGKILL
+    lease      the server's end of the channel closed: SIGKILL, unless the worker outlives it
 
 A cause of a lower row replaces one of a higher row, never the reverse, and stop
 and wall_time do not replace each other. Asking twice can only shorten the grace.

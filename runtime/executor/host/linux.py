@@ -55,11 +55,11 @@ def names_in(path: str) -> list[str]:
     return os.listdir(path)  # noqa: PTH208
 
 
-def close_all_fds(*, but: int) -> None:
-    """Close every descriptor above 2 except `but`. What we open closes on exec; this is for the rest."""
+def close_all_fds(*, but: tuple[int, ...]) -> None:
+    """Close every descriptor above 2 except these. What we open closes on exec; this is for the rest."""
     for name in names_in("/proc/self/fd"):
         fd = int(name)
-        if fd > 2 and fd != but:
+        if fd > 2 and fd not in but:
             with contextlib.suppress(OSError):  # The one that listed the folder is closed already.
                 os.close(fd)
 

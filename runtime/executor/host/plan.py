@@ -20,6 +20,7 @@ class Plan:
         "env",
         "grace_ms",
         "memory_bytes",
+        "outlives_server",
         "stderr_max_bytes",
         "stdout_max_bytes",
         "wall_time_ms",
@@ -38,6 +39,7 @@ class Plan:
         self.memory_bytes: int | None = fields["memory_bytes"]
         self.stdout_max_bytes: int = fields["stdout_max_bytes"]
         self.stderr_max_bytes: int = fields["stderr_max_bytes"]
+        self.outlives_server: bool = fields["outlives_server"]
 
     def for_disk(self) -> dict[str, object]:
         """The plan without the values of the environment: secrets stay off the disk."""

@@ -1,12 +1,13 @@
 """What a supervisor leaves on disk about its worker, for whoever comes later.
 
-    run.json    before the start is told: {boot_id, supervisor: {pid, start_ticks},
+    run.json    before the program runs: {boot_id, supervisor: {pid, start_ticks},
                 worker: {pid, start_ticks}, started_at_us, plan}; the plan without
-                the values of the environment
+                the values of the environment. Without it, the program never ran
     exit.json   once the tree is empty and the output is written: {code, signal,
                 cause, ended_at_us, usage: {user_cpu_ms, system_cpu_ms, max_rss_bytes,
                 duration_ms}, stdout: {total_bytes, kept_bytes}, stderr: {the same},
-                undelivered_input_bytes, strays_killed, output_errno}
+                received_input_bytes, undelivered_input_bytes, strays_killed,
+                output_errno}
 
 Both appear as a whole or not at all. The room for exit.json is taken at the
 start, so that a disk that fills up later does not cost us the exit.
@@ -26,7 +27,7 @@ EXIT = "exit.json"
 EXIT_BYTES_MAX = 4096
 """Far above what an exit report can need."""
 
-_DRAFT = ".draft"
+DRAFT = ".draft"
 
 
 class Record:
@@ -43,7 +44,7 @@ class Record:
         self._directory = directory_fd
         for name in (RUN, EXIT):
             self._remove(name)
-        self._exit_draft = create(EXIT + _DRAFT, directory_fd)
+        self._exit_draft = create(EXIT + DRAFT, directory_fd)
         try:
             os.posix_fallocate(self._exit_draft, 0, EXIT_BYTES_MAX)
         except OSError as error:
@@ -51,14 +52,14 @@ class Record:
                 raise
 
     def write_run(self, run: dict[str, object]) -> None:
-        """Raises OSError. Not synced: after a crash of the machine nothing runs anyway."""
-        draft = create(RUN + _DRAFT, self._directory)
+        """Raises OSError. Not synced: what a crash of the machine makes of it still says that it ran."""
+        draft = create(RUN + DRAFT, self._directory)
         try:
             with os.fdopen(draft, "wb") as file:
                 file.write(json.dumps(run).encode())
             self._publish(RUN)
         except OSError:
-            self._remove(RUN + _DRAFT)
+            self._remove(RUN + DRAFT)
             raise
 
     def write_exit(self, report: bytes) -> None:
@@ -69,12 +70,13 @@ class Record:
         self._publish(EXIT)
 
     def abandon(self) -> None:
-        """The worker never ran: there is no exit to tell of. A draft that stays says nothing."""
-        with contextlib.suppress(OSError):
-            self._remove(EXIT + _DRAFT)
+        """The program never ran: there is nothing to tell of. A draft that stays says nothing."""
+        for name in (RUN, EXIT + DRAFT):
+            with contextlib.suppress(OSError):
+                self._remove(name)
 
     def _publish(self, name: str) -> None:
-        os.rename(name + _DRAFT, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        os.rename(name + DRAFT, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
     def _remove(self, name: str) -> None:
         try:

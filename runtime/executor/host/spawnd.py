@@ -7,7 +7,7 @@ child without being a supervisor that it forked is left over from a dead one, an
 is killed.
 
 When the server's end closes it takes no more requests, and leaves when the last
-supervisor has; these see the end of their own channels.
+supervisor has: soon, or with the last worker that outlives the server.
 """
 
 from __future__ import annotations
@@ -104,14 +104,14 @@ class Spawnd:
 
 
 def _become_supervisor(channel: int) -> None:
-    """Never returns. A bug shows its traceback on the server's stderr; its worker dies with it."""
+    """Never returns. A bug shows its traceback on our stderr; its worker dies with it."""
     code = _SUPERVISOR_BUG
     try:
         os.setsid()
         linux.adopt_orphans()
         signal.set_wakeup_fd(-1)
-        linux.close_all_fds(but=channel)
-        supervise(channel)
+        linux.close_all_fds(but=(channel,))
+        supervise(socket.socket(fileno=channel))
         code = 0
     finally:
         if code:

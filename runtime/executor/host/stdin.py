@@ -11,17 +11,19 @@ class Input:
     Holds at most what the server's window allows.
     """
 
-    __slots__ = ("_closing", "is_closed", "pending", "pipe", "taken")
+    __slots__ = ("is_closed", "is_closing", "pending", "pipe", "received", "taken")
 
     def __init__(self, pipe: int) -> None:
         self.pipe = pipe
         self.is_closed = False
         self.pending = bytearray()
+        self.received = 0
         self.taken = 0
-        self._closing = False
+        self.is_closing = False
 
     def put(self, received: bytes) -> None:
         """After the end bytes only count as pending: the exit reports them as undelivered."""
+        self.received += len(received)
         self.pending += received
         self.write()
 
@@ -39,11 +41,11 @@ class Input:
         except BrokenPipeError:
             self.close()
             return
-        if self._closing:
+        if self.is_closing:
             self.close()
 
     def close_after_pending(self) -> None:
-        self._closing = True
+        self.is_closing = True
         self.write()
 
     def close(self) -> None:

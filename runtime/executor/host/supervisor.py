@@ -4,13 +4,15 @@ A single thread around one poll. It waits for nobody: not for the server to read
 not for the worker to read or write, not for a disk that is full. Its life:
 
     plan      nothing exists yet; the end of the channel ends it
-    starting  files, pipes, fork; FAILED when a step fails
-    running   run.json, then STARTED; bytes both ways, deadlines
+    starting  files, pipes, fork, run.json, exec; FAILED when a step fails
+    running   STARTED; bytes both ways, deadlines
     ending    the leader is dead, or force is due: the tree is killed
     draining  the tree is empty: the pipes are read to their end
     gone      exit.json, then EXIT
 
-EXIT is sent only when the tree is empty and every kept byte is in the files.
+A worker that outlives its server goes through the same life with no channel, or
+with one after the other. EXIT is sent, and exit.json written, only when the tree
+is empty and every kept byte is in the files.
 A process that the kernel cannot kill (in an uninterruptible wait) keeps it in
 `ending`: the worker is not over, and nothing here says that it is.
 """
@@ -19,16 +21,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import select
 import signal
+import socket
 import time
 
 from . import tree, wire
-from .channel import Channel
+from .channel import Channel, Listener
 from .child import ForkFailed
 from .ladder import KILL, LEASE, STOP, WALL_TIME, Ladder
+from .line import Boss, Line
 from .loop import Loop
 from .plan import Plan
 from .pump import Pump
@@ -36,6 +41,12 @@ from .worker import Worker
 
 DRAIN_S = 1.0
 """How long output is read when the tree is empty and someone outside it holds a pipe open."""
+
+ROOM_S_MAX = 5.0
+"""How long a full disk is given, when the tree is empty, to take the rest of its output."""
+
+RETRY_S = 0.25
+"""Between two attempts at what there was no room for: on the disk, or for a connection."""
 
 WAKE_GAP_S = 0.002
 """The least time between two wakes: a worker that says much costs the server no more than this."""
@@ -45,50 +56,61 @@ KILL_TICK_MAX_S = 0.25
 """Between two attempts to kill a tree; growing, as what survives one is likely stuck in the kernel."""
 
 
-def supervise(channel_fd: int) -> None:
+def supervise(server: socket.socket) -> None:
     """Serve the channel until its worker is over and reported, or no plan can come any more."""
-    channel = Channel(channel_fd)
-    loop = Loop()
-    loop.watch(channel.fileno(), lambda _events: channel.receive())
-    while not channel.inbox:
-        loop.handle(loop.wait(None))
-        if channel.closed:
-            return
+    channel = Channel(server)
+    directory = channel.receive_plan()
+    if directory is None:
+        return
     kind, body = channel.inbox.popleft()
     if kind != wire.PLAN:
         raise wire.WireError(f"the first frame is of kind {kind}, not a plan")
     plan = Plan(body)
+    loop = Loop()
+    listener = None
     try:
-        worker = Worker(plan)
-    except ForkFailed as error:
-        _tell_last(channel, loop, wire.FAILED, _failed("spawn", "process", error))
+        if plan.outlives_server:
+            listener = Listener(directory)
+        worker = Worker(plan, directory)
     except OSError as error:
-        _tell_last(channel, loop, wire.FAILED, _failed("setup", plan.directory, error))
+        failure = _setup_failure(plan, error)
+        if listener is not None:
+            listener.close()
+        fcntl.flock(directory, fcntl.LOCK_UN)  # Before the server knows: it may launch here again at once.
+        _tell_failed(channel, loop, failure)
     else:
-        Supervisor(plan, channel, loop, worker).run()
+        Supervisor(plan, loop, worker, channel, listener).run()
+
+
+def _setup_failure(plan: Plan, error: OSError) -> dict[str, object]:
+    if isinstance(error, ForkFailed):
+        return _failed("spawn", "process", error)
+    return _failed("setup", plan.directory, error)
 
 
 def _failed(step: str, subject: str, error: OSError) -> dict[str, object]:
     return {"step": step, "subject": subject, "error_number": error.errno or errno.EIO}
 
 
-def _tell_last(channel: Channel, loop: Loop, kind: int, body: dict[str, object]) -> None:
-    """Send the last frame, however long the server takes to make room for it."""
-    channel.send(kind, json.dumps(body).encode())
+def _tell_failed(channel: Channel, loop: Loop, failure: dict[str, object]) -> None:
+    """Send it, however long the server takes to make room for it."""
+    channel.send(wire.FAILED, json.dumps(failure).encode())
+    if channel.wants_write:
+        loop.watch(channel.fileno(), lambda _events: channel.flush(), select.POLLOUT)
     while channel.wants_write:
-        loop.set_mask(channel.fileno(), select.POLLIN | select.POLLOUT)
         loop.handle(loop.wait(None))
-        channel.flush()
 
 
-class Supervisor:
+class Supervisor(Boss):
     """Rules over one forked worker. Times are monotonic seconds."""
 
-    def __init__(self, plan: Plan, channel: Channel, loop: Loop, worker: Worker) -> None:
+    def __init__(
+        self, plan: Plan, loop: Loop, worker: Worker, channel: Channel, listener: Listener | None
+    ) -> None:
         self._plan = plan
-        self._channel = channel
         self._loop = loop
         self._worker = worker
+        self._line = Line(self, loop, channel, listener)
         self._ladder = Ladder()
         self._report = b""
         self._starting = True
@@ -100,6 +122,7 @@ class Supervisor:
         self._drain_until: float | None = None
         self._wake_at: float | None = None
         self._last_wake_at = 0.0
+        self._retry_at: float | None = None
         self._kill_again_at = 0.0
         self._kill_tick_s = KILL_TICK_MIN_S
         self._strays: set[int] = set()
@@ -108,33 +131,30 @@ class Supervisor:
 
     def run(self) -> None:
         """From the fork to the last frame."""
-        self._watch()
+        self._loop.watch(self._worker.report, self._on_report)
+        self._loop.watch(self._worker.input.pipe, self._on_stdin, 0)
+        self._line.open()
+        failure = self._start()
         while self._starting:
             self._turn()
-        failure = self._failure() or self._tell_started()
-        if failure is not None:
+        failure = failure or self._failure()
+        if failure is None:
+            self._tell_started()
+        else:
             self._ladder.force(KILL, now=time.monotonic())
         while not self._worker.reaper.empty:
             self._turn()
         if failure is not None:
-            self._worker.record.abandon()
-            _tell_last(self._channel, self._loop, wire.FAILED, failure)
+            self._line.hang_up()
+            self._worker.settle(runs=False)
+            self._line.finish(wire.FAILED, json.dumps(failure).encode())
             return
         self._drain()
         self._tell_exit()
 
-    def _watch(self) -> None:
-        worker = self._worker
-        self._loop.watch(self._channel.fileno(), self._on_channel)
-        self._loop.watch(worker.report, self._on_report)
-        self._loop.watch(worker.input.pipe, self._on_stdin, 0)
-        self._obey()  # What came together with the plan.
-
     def _turn(self) -> None:
         """Wait for something, note who died, then act."""
-        if not self._channel.closed:
-            wanted = select.POLLIN | (select.POLLOUT if self._channel.wants_write else 0)
-            self._loop.set_mask(self._channel.fileno(), wanted)
+        self._line.watch_room()
         ready = self._loop.wait(self._timeout_s())
         self._worker.reaper.reap()  # First: a worker that ended by itself was not ended by a later command.
         self._note_leader()
@@ -142,6 +162,18 @@ class Supervisor:
         self._keep_order()
 
     # Starting
+
+    def _start(self) -> dict[str, object] | None:
+        """Put it on record and let it go; why that failed, or None."""
+        try:
+            self._worker.start()
+        except OSError as error:
+            self._ladder.force(KILL, now=time.monotonic())
+            return _failed("setup", self._plan.directory, error)
+        self._started_at = time.monotonic()
+        if self._plan.wall_time_ms is not None:
+            self._wall_at = self._started_at + self._plan.wall_time_ms / 1000
+        return None
 
     def _on_report(self, _events: int) -> None:
         """The child said why it cannot become the program; the end alone says that it has."""
@@ -159,76 +191,99 @@ class Supervisor:
         subjects = {"chdir": self._plan.cwd, "exec": self._plan.argv[0]}
         return _failed(step, subjects.get(step, "process"), OSError(int(number), ""))
 
-    def _tell_started(self) -> dict[str, object] | None:
-        """Write run.json and say so; why it failed, or None."""
-        try:
-            started_at_us = self._worker.write_run()
-        except OSError as error:
-            return _failed("setup", self._plan.directory, error)
-        self._started_at = time.monotonic()
-        if self._plan.wall_time_ms is not None:
-            self._wall_at = self._started_at + self._plan.wall_time_ms / 1000
-        for pump in self._worker.pumps:  # Only now: no output is older than the start.
-            self._watch_output(pump, pump.pipe)
-        started = {"pid": self._worker.pid, "started_at_us": started_at_us}
-        self._channel.send(wire.STARTED, json.dumps(started).encode())
-        return None
+    def _tell_started(self) -> None:
+        self._worker.settle(runs=True)
+        for pump in self._worker.pumps:
+            self._watch_output(pump)
+        started = {"pid": self._worker.pid, "started_at_us": self._worker.started_at_us}
+        self._line.send(wire.STARTED, json.dumps(started).encode())
 
     # Commands and bytes
 
-    def _on_channel(self, _events: int) -> None:
-        self._channel.receive()
-        self._channel.flush()
-        self._obey()
-        if self._channel.closed:
-            self._loop.forget(self._channel.fileno())
+    def obey(self, kind: int, body: bytes) -> None:
+        """See `Boss`."""
+        if kind == wire.INPUT:
+            self._worker.input.put(body)
+        elif kind == wire.CLOSE_STDIN:
+            self._worker.input.close_after_pending()
+        elif kind == wire.SIGNAL:
+            self._signal_group(wire.unpack_u8(body))
+        elif kind == wire.STOP:
+            self._ask(STOP, wire.unpack_u64(body) / 1000)
+        elif kind == wire.KILL:
+            self._force(KILL)
+        else:
+            raise wire.WireError(f"no command is of kind {kind}")
+
+    def state(self) -> dict[str, object]:
+        """See `Boss`."""
+        stdin = self._worker.input
+        return {
+            "pid": self._worker.pid,
+            "started_at_us": self._worker.started_at_us,
+            "received_input_bytes": stdin.received,
+            "taken_bytes": stdin.taken,
+            "stdin_closed": stdin.is_closed,
+            "stdin_closing": stdin.is_closing,
+            "cause": self._ladder.cause,
+        }
+
+    def on_server_gone(self) -> None:
+        """See `Boss`."""
+        if not self._plan.outlives_server:
             self._force(LEASE)
 
-    def _obey(self) -> None:
-        while self._channel.inbox:
-            kind, body = self._channel.inbox.popleft()
-            if kind == wire.INPUT:
-                self._worker.input.put(body)
-            elif kind == wire.CLOSE_STDIN:
-                self._worker.input.close_after_pending()
-            elif kind == wire.SIGNAL:
-                self._signal_group(body[0])
-            elif kind == wire.STOP:
-                self._ask(STOP, wire.unpack_u64(body) / 1000)
-            elif kind == wire.KILL:
-                self._force(KILL)
-            else:
-                raise wire.WireError(f"no command is of kind {kind}")
-        self._tell_input()
+    def retry_soon(self) -> None:
+        """See `Boss`."""
+        if self._retry_at is None:
+            self._retry_at = time.monotonic() + RETRY_S
 
     def _on_stdin(self, events: int) -> None:
         if events & select.POLLERR:
             self._worker.input.close()  # Nobody can read it any more.
         else:
             self._worker.input.write()
-        self._tell_input()
+        self.note_input()
 
-    def _tell_input(self) -> None:
-        """Report progress, and the end of stdin once."""
+    def note_input(self) -> None:
+        """Report progress, and the end of stdin once; see `Boss`."""
         stdin = self._worker.input
         if stdin.taken != self._taken_told:
             self._taken_told = stdin.taken
-            self._channel.tell_taken(stdin.taken)
+            self._line.tell_taken(stdin.taken)
         if not stdin.is_closed:
             self._loop.set_mask(stdin.pipe, select.POLLOUT if stdin.pending else 0)
         elif not self._stdin_end_told:
             self._stdin_end_told = True
             self._loop.forget(stdin.pipe)
-            self._channel.send(wire.STDIN_CLOSED)
+            self._line.send(wire.STDIN_CLOSED)
 
-    def _watch_output(self, pump: Pump, fd: int) -> None:
+    def _watch_output(self, pump: Pump) -> None:
         def on_output(_events: int) -> None:
-            if pump.pump() and self._wake_at is None:
-                self._wake_at = max(time.monotonic(), self._last_wake_at + WAKE_GAP_S)
-            if pump.is_closed:
-                self._loop.forget(fd)
+            if pump.pump():
+                self._wake_soon()
+            if pump.is_held:
+                self._loop.forget(pump.pipe)  # The worker waits in its write; nothing is lost.
+                self.retry_soon()
+            elif pump.is_closed:
+                self._loop.forget(pump.pipe)
 
-        self._loop.watch(fd, on_output)
+        self._loop.watch(pump.pipe, on_output)
+
+    def _wake_soon(self) -> None:
+        if self._wake_at is None:
+            self._wake_at = max(time.monotonic(), self._last_wake_at + WAKE_GAP_S)
+
+    def _retry(self) -> None:
+        """What there was no room for."""
+        self._line.listen()
+        for pump in [pump for pump in self._worker.pumps if pump.is_held]:
+            if pump.retry():
+                self._wake_soon()
+            if pump.is_held:
+                self.retry_soon()
+            else:
+                self._watch_output(pump)
 
     # The end
 
@@ -238,7 +293,7 @@ class Supervisor:
             return
         if self._ladder.ask(cause, now=time.monotonic(), grace_s=grace_s):
             self._worker.input.close()
-            self._tell_input()
+            self.note_input()
             self._signal_group(signal.SIGTERM)
             self._signal_group(signal.SIGCONT)  # One that was stopped can only then handle it.
 
@@ -260,15 +315,18 @@ class Supervisor:
             self._ended_at = time.monotonic()
             self._wall_at = None
             self._worker.input.close()
-            self._tell_input()
+            self.note_input()
 
     def _keep_order(self) -> None:
-        """Do what is due by the clock: tell of output, climb the ladder."""
+        """Do what is due by the clock: try again, tell of output, climb the ladder."""
         now = time.monotonic()
+        if self._retry_at is not None and now >= self._retry_at:
+            self._retry_at = None
+            self._retry()
         if self._wake_at is not None and now >= self._wake_at:
             self._wake_at = None
             self._last_wake_at = now
-            self._channel.wake()
+            self._line.wake()
         if self._wall_at is not None and now >= self._wall_at:
             self._wall_at = None
             self._ask(WALL_TIME, self._plan.grace_ms / 1000)
@@ -285,26 +343,45 @@ class Supervisor:
         group shares its grace: a shell dies before the program that it runs.
         """
         at = self._ladder.force_at
-        if self._has_ended and (at is None or not _group_lives(self._worker.pid)):
+        if self._has_ended and (at is None or not tree.group_lives(self._worker.pid)):
             at = 0.0
         return None if at is None or self._worker.reaper.empty else max(at, self._kill_again_at)
 
     def _timeout_s(self) -> float | None:
         """Until the next deadline; None without one."""
-        deadlines = (self._wall_at, self._drain_until, self._wake_at, self._kill_at())
+        deadlines = (self._wall_at, self._drain_until, self._wake_at, self._retry_at, self._kill_at())
         due = [at for at in deadlines if at is not None]
         return min(due) - time.monotonic() if due else None
 
     def _drain(self) -> None:
-        """Read the pipes to their end; the tree is empty, so it comes at once unless they were given away."""
-        self._drain_until = time.monotonic() + DRAIN_S
-        while not all(pump.is_closed for pump in self._worker.pumps):
-            if time.monotonic() >= self._drain_until:
+        """Read the pipes to their end; the tree is empty, so it comes at once.
+
+        Unless a pipe was given away, or the disk is full: it gets ROOM_S_MAX to
+        take what the worker left, then that is only counted.
+        """
+        pumps = self._worker.pumps
+        pipes_until = time.monotonic() + DRAIN_S
+        room_until = time.monotonic() + ROOM_S_MAX
+        while not all(pump.is_closed for pump in pumps):
+            now = time.monotonic()
+            if any(pump.is_held for pump in pumps):
+                pipes_until = now + DRAIN_S
+                if now >= room_until:
+                    self._give_up_room()
+            elif now >= pipes_until:
                 break
+            is_held = any(pump.is_held for pump in pumps)
+            self._drain_until = room_until if is_held else pipes_until
             self._turn()
-        for pump in self._worker.pumps:
+        for pump in pumps:
             self._loop.forget(pump.pipe)
         self._worker.close_output()
+
+    def _give_up_room(self) -> None:
+        for pump in self._worker.pumps:
+            if pump.is_held:
+                pump.give_up()
+                self._watch_output(pump)
 
     def _tell_exit(self) -> None:
         """exit.json, then EXIT with the same content. A disk that refuses the first stops not the second."""
@@ -318,13 +395,4 @@ class Supervisor:
             self._worker.record.write_exit(json.dumps(report).encode())
         except OSError as error:
             report["output_errno"] = report["output_errno"] or error.errno
-        _tell_last(self._channel, self._loop, wire.EXIT, report)
-
-
-def _group_lives(group: int) -> bool:
-    """Whether anyone is left in the process group; at worst a stranger's, which only costs the grace."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        self._line.finish(wire.EXIT, json.dumps(report).encode())

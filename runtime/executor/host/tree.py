@@ -91,6 +91,15 @@ def kill_descendants(root: int, *, skip: set[int] | None = None) -> set[int]:
     return signal_descendants(root, signal.SIGKILL, skip=skip)
 
 
+def group_lives(group: int) -> bool:
+    """Whether anyone is left in the process group; at worst a stranger's, which only costs the grace."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 class Reaper:
     """Collects the dead of one tree: the leader's status and what all of them used."""
 

@@ -7,7 +7,7 @@ The spawn daemon's socket, a SOCK_SEQPACKET pair:
     request   "S": answer when nothing is left of supervisors that died
     answer    "S", i32: 0             answers of one letter come in order
 
-A control channel, a SOCK_STREAM pair for each supervisor, carries frames:
+A control channel, a SOCK_STREAM for each supervisor, carries frames:
 
     0        4      5                 5 + length
     | length | kind | body ...        |          length counts the body alone
@@ -19,9 +19,19 @@ From the server:              From the supervisor:
     STOP         u64 grace_ms     TAKEN         u64, bytes of input the pipe took in all
     KILL                          STDIN_CLOSED  no further input can be delivered
     SIGNAL       u8 number        EXIT          JSON, the content of exit.json; the last frame
+                                  STATE         JSON {pid, started_at_us, received_input_bytes,
+                                                taken_bytes, stdin_closed, stdin_closing, cause}
 
-PLAN comes first and once; STARTED or FAILED answers it. The end of the channel
-is the server's lease running out: a supervisor that sees it kills its worker.
+The first channel is one end of a pair. PLAN comes first and once, and with its
+first byte a descriptor: the worker's folder, locked (flock) until run.json tells
+of a program that runs, or the launch has failed. STARTED or FAILED answers it.
+The end of the channel is the server's lease running out: a supervisor that sees
+it kills its worker.
+
+A worker that outlives its server has no such lease, and its supervisor listens
+on `ctl.sock` in the folder. The newest connection is the channel; STATE is its
+first frame. INPUT goes on at `received_input_bytes`: whole frames that reached
+the supervisor before the end of an earlier channel count, a half one does not.
 """
 
 from __future__ import annotations
@@ -45,6 +55,9 @@ WAKE = 67
 TAKEN = 68
 STDIN_CLOSED = 69
 EXIT = 70
+STATE = 71
+
+CONTROL = "ctl.sock"
 
 INPUT_FRAME_BYTES_MAX = 64 * 1024
 INPUT_WINDOW_BYTES = 128 * 1024
@@ -77,6 +90,17 @@ def unpack_u64(body: bytes) -> int:
         return int(_U64.unpack(body)[0])
     except struct.error:
         raise WireError(f"expected 8 bytes, got {len(body)}") from None
+
+
+def unpack_u8(body: bytes) -> int:
+    if len(body) != 1:
+        raise WireError(f"expected 1 byte, got {len(body)}")
+    return body[0]
+
+
+def control_path(directory_fd: int) -> str:
+    """A way to `ctl.sock` that fits a socket address, which takes 107 bytes, however deep the folder is."""
+    return f"/proc/self/fd/{directory_fd}/{CONTROL}"
 
 
 class Decoder:

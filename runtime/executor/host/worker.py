@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 
-from . import child, linux
+from . import linux
+from .child import Forked
 from .plan import Plan
 from .pump import STDERR, STDOUT, Index, Pump, create
 from .record import Record
@@ -14,19 +16,30 @@ from .tree import Reaper
 
 
 class Worker:
-    """Forked, and about to become the program; `report` tells when it has, see `fork_worker`."""
+    """Forked, with all its files, and not yet the program; see `start`."""
 
-    __slots__ = ("input", "plan", "pumps", "reaper", "record", "report", "start_ticks")
+    __slots__ = (
+        "_directory",
+        "_forked",
+        "input",
+        "plan",
+        "pumps",
+        "reaper",
+        "record",
+        "start_ticks",
+        "started_at_us",
+    )
 
-    def __init__(self, plan: Plan) -> None:
-        """Make the files and pipes, and fork.
+    def __init__(self, plan: Plan, directory: int) -> None:
+        """Make the files and pipes, and fork. `directory` is the locked folder, see `wire.py`.
 
         Raises:
             ForkFailed: There is no further process.
             OSError: A file or pipe cannot be made. No process exists then.
         """
         self.plan = plan
-        directory = os.open(plan.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.started_at_us = 0
+        self._directory = directory
         self.record = Record(directory)
         try:
             index = Index(create("output.idx", directory))
@@ -37,14 +50,14 @@ class Worker:
             for ours in (stdin, stdout, stderr):
                 os.set_blocking(ours, False)
             stdio = (stdin_inside, stdout_inside, stderr_inside)
-            pid, self.report = child.fork_worker(plan, stdio)
+            self._forked = Forked(plan, stdio)
         except OSError:
             self.record.abandon()
             raise
         for inside in stdio:
             os.close(inside)
-        self.reaper = Reaper(pid)
-        self.start_ticks = linux.start_ticks(pid)
+        self.reaper = Reaper(self._forked.pid)
+        self.start_ticks = linux.start_ticks(self.pid)
         self.input = Input(stdin)
         self.pumps = (
             Pump(STDOUT, stdout, logs[0], index, max_bytes=plan.stdout_max_bytes),
@@ -55,20 +68,31 @@ class Worker:
     def pid(self) -> int:
         return self.reaper.leader
 
-    def write_run(self) -> int:
-        """Write run.json; return the wall clock in it, in microseconds. Raises OSError."""
-        now_us = time.time_ns() // 1000
+    @property
+    def report(self) -> int:
+        """See `Forked`."""
+        return self._forked.report
+
+    def start(self) -> None:
+        """Write run.json, then let the program run: what is not on record has never run. Raises OSError."""
         own = os.getpid()
+        self.started_at_us = time.time_ns() // 1000
         self.record.write_run(
             {
                 "boot_id": linux.boot_id(),
                 "supervisor": {"pid": own, "start_ticks": linux.start_ticks(own)},
                 "worker": {"pid": self.pid, "start_ticks": self.start_ticks},
-                "started_at_us": now_us,
+                "started_at_us": self.started_at_us,
                 "plan": self.plan.for_disk(),
             }
         )
-        return now_us
+        self._forked.let_go()
+
+    def settle(self, *, runs: bool) -> None:
+        """The launch is decided: leave run.json if the program runs, and open the folder to others."""
+        if not runs:
+            self.record.abandon()
+        fcntl.flock(self._directory, fcntl.LOCK_UN)
 
     def close_output(self) -> None:
         for pump in self.pumps:
@@ -93,6 +117,7 @@ class Worker:
             },
             "stdout": {"total_bytes": stdout.total, "kept_bytes": stdout.kept},
             "stderr": {"total_bytes": stderr.total, "kept_bytes": stderr.kept},
+            "received_input_bytes": self.input.received,
             "undelivered_input_bytes": len(self.input.pending),
             "strays_killed": strays_killed,
             "output_errno": stdout.error_number or stderr.error_number,

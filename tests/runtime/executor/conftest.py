@@ -23,11 +23,14 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 class Subject:
     """One launched worker, with waits on what it does."""
 
-    def __init__(self, process: Process, changed: asyncio.Event, directory: Path) -> None:
+    def __init__(
+        self, process: Process, changed: asyncio.Event, plan: LaunchPlan, output: dict[str, bytes]
+    ) -> None:
         self.process = process
-        self.directory = directory
+        self.plan = plan
+        self.directory = plan.directory
         self._changed = changed
-        self.output = {"stdout": b"", "stderr": b""}
+        self.output = output
 
     async def until(self, condition: Callable[[], bool], *, deadline_s: float = DEADLINE_S) -> None:
         async with asyncio.timeout(deadline_s):
@@ -83,9 +86,31 @@ class Lab:
 
     async def launch(self, plan: LaunchPlan) -> Subject:
         changed = asyncio.Event()
-        subject = Subject(await self.executor.launch(plan, changed.set), changed, plan.directory)
-        self.subjects.append(subject)
+        process = await self.executor.launch(plan, changed.set)
+        return self._subject(process, changed, plan, {"stdout": b"", "stderr": b""})
+
+    async def adopt_if_any(
+        self, plan: LaunchPlan, output: dict[str, bytes] | None = None, **more: Any
+    ) -> Subject | None:
+        """Take over what somebody else launched, of which `output` was read already."""
+        changed = asyncio.Event()
+        output = dict(output or {"stdout": b"", "stderr": b""})
+        known: dict[str, Any] = {"stdout_from": len(output["stdout"]), "stderr_from": len(output["stderr"])}
+        known |= {"cookie": plan.cookie, "grace_ms": plan.grace_ms, "on_change": changed.set}
+        process = await self.executor.adopt(plan.directory, **(known | more))
+        self.cookies.append(plan.cookie)
+        return None if process is None else self._subject(process, changed, plan, output)
+
+    async def adopt(self, plan: LaunchPlan, output: dict[str, bytes] | None = None, **more: Any) -> Subject:
+        subject = await self.adopt_if_any(plan, output, **more)
+        assert subject is not None
         return subject
+
+    def _subject(
+        self, process: Process, changed: asyncio.Event, plan: LaunchPlan, output: dict[str, bytes]
+    ) -> Subject:
+        self.subjects.append(Subject(process, changed, plan, output))
+        return self.subjects[-1]
 
     async def run(self, *argv: str, **more: Any) -> Subject:
         return await self.launch(self.plan(*argv, **more))

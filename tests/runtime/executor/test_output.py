@@ -6,7 +6,9 @@ import errno
 import hashlib
 import os
 import select
+import signal
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,11 +16,13 @@ import pytest
 from watchglass.runtime.executor import OutputChunk, StreamTotals
 from watchglass.runtime.executor._output import Output
 
+from support.processes import wait_true
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Coroutine, Iterator
 
     from runtime.executor.conftest import Lab
+
 
 pytestmark = pytest.mark.asyncio
 
@@ -121,17 +125,58 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode != 0:
         pytest.skip("no tmpfs can be mounted here")
     yield place
-    subprocess.run(["umount", place], check=True)
+    subprocess.run(["umount", "--lazy", place], check=True)  # A failed test may still be in it.
 
 
-async def test_a_full_disk_costs_output_but_not_the_worker_nor_its_exit(lab: Lab, small_disk: Path) -> None:
-    script = NUMBERED_BLOCKS.format(blocks=64) + "os.write(2, b'still here')\nraise SystemExit(6)"
-    subject = await lab.python(script, directory=small_disk)
+async def test_a_full_disk_makes_the_worker_wait_and_loses_nothing(lab: Lab, small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(256 * 1024))
+    script = "print('ready', flush=True)\ninput()" + NUMBERED_BLOCKS.format(blocks=6)
+    subject = await lab.python(
+        script + "os.write(2, b'still here')\nraise SystemExit(6)", directory=small_disk
+    )
+    await subject.until_says(b"ready\n")
+    subject.process.write_input(b"\n")
+    _wait_full(small_disk)
+    ballast.unlink()
     ended = await subject.exit()
-    assert (ended.code, ended.output_errno, ended.stdout.total_bytes) == (6, errno.ENOSPC, 4 * MIB)
+    assert (ended.code, ended.output_errno) == (6, None)
+    blocks = b"".join(number.to_bytes(8, "little") * 8192 for number in range(6))
+    assert subject.read_all() == {"stdout": b"ready\n" + blocks, "stderr": b"still here"}
+    assert (small_disk / "stdout.log").read_bytes() == b"ready\n" + blocks
+    subject.process.close()
+
+
+async def test_a_disk_that_stays_full_costs_output_but_not_the_exit(lab: Lab, small_disk: Path) -> None:
+    subject = await lab.python(NUMBERED_BLOCKS.format(blocks=64), directory=small_disk)
+    _wait_full(small_disk)
+    subject.process.stop()
+    ended = await subject.exit()
+    assert (ended.signal, ended.cause, ended.output_errno) == (signal.SIGTERM, "stop", errno.ENOSPC)
     kept = (small_disk / "stdout.log").read_bytes()
     assert 0 < len(kept) == ended.stdout.kept_bytes < 512 * 1024
+    assert len(kept) < ended.stdout.total_bytes < 4 * MIB
     assert kept == b"".join(number.to_bytes(8, "little") * 8192 for number in range(8))[: len(kept)]
     assert (small_disk / "exit.json").stat().st_size > 0
     assert subject.read_all()["stdout"] == kept
     subject.process.close()
+
+
+async def test_wall_time_holds_while_the_disk_is_full(
+    lab: Lab, small_disk: Path, until_gone: Callable[[int], Coroutine[None, None, None]]
+) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(256 * 1024))
+    subject = await lab.python(NUMBERED_BLOCKS.format(blocks=64), directory=small_disk, wall_time_ms=500)
+    _wait_full(small_disk)
+    await until_gone(subject.process.pid)
+    ballast.unlink()
+    ended = await subject.exit()
+    assert (ended.cause, ended.output_errno) == ("wall_time", None)
+    assert len(subject.read_all()["stdout"]) == ended.stdout.total_bytes
+    subject.process.close()
+
+
+def _wait_full(place: Path) -> None:
+    """Nobody tells of a full disk."""
+    wait_true(lambda: os.statvfs(place).f_bavail == 0, "the disk is full")

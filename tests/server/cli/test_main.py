@@ -29,7 +29,8 @@ def test_all_commands_are_there() -> None:
     asked = (
         "serve ps create run input attach logs events transcript stop cancel interrupt signal close-stdin rm"
     )
-    assert set(COMMANDS) == {*asked.split(), "status", "explain", "demo"}
+    ours = "status explain export import drain doctor demo"
+    assert set(COMMANDS) == {*asked.split(), *ours.split()}
 
 
 def test_without_arguments_there_is_the_manual(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +95,10 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["serve", "--local-token", ""], "watchglass serve"),
         (["serve", "--frobnicate"], "watchglass serve"),
         (["serve", "--store", "papyrus"], "watchglass serve"),
+        (["serve", "--store", "memory", "--keep-workers"], "watchglass serve"),
+        (["drain", "rt-1"], "watchglass drain"),
+        (["doctor", "/no/such/folder"], "watchglass doctor"),
+        (["doctor", "/etc"], "watchglass doctor"),
     ],
     ids=str,
 )
@@ -173,7 +178,14 @@ def test_nobody_who_reads_on_is_no_error_to_talk_about(shell: Shell) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["ps"], ["status"], ["create", "--passive"], ["--version"], ["stop", "nobody"]],
+    [
+        ["ps"],
+        ["status"],
+        ["create", "--passive"],
+        ["--version"],
+        ["stop", "nobody"],
+        ["drain", "--url", "http://127.0.0.1:9"],
+    ],
     ids=str,
 )
 def test_a_short_command_loads_nothing_heavy(shell: Shell, arguments: list[str]) -> None:

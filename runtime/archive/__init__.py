@@ -1,0 +1,1 @@
+"""One ended worker as a tar: written, read back, checked."""

@@ -1,0 +1,225 @@
+"""The workers of an earlier runtime, taken over at the start.
+
+    ended      its record says how; its log is opened when somebody reads it
+    passive    goes on as it was
+    launched   adopted: its supervisor lives, or left its exit, or is lost
+    waiting    nothing of it ever ran: it waits again, in order of creation
+
+Whoever is adopted holds its room in the ledger before anybody new starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import orjson
+
+from watchglass.protocol.cursor import BEGINNING, Seq
+from watchglass.protocol.errors import RuntimeFault, StoreCorrupt, StoreFault
+from watchglass.protocol.identity import RuntimeId, WorkerRef
+from watchglass.protocol.lifecycle import Phase
+from watchglass.protocol.workers import WorkerExit
+from watchglass.store.base import Log, Store
+from watchglass.store.worker_record import WorkerEnd, WorkerRecord
+
+from .announcements import Announcements
+from .catalog import Catalog, Entry
+from .creation import Creation
+from .dispatcher import Dispatcher
+from .driver import last_words, usage_of
+from .executor import Executor, Process
+from .launching import cookie_of
+from .views import WorkerView
+from .worker import Worker
+
+ADOPTIONS_AT_ONCE = 32
+LAST_WORDS = 3
+"""`exit`, `status`, `end`: appended together, so their sequences are neighbours."""
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restoration:
+    """Fills a fresh runtime with what its store kept."""
+
+    runtime_id: RuntimeId
+    grace_ms: int
+    store: Store
+    executor: Executor
+    catalog: Catalog
+    dispatcher: Dispatcher
+    announcements: Announcements
+    creation: Creation
+
+    async def restore(self) -> None:
+        """Take over every worker that the store has. One that cannot be is left as it is, and told of."""
+        for finding in self.store.findings:
+            self.announcements.diagnose_finding(finding)
+        live: list[Entry] = []
+        for record in await self.store.load():
+            entry = await self.known(record)
+            self.announcements.diagnose_creation(entry.worker)
+            if record.end is None:
+                live.append(entry)
+        at_once = asyncio.Semaphore(ADOPTIONS_AT_ONCE)
+        waiting = await asyncio.gather(*(self._bounded(at_once, entry) for entry in live))
+        for launchable in waiting:
+            if launchable is not None:
+                self.creation.admit(launchable)
+
+    async def known(self, record: WorkerRecord) -> Entry:
+        """A worker that the store has, in the catalog; one that has ended is all there."""
+        worker = Worker(WorkerRef(runtime_id=self.runtime_id, worker_id=record.worker_id), record)
+        worker.log = await self.store.open(record.worker_id, self.creation.counted(worker.on_visible))
+        worker.announced = True
+        entry = self.creation.enter(worker)
+        if record.end is not None:
+            self._lay_down(entry, record.end)
+            if worker.log.head < record.end.head:
+                await self._say_last_words_again(worker, record.end)
+        return entry
+
+    async def _say_last_words_again(self, worker: Worker, end: WorkerEnd) -> None:
+        """Its log lost its end, which the record knows; without one its readers would wait for ever."""
+        try:
+            await worker.log.append(last_words(end.exit, end.phase, worker.record.reason), durable=True)
+        except StoreFault as fault:
+            _LOG.warning("the journal of worker %s has no end: %s", worker.worker_id, fault)
+
+    def _lay_down(self, entry: Entry, end: WorkerEnd) -> None:
+        """It has ended: what a list shows is here, the rest is read when somebody asks."""
+        worker = entry.worker
+        worker.life.restore(end)
+        worker.view = WorkerView.asleep(
+            worker.ref, partial(self.store.load_view, worker.worker_id), transcript_len=end.transcript_len
+        )
+        entry.driver.leave()
+
+    async def _bounded(self, at_once: asyncio.Semaphore, entry: Entry) -> Entry | None:
+        async with at_once:
+            try:
+                return await self._take_over(entry)
+            except (RuntimeFault, OSError) as fault:
+                _LOG.exception("worker %s could not be taken over", entry.worker.worker_id)
+                self.announcements.diagnose_left(entry.worker, f"it could not be taken over: {fault}")
+                self._leave_alone(entry)
+                return None
+
+    def _leave_alone(self, entry: Entry) -> None:
+        """Nobody can say what it is. Its files, and what runs of it, stay for a start that can."""
+        life = entry.worker.life
+        life.phase = Phase.LOST
+        life.exit = WorkerExit(code=None, signal=None, reason="not_taken_over")
+        life.ended.set()
+        entry.driver.leave()
+        entry.driver.wake()
+
+    async def _take_over(self, entry: Entry) -> Entry | None:
+        """The same entry when it has to wait for its launch."""
+        worker = entry.worker
+        worker.view = await self._view(worker)
+        end = await _end_in(worker.log)
+        if end is not None:
+            await self._end_again(entry, end)
+            return None
+        self.creation.start_driver(entry)
+        if worker.log.head == BEGINNING:  # Its creation was cut short; whoever asked for it was told nothing.
+            await entry.driver.ask(entry.driver.begin)
+        elif worker.passive:
+            entry.driver.go_on_passive()
+        else:
+            await entry.driver.ask(entry.driver.resume)
+        if worker.passive:
+            return None
+        process = await self._adopted(entry)
+        if process is not None:
+            await entry.driver.ask(lambda: entry.driver.adopt(process))
+            return None
+        await entry.driver.ask(entry.driver.await_launch)
+        return entry if worker.active else None
+
+    async def _view(self, worker: Worker) -> WorkerView:
+        """As of its log. What cannot be read now is tried again by whoever asks.
+
+        Damage stays: then the transcript begins anew at the head, and readers behind the damage go on.
+        """
+        load = partial(self.store.load_view, worker.worker_id)
+        try:
+            return await WorkerView.restore(worker.ref, await load(), worker.log)
+        except StoreCorrupt as fault:
+            self._tell_unread(worker, fault)
+            view = WorkerView.from_here(worker.ref, worker.log.head)
+            await self.store.save_view(worker.worker_id, view.state())
+            return view
+        except StoreFault as fault:
+            self._tell_unread(worker, fault)
+            return WorkerView.asleep(worker.ref, load)
+
+    def _tell_unread(self, worker: Worker, fault: StoreFault) -> None:
+        _LOG.warning("the transcript of worker %s cannot be read: %s", worker.worker_id, fault)
+        self.announcements.diagnose_left(worker, f"its transcript cannot be read: {fault}")
+
+    async def _adopted(self, entry: Entry) -> Process | None:
+        """Its process, live or over, holding its room; None when it was never launched."""
+        process = await self._found(entry)
+        if process is not None:
+            self.dispatcher.restore(entry.worker.worker_id)
+        return process
+
+    async def _found(self, entry: Entry) -> Process | None:
+        worker = entry.worker
+        offsets = worker.log.offsets
+        return await self.executor.adopt(
+            self.store.directory(worker.worker_id),
+            cookie=cookie_of(worker.ref),
+            grace_ms=self.grace_ms,
+            stdout_from=offsets.stdout,
+            stderr_from=offsets.stderr,
+            on_change=entry.driver.wake,
+        )
+
+    async def _end_again(self, entry: Entry, end: WorkerEnd) -> None:
+        """Its log is complete, and the record does not say so yet."""
+        worker = entry.worker
+        told: dict[str, object] = {"transcript_len": worker.view.transcript_len}
+        process = None if worker.passive else await self._found(entry)
+        if process is not None:
+            process.close()
+            told["started_us"] = process.started_at_us
+            told["usage"] = None if process.exit is None else usage_of(process.exit)
+        end = end.model_copy(update=told)
+        worker.record = worker.record.model_copy(update={"end": end})
+        self._lay_down(entry, end)
+        try:
+            await self.store.save(worker.record)
+        except StoreFault as fault:  # The next start finds the same again.
+            _LOG.warning("the record of worker %s has no end: %s", worker.worker_id, fault)
+
+
+async def _end_in(log: Log) -> WorkerEnd | None:
+    """How a complete log says that its worker ended; None when it is not complete."""
+    told: dict[str, dict[str, Any]] = {}
+    try:
+        last = await log.read(after=Seq(max(log.trimmed_through, log.head - LAST_WORDS)))
+    except StoreCorrupt:  # Then its files say whether it runs.
+        return None
+    for record in last:
+        payload = orjson.loads(record.line)["payload"]
+        told[payload["event"]] = payload["data"]
+    if "end" not in told or "exit" not in told:
+        return None
+    ended = told["exit"]
+    return WorkerEnd(
+        phase=Phase(told["status"]["phase"]),
+        started_us=None,
+        finished_us=log.head,
+        head=log.head,
+        exit=WorkerExit(code=ended["code"], signal=ended["signal"], reason=ended["reason"]),
+        usage=None,
+        transcript_len=0,
+    )
