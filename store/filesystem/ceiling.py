@@ -5,7 +5,9 @@
 A sequence is used only when it lies below what the file says, so a process
 that begins at the file's value issues none twice, whatever was lost, deleted
 or trimmed, and whatever the clock does. A clean close writes the exact end, so
-a clean restart does not run ahead of the time.
+a clean restart does not run ahead of the time. One after a kill does, by at most
+the room that was left; while it does, room is taken in small steps, so that a
+server that is killed again and again does not run further and further ahead.
 """
 
 from __future__ import annotations
@@ -14,19 +16,24 @@ import threading
 
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import StoreIo
+from watchglass.store.numbering import ClockUs
 
 from .files import Files, fault_of
 from .seal import sealed_json, unsealed_json
 
 AHEAD_US = 60_000_000
+"""Room ahead of the clock."""
+STEP = 1_000_000
+"""Room for so many events, when sequences are ahead of the clock already."""
 
 
 class FileCeiling:
     """The ceiling of one store: lifted by the numbering when it must be, renewed by another thread before."""
 
-    def __init__(self, path: str, files: Files) -> None:
+    def __init__(self, path: str, files: Files, clock_us: ClockUs) -> None:
         self._path = path
         self._files = files
+        self._clock_us = clock_us
         self._writing = threading.Lock()
         self._kept = 0
         self.below = 0
@@ -41,13 +48,14 @@ class FileCeiling:
 
     def is_near(self, seq: Seq) -> bool:
         """Whether half of the room is used, so that it is time to renew it."""
-        return self.below - seq < AHEAD_US // 2
+        return self.below - seq < STEP // 2 or self.below - self._clock_us() < AHEAD_US // 2
 
     def renew(self, seq: Seq) -> None:
         """Keep room after a sequence on the disk, from any thread. Raises OSError."""
+        below = max(seq + STEP, self._clock_us() + AHEAD_US)
         with self._writing:
-            if self._kept < seq + AHEAD_US:
-                self._write(seq + AHEAD_US)
+            if self._kept < below:
+                self._write(below)
 
     def take_renewed(self) -> None:
         """Use what is on the disk."""

@@ -314,7 +314,7 @@ async def open_filesystem_store(
     try:
         findings: list[Finding] = []
         salvage = Salvage(files, str(layout.path), layout.salvaged(clock_us()), findings.append)
-        ceiling = FileCeiling(layout.ceiling, files)
+        ceiling = FileCeiling(layout.ceiling, files, clock_us)
         ground = Ground(
             files, Numbering(clock_us, ceiling=ceiling), retention or Retention(), salvage, layout.workers
         )

@@ -223,6 +223,17 @@ async def test_a_clock_that_leaps_gets_room_before_its_sequence_is_used(tmp_path
         assert after.seq > leapt.seq
 
 
+async def test_many_kills_in_a_row_do_not_run_further_and_further_ahead_of_the_clock(tmp_path: Path) -> None:
+    clock = Clock()
+    root = tmp_path / "0"
+    for _ in range(20):
+        async with opened(root, clock=clock) as store:
+            [record] = await store.runtime_log.append(said("a"))
+            root = killed(root)
+        clock.now_us += 1_000_000
+    assert record.seq < clock.now_us + 2 * 60_000_000
+
+
 async def test_a_lost_ceiling_is_told_and_sequences_still_grow(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         log = await store.create(record_of("w"), nobody)
