@@ -23,12 +23,12 @@ from watchglass.store.base import Record, StreamOffsets
 
 from .files import Files, fault_of
 from .seal import END_BYTES, crc_behind, stated_crc
-from .segment import BEGIN, COMMIT_BYTES_MAX, Opening, Place, Segment, parsed_opening
+from .segment import BEGIN, Opening, Place, Segment, parsed_opening
 
 _record = cast("Callable[[tuple[int, bytes]], Record]", partial(tuple.__new__, Record))  # Without a frame.
 _SEQ = slice(14, 30)  # Of `{"cursor":"wo_0123456789abcdef",…`.
 _EVENT_BYTE = ord("u")  # An event's line is `{"cursor…`; opening and commit lines have another fourth byte.
-_COMMIT_MARK = b'\n{"crc":"'
+_SEALED_END = b'"}\n'  # An event's line ends with the braces of its data, its payload and itself.
 _OFFSETS_MARK = b'\n{"io":['
 OPENING_BYTES_MAX = 256
 _SEARCH_BYTES = 8 << 10
@@ -252,26 +252,15 @@ def _seal_holds(data: bytes, end: int, crc: int) -> bool:
 
 
 def _last_sealed_end(data: bytes) -> int:
-    """Behind the last whole sealed line of some bytes that begin with a line; 0 when they have none."""
-    limit = len(data)
-    while limit > 0:
-        start = data.rfind(_COMMIT_MARK, 0, limit)
-        start = max(start, data.rfind(_OFFSETS_MARK, max(start, 0), limit))
-        if start < 0:
-            break
-        end = data.find(b"\n", start + 1) + 1
-        if end:
-            return end
-        limit = start
-    end = data.find(b"\n") + 1
-    return end if end > 3 and data[3] != _EVENT_BYTE else 0
+    """Behind the last whole sealed line; 0 when there is none."""
+    found = data.rfind(_SEALED_END)
+    return found + len(_SEALED_END) if found >= 0 else 0
 
 
 def _first_sealed_end(data: bytes, known: int) -> int:
-    """Behind the first whole sealed line of which a part may lie behind `known`; 0 when there is none."""
-    begin = max(0, known - COMMIT_BYTES_MAX)
-    starts = [start for mark in (_COMMIT_MARK, _OFFSETS_MARK) if (start := data.find(mark, begin)) >= 0]
-    return data.find(b"\n", min(starts) + 1) + 1 if starts else 0
+    """Behind the first whole sealed line that ends behind what is known; 0 when there is none."""
+    found = data.find(_SEALED_END, max(0, known - len(_SEALED_END)))
+    return found + len(_SEALED_END) if found >= 0 else 0
 
 
 def _sealed_ends(data: bytes) -> Iterator[int]:
