@@ -63,7 +63,7 @@ class Numbering:
     def __init__(self, clock_us: ClockUs, last: Seq = BEGINNING, ceiling: Ceiling | None = None) -> None:
         self.clock_us = clock_us
         self._ceiling = ceiling or _Unbounded()
-        self._second = -1
+        self._second_us = -1_000_000
         self._second_text = ""
         self.last = last
 
@@ -78,15 +78,12 @@ class Numbering:
         middle = envelope_middle(worker_id, self._text_of(now_us))
         records: list[Record] = []
         seq = self.last
-        for event in events:
-            seq = next_seq(seq, now_us)
-            try:
-                line = fill_envelope(seq, middle, event)
-            except TypeError as fault:  # orjson.JSONEncodeError is a TypeError.
-                raise InvalidRequest(
-                    f"event {event.name!r}: data cannot be encoded as JSON: {fault}"
-                ) from None
-            records.append(Record(seq, line))
+        try:
+            for event in events:
+                seq = next_seq(seq, now_us)
+                records.append(Record(seq, fill_envelope(seq, middle, event)))
+        except TypeError as fault:  # orjson.JSONEncodeError is a TypeError.
+            raise InvalidRequest(f"event {event.name!r}: data cannot be encoded as JSON: {fault}") from None
         if seq >= self._ceiling.below:
             self._ceiling.lift(seq)
         self.last = seq
@@ -112,8 +109,9 @@ class Numbering:
 
     def _text_of(self, now_us: int) -> str:
         """`rfc3339`, made from the last one: all but its last digits change once a second."""
-        second, micros = divmod(now_us, 1_000_000)
-        if second != self._second:
-            self._second_text = rfc3339(second * 1_000_000)[:-7]
-            self._second = second
+        micros = now_us - self._second_us
+        if not 0 <= micros < 1_000_000:
+            micros = now_us % 1_000_000
+            self._second_us = now_us - micros
+            self._second_text = rfc3339(now_us)[:-7]
         return f"{self._second_text}{micros:06d}Z"

@@ -124,27 +124,33 @@ class Tail:
 
     def forget(self) -> None:
         """Hold nothing of what is there, for it can be had elsewhere."""
-        self._drop_through(len(self._lines))
+        if len(self):
+            self._drop(len(self._lines))
         self._compact()
 
     def _trim(self) -> None:
-        last = len(self._lines) - 1
-        bounds = self._retention
-        while self._start < last and (self.size_bytes > bounds.max_bytes or len(self) > bounds.max_events):
-            self._drop_through(self._start + 1)
+        lines, bounds = self._lines, self._retention
+        place, last, size_bytes = self._start, len(self._lines) - 1, self.size_bytes
+        while place < last and (size_bytes > bounds.max_bytes or last - place >= bounds.max_events):
+            size_bytes -= len(lines[place])
+            place += 1
         if bounds.max_age_s is not None:
             # By the clock, never by the newest sequence, which runs ahead of it after the clock went back.
             oldest_us = max(0, self._clock_us() - bounds.max_age_s * 1_000_000)
-            self._drop_through(min(bisect_left(self._seqs, oldest_us, self._start), last))
-        if self._start > _COMPACT_DROPPED_MIN and self._start > len(self._lines) // 2:
+            place = max(place, min(bisect_left(self._seqs, oldest_us, place), last))
+        if place > self._start:
+            self._drop(place)
+        if self._start > _COMPACT_DROPPED_MIN and self._start > len(lines) // 2:
             self._compact()
 
-    def _drop_through(self, end: int) -> None:
+    def _drop(self, end: int) -> None:
+        """Let go of what lies before a place."""
+        lines = self._lines
         for place in range(self._start, end):
-            self.size_bytes -= len(self._lines[place])
-            self.trimmed_through = Seq(self._seqs[place])
-            self._lines[place] = b""
-            self._start = place + 1
+            self.size_bytes -= len(lines[place])
+            lines[place] = b""
+        self.trimmed_through = Seq(self._seqs[end - 1])
+        self._start = end
 
     def _compact(self) -> None:
         del self._seqs[: self._start]

@@ -267,12 +267,10 @@ def _move(path: str, aside: Aside) -> None:
 
 
 def _rewrite(path: str, content: bytes, aside: Aside) -> None:
-    aside.rewrite(path, [content])
+    aside.write(path, [content])
 
 
 def _rebuild(path: str, indexed: _Indexed, until: Mapping[int, int], aside: Aside) -> None:
-    if Path(path).exists():
-        aside.copy(path)
     aside.write(path, _rebuilt(path, indexed, until))
 
 
@@ -297,4 +295,4 @@ def _say_less(path: str, sizes: Mapping[int, int], aside: Aside) -> None:
     for stream, name in ((STDOUT, "stdout"), (STDERR, "stderr")):
         if stream in sizes:
             told[name]["kept_bytes"] = sizes[stream]
-    aside.rewrite(path, [json.dumps(told).encode()])
+    aside.write(path, [json.dumps(told).encode()])

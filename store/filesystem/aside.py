@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 
 from .files import FILE_MODE, Files
 from .layout import Layout
@@ -31,9 +32,9 @@ class Aside:
 
     def copy(self, path: str) -> str:
         """Keep a whole file as it is; where."""
-        target = self._place_for(path)
         source = self.files.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
+            target = self._place_for(path)
             self._write(target, self._windows(source))
         finally:
             self.files.close(source)
@@ -49,16 +50,13 @@ class Aside:
         return target
 
     def write(self, path: str, pieces: Iterable[bytes]) -> None:
-        """Put a whole file in a place, instead of what is there."""
+        """Put a whole file in a place; what is there is copied before."""
+        with suppress(FileNotFoundError):
+            self.copy(path)
         fresh = f"{path}.new"
         self._write(fresh, pieces)
         self.files.rename(fresh, path)
         self.files.sync_directory(path.rpartition("/")[0])
-
-    def rewrite(self, path: str, pieces: Iterable[bytes]) -> None:
-        """Keep a whole file as it is, and put another one in its place."""
-        self.copy(path)
-        self.write(path, pieces)
 
     def shown(self, path: str) -> str:
         """A path inside the runtime's directory, as a message names it."""

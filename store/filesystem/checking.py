@@ -12,7 +12,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,17 +20,15 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-import watchglass
 from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.identity import WorkerId, id_fault
-from watchglass.store.numbering import rfc3339
 
-from .aside import Aside
-from .ceiling import AHEAD_US, kept_ceiling
-from .examining import SegmentExam, examine_segment
+from .ceiling import kept_ceiling
+from .examining import SegmentExam, examine_segment, first_event, seems_to_begin_with
 from .files import Files
+from .fixing import forget_log, make_directory, move, restore_record, write_ceiling, write_runtime_json
 from .journals import Heads, Journal, mend_journal, read_journal
-from .layout import EVENTS, SCHEMA, Layout
+from .layout import EVENTS, SCHEMA, Layout, segment_name
 from .loading import NO_OFFSETS
 from .log import LogFacts
 from .mending import Bounds, LogExam, LogName, mend_log
@@ -43,9 +41,7 @@ from .records import (
     known_log,
     read_record,
     read_view,
-    write_record,
 )
-from .seal import sealed_json
 from .segment import SEGMENT_FILE
 
 _LOOKS = 3
@@ -144,6 +140,8 @@ class _Check:
             self._take(partial(self._worker, name, journal), self._layout.worker(name), name)
         for name in self._names(self._layout.removed):
             self._take(partial(self._removed, name), f"{self._layout.removed}/{name}")
+        if not self._is_live:
+            self._take(self._unfinished, str(self._layout.path))
         alerts: list[Seq] = []
         self._take(partial(self._journal, journal, alerts), self._layout.journal)
         self._take(partial(self._ceiling, journal, alerts), self._layout.ceiling)
@@ -247,7 +245,7 @@ class _Check:
             )
         )
         self._exam.fixes.append(
-            partial(_write_runtime_json, self._layout.runtime_json, self._found.runtime_id)
+            partial(write_runtime_json, self._layout.runtime_json, self._found.runtime_id)
         )
 
     def _ceiling(self, journal: Journal, alerts: Iterable[Seq]) -> Exam:
@@ -288,7 +286,16 @@ class _Check:
             )
         elif below is None or below > planned:
             return exam
-        exam.fixes.append(partial(_write_ceiling, path, planned, is_there=data is not None))
+        exam.fixes.append(partial(write_ceiling, path, planned))
+        return exam
+
+    def _unfinished(self) -> Exam:
+        """What a kill left of a worker that was on its way here from elsewhere."""
+        exam = Exam()
+        for name in self._names(str(self._layout.path)):
+            if name.startswith("incoming-"):
+                path = f"{self._layout.path}/{name}"
+                exam.add(_note("leftover", path, "is what is left of a worker that never arrived"))
         return exam
 
     def _removed(self, name: str) -> Exam:
@@ -305,7 +312,7 @@ class _Check:
                     repair="moves it aside",
                 )
             ],
-            [partial(_move, path)],
+            [partial(move, path)],
         )
 
     # The write-ahead files.
@@ -346,9 +353,10 @@ class _Check:
         )
         segments: list[SegmentExam] = []
         newest = BEGINNING
-        for first in firsts:
+        ordered, copies = self._in_order(directory, name, [Seq(first) for first in firsts])
+        for first in ordered:
             try:
-                segment = examine_segment(self._files, directory, Seq(first), name.said, newest)
+                segment = examine_segment(self._files, directory, first, name.said, newest)
             except FileNotFoundError:
                 segments.clear()  # Retention drops the oldest, so what was before it is gone, too.
                 continue
@@ -359,12 +367,38 @@ class _Check:
             newest = Seq(max(newest, segments[-1].opening.after))
         promised = journal.promised(name.worker_id, newest)
         bounds = Bounds(complete, promised, born, self._is_live)
-        exam = mend_log(self._files, directory, name, segments, bounds)
+        exam = mend_log(self._files, directory, name, segments, bounds, copies)
         self._newest = Seq(max(self._newest, newest))
         self._heads[name.worker_id] = exam.head
         self._found.segments += exam.segments
         self._found.events += exam.events
         return exam
+
+    def _in_order(
+        self, directory: str, name: LogName, firsts: Sequence[Seq]
+    ) -> tuple[Sequence[Seq], Sequence[str]]:
+        """The files of a log by their first events, which is by their names unless somebody changed these.
+
+        And those that have the first event of another one.
+        """
+        by_event: dict[Seq, Seq] = {first: first for first in firsts}
+        copies: list[str] = []
+        for first in firsts:
+            path = f"{directory}/{segment_name(first)}"
+            try:
+                if seems_to_begin_with(self._files, path, first):
+                    continue
+                found = first_event(self._files, path, name.said)
+            except FileNotFoundError:
+                continue  # It was dropped meanwhile.
+            if found is None or found == first:
+                continue
+            del by_event[first]
+            if found in by_event:
+                copies.append(path)
+            else:
+                by_event[found] = first
+        return [by_event[event] for event in sorted(by_event)], copies
 
     # Workers.
 
@@ -400,7 +434,7 @@ class _Check:
                     worker_id=name,
                 )
             )
-            exam.fixes.append(partial(_move, path))
+            exam.fixes.append(partial(move, path))
         if self._companion is not None:
             exam.add(self._companion.examine(directory, name))
         return exam
@@ -427,7 +461,7 @@ class _Check:
         if again is not None:
             meaning = f"{what}; nothing is lost: a write-ahead file has it"
             repair = "writes it again"
-            exam.fixes.append(partial(_write_record, directory, again, is_there=code != "record_missing"))
+            exam.fixes.append(partial(restore_record, directory, again, is_there=code != "record_missing"))
         else:
             meaning = (
                 f"{what}: the worker is not listed and its events cannot be read; others are not affected"
@@ -437,7 +471,7 @@ class _Check:
                 repair = None
                 meaning += f"; its program still runs (supervisor {running}): end it before a repair"
             else:
-                exam.fixes.append(partial(_move, directory))
+                exam.fixes.append(partial(move, directory))
         exam.problems.append(
             Problem(severity="error", code=code, path=path, meaning=meaning, repair=repair, worker_id=name)
         )
@@ -463,7 +497,7 @@ class _Check:
                     worker_id=name,
                 )
             )
-            made.fixes.append(partial(_make_directory, events))
+            made.fixes.append(partial(make_directory, events))
             lost = facts or LogFacts(Seq(kept.born + 1), BEGINNING, BEGINNING, NO_OFFSETS)
             bounds = Bounds(lost, BEGINNING, kept.born, is_live=False)
             exam = mend_log(self._files, events, LogName(name), (), bounds)
@@ -473,7 +507,7 @@ class _Check:
         if facts is None:
             return made
         if exam.fixes:
-            made.fixes.append(partial(_forget_log, directory, kept))
+            made.fixes.append(partial(forget_log, directory, kept))
         elif self._is_stale(events, kept, facts):
             meaning = (
                 "tells of events that are not there any more: their files were taken away, and reads of them "
@@ -489,7 +523,7 @@ class _Check:
                     worker_id=name,
                 )
             )
-            made.fixes.append(partial(_forget_log, directory, kept))
+            made.fixes.append(partial(forget_log, directory, kept))
         return made
 
     def _is_stale(self, events: str, kept: Kept, facts: LogFacts) -> bool:
@@ -516,48 +550,3 @@ class _Check:
 
 def _note(code: str, path: str, meaning: str) -> Exam:
     return Exam([Problem(severity="info", code=code, path=path, meaning=meaning)])
-
-
-# What is done.
-
-
-def _move(path: str, aside: Aside) -> None:
-    aside.move(path)
-
-
-def _make_directory(path: str, aside: Aside) -> None:
-    aside.files.make_directory(path)
-    aside.files.sync_directory(path.rpartition("/")[0])
-
-
-def _write_record(directory: str, kept: Kept, aside: Aside, *, is_there: bool) -> None:
-    path = f"{directory}/{RECORD_FILE}"
-    if is_there:
-        aside.copy(path)
-    write_record(aside.files, directory, kept)
-    aside.files.sync_file(path)
-    aside.files.sync_directory(directory)
-
-
-def _forget_log(directory: str, kept: Kept, aside: Aside) -> None:
-    """What the record said of its complete log is no longer so; the next start looks for itself."""
-    _write_record(directory, kept._replace(log=None), aside, is_there=True)
-
-
-def _write_runtime_json(path: str, runtime_id: str, aside: Aside) -> None:
-    if Path(path).exists():
-        aside.copy(path)
-    facts = {
-        "schema": SCHEMA,
-        "runtime_id": runtime_id,
-        "created_at": rfc3339(aside.now_us),
-        "version": watchglass.__version__,
-    }
-    aside.write(path, [orjson.dumps(facts) + b"\n"])
-
-
-def _write_ceiling(path: str, newest: Seq, aside: Aside, *, is_there: bool) -> None:
-    if is_there:
-        aside.copy(path)
-    below = max(newest, aside.now_us) + AHEAD_US + 1
-    aside.write(path, [sealed_json({"below": f"{below:016x}"})])

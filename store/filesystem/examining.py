@@ -6,6 +6,7 @@ expects: envelopes of this worker, behind everything that came before.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -49,8 +50,10 @@ class Spoiled(NamedTuple):
     begin: int
     end: int
     reason: str
-    is_torn: bool
-    stated: int | None
+    is_torn: bool = False
+    is_foreign: bool = False
+    """As it was written, and not for this place."""
+    stated: int | None = None
 
 
 Part = Beginning | Append | Spoiled
@@ -72,11 +75,11 @@ def _part(stretch: Stretch, name: str, after: Seq) -> Part:
     begin, end, lines, is_mended, is_torn, stated = stretch
     if not stretch.is_good:
         reason = "are no whole append" if is_torn else "are not those that were written"
-        return Spoiled(begin, end, reason, is_torn, stated)
+        return Spoiled(begin, end, reason, is_torn=is_torn, stated=stated)
     if begin == 0:
         opening = _opening(lines)
         if opening is None:
-            return Spoiled(begin, end, "are no opening line", is_torn=False, stated=None)
+            return Spoiled(begin, end, "are no opening line")
         return Beginning(opening, is_mended)
     *events, commit = lines
     fault = None if events and commit.startswith(_COMMIT_STARTS) else "are no append"
@@ -91,7 +94,7 @@ def _part(stretch: Stretch, name: str, after: Seq) -> Part:
             break
         seqs.append(seq)
     if fault is not None:
-        return Spoiled(begin, end, fault, is_torn=False, stated=None)
+        return Spoiled(begin, end, fault, is_foreign=True)
     return Append(begin, events, seqs[0], seqs[-1], _offsets(commit), is_mended)
 
 
@@ -133,6 +136,7 @@ class Bad(NamedTuple):
     after: Seq
     reason: str
     is_torn: bool
+    is_foreign: bool
 
 
 @dataclass(slots=True)
@@ -157,13 +161,37 @@ class SegmentExam:
     """Where appends begin that are good but for the end of their commit line."""
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether all of it is as it was written, and nothing of it belongs here."""
+        return not self.oldest and bool(self.bads) and all(bad.is_foreign for bad in self.bads)
+
+    @property
     def tail(self) -> Bad | None:
         """The bad stretch at its end, if it has one."""
         return self.bads[-1] if self.bads and self.bads[-1].end == self.size_bytes else None
 
 
+def seems_to_begin_with(files: Files, path: str, first: Seq) -> bool:
+    """Whether a segment's file has this event first, or none, at a glance. Raises OSError."""
+    fd = files.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = files.read_through(fd, 2 * OPENING_BYTES_MAX)
+    finally:
+        files.close(fd)
+    behind = data[data.find(b"\n") + 1 :]
+    return not behind or behind.startswith(b'{"cursor":"wo_%016x"' % first)
+
+
+def first_event(files: Files, path: str, name: str) -> Seq | None:
+    """The first event of a segment's file, if its first append is good. Raises OSError."""
+    for part in parts(files, path, name, BEGINNING):
+        if not isinstance(part, Beginning):
+            return part.first if isinstance(part, Append) else None
+    return None
+
+
 def examine_segment(files: Files, directory: str, first: Seq, name: str, after: Seq) -> SegmentExam:
-    """Read a segment whole. Raises OSError."""
+    """Read a segment whole; `first` is what its file is called. Raises OSError."""
     path = f"{directory}/{segment_name(first)}"
     exam = SegmentExam(path, first, after, size_bytes=0)
     newest = after
@@ -183,17 +211,21 @@ def examine_segment(files: Files, directory: str, first: Seq, name: str, after: 
         else:
             _take_spoiled(exam, part, newest)
     exam.size_bytes = files.stat(path).st_size
+    if exam.opening is not None and exam.opening.after >= (exam.oldest or first):
+        exam.opening = None  # It is of another place.
     return exam
 
 
 def _take_spoiled(exam: SegmentExam, part: Spoiled, newest: Seq) -> None:
-    begin, end, reason, is_torn, stated = part
+    begin, end, reason, is_torn, is_foreign, stated = part
     if begin == 0:
         exam.opening_stated = stated
         if end <= OPENING_BYTES_MAX and not is_torn:
             return  # The opening line alone: no event was in it.
     last = exam.bads[-1] if exam.bads else None
     if last is not None and last.end == begin:
-        exam.bads[-1] = last._replace(end=end, is_torn=last.is_torn and is_torn)
+        exam.bads[-1] = last._replace(
+            end=end, is_torn=last.is_torn and is_torn, is_foreign=last.is_foreign and is_foreign
+        )
     else:
-        exam.bads.append(Bad(begin, end, newest, BEGINNING, reason, is_torn))
+        exam.bads.append(Bad(begin, end, newest, BEGINNING, reason, is_torn, is_foreign))

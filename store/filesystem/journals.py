@@ -21,8 +21,9 @@ from watchglass.protocol.identity import WorkerId
 
 from .aside import Aside
 from .files import Files
+from .fixing import alert_line
 from .layout import SCHEMA, Layout
-from .mending import alert_line, seq_between
+from .mending import seq_between
 from .problems import Exam, Problem
 from .records import Kept, kept_of
 from .scanning import scan
@@ -234,7 +235,7 @@ def _rewrite(
     homeless: frozenset[LogId],
     aside: Aside,
 ) -> None:
-    aside.rewrite(path, _pieces(path, alerts, homeless, aside))
+    aside.write(path, _pieces(path, alerts, homeless, aside))
 
 
 def _pieces(

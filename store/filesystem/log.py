@@ -487,6 +487,11 @@ class FileLog:
         """What spares the next start to open this log. Nothing may be pending."""
         return LogFacts(self.head, self.oldest, self.trimmed_through, self.offsets)
 
+    def forget_tail(self) -> None:
+        """Keep no events in memory: they are all in the segments, and few will ask for them."""
+        if not self._pending and not self.gathered:
+            self._tail.forget()
+
     def newest_segment(self) -> Segment | None:
         """The segment that has the newest event. Raises StoreMissing, StoreIo."""
         segments = self._loaded().segments

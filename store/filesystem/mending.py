@@ -12,40 +12,28 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
 from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
-from watchglass.protocol.events import Event
-from watchglass.protocol.frames import encode_envelope
 from watchglass.protocol.identity import WorkerId
 from watchglass.store.base import StreamOffsets
-from watchglass.store.numbering import rfc3339
 
-from .aside import Aside
-from .examining import OPENING_BYTES_MAX, Append, Bad, Beginning, SegmentExam, parts
+from .examining import OPENING_BYTES_MAX, Bad, SegmentExam
 from .files import Files
+from .fixing import Alert, insert_segment, move, rewrite_segment
 from .layout import segment_name
 from .loading import NO_OFFSETS
 from .log import LogFacts
 from .problems import Exam, Fix, Problem
 from .seal import sealed, stated_crc
-from .segment import Opening, commit_line, opening_line
+from .segment import Opening, opening_line
 
-_CHUNK_BYTES = 1 << 20
 _SAID_OFFSETS = re.compile(rb'"io":\[(\d{1,15}),(\d{1,15}),(\d{1,15})\]')
 _SAID_EVENTS = re.compile(rb'"events":(\d{1,15}),')
 _NOTHING_BEFORE = b'{"after":"0000000000000000","events":0,'
-
-
-class Alert(NamedTuple):
-    """What stands in the place of lost events. `bad` None: a whole file of them is gone."""
-
-    seq: Seq
-    offsets: StreamOffsets | None
-    bad: Bad | None
 
 
 class LogName(NamedTuple):
@@ -91,22 +79,27 @@ def seq_between(before: Seq, after: Seq, wanted: Seq = BEGINNING) -> Seq | None:
     return seq if not after or seq < after else None
 
 
-def alert_line(aside: Aside, seq: Seq, name: str, message: str) -> bytes:
-    """The envelope of an alert."""
-    facts = {
-        "level": "error",
-        "source": "store",
-        "message": message,
-        "timestamp_ms": aside.now_us // 1000,
-    }
-    return encode_envelope(seq, name, rfc3339(aside.now_us), Event("alert", facts))
-
-
 def mend_log(
-    files: Files, directory: str, name: LogName, segments: Sequence[SegmentExam], bounds: Bounds
+    files: Files,
+    directory: str,
+    name: LogName,
+    segments: Sequence[SegmentExam],
+    bounds: Bounds,
+    copies: Sequence[str] = (),
 ) -> LogExam:
-    """What is wrong with a log whose segments were examined in their order. Raises OSError."""
+    """What is wrong with a log whose segments were examined in their order. Raises OSError.
+
+    `copies` are files that tell again what another one tells.
+    """
     plan = _Plan(files, directory, name, bounds)
+    for path in copies:
+        what = f"a file of {name.shown} is a copy of another one; nothing is lost"
+        plan.put_away(path, "segment_foreign", what)
+    for segment in segments:
+        if segment.is_foreign:
+            what = f"a file of {name.shown} has no event of it, or only such as others have, too"
+            plan.put_away(segment.path, "segment_foreign", what)
+    segments = [segment for segment in segments if not segment.is_foreign]
     for place, segment in enumerate(segments):
         plan.take(segment, segments[place + 1] if place + 1 < len(segments) else None)
     plan.finish(segments)
@@ -153,8 +146,14 @@ class _Plan:
             self._take_empty(segment, following)
             self._bridge(following)
             return
+        was_begun = self._begun
         opening, is_new = self._opening_for(segment)
         alerts = self._alerts_for(segment, opening, following)
+        if not segment.oldest and not alerts:  # There is no room for an event where it is.
+            self._begun = was_begun
+            self._put_away(segment, following)
+            self._bridge(following)
+            return
         self._tell(segment, alerts)
         first = min(seq for seq in (segment.oldest, *(alert.seq for alert in alerts.values())) if seq)
         if first != segment.first and not segment.bads:
@@ -167,7 +166,7 @@ class _Plan:
             )
         if is_new or segment.bads or segment.mended or first != segment.first:
             fresh = f"{self._directory}/{segment_name(first)}"
-            rewrite = partial(_rewrite_segment, segment, fresh, self._name.said, opening, alerts)
+            rewrite = partial(rewrite_segment, segment, fresh, self._name.said, opening, alerts)
             self._fixes.append(rewrite)
         self._behind(segment, opening, alerts)
         self._bridge(following)
@@ -186,7 +185,7 @@ class _Plan:
         if found is None:
             self._tell_opening(segment)
             restored, is_certain = self._restored(segment)
-            tells_itself = bool(segment.bads) and segment.bads[0].begin == 0
+            tells_itself = bool(segment.bads) and segment.bads[0].before == segment.after
             if not is_certain and not self._alerted and not tells_itself:
                 seq = seq_between(state.after, segment.oldest)
                 if seq is not None:
@@ -306,7 +305,7 @@ class _Plan:
         """A segment of its own for an alert."""
         state = self._state
         path = f"{self._directory}/{segment_name(alert.seq)}"
-        self._fixes.append(partial(_insert_segment, path, self._name.said, state, alert))
+        self._fixes.append(partial(insert_segment, path, self._name.said, state, alert))
         offsets = state.offsets if alert.offsets is None else alert.offsets
         self._state = Opening(alert.seq, state.events + 1, offsets)
         self._begun = self._alerted = True
@@ -343,20 +342,18 @@ class _Plan:
             self._begun, self._state = True, opening  # All before it was dropped, and it says so.
         if segment.bads:
             self._tell(segment, {})
-            cut = partial(_rewrite_segment, segment, segment.path, self._name.said, opening, {})
+            cut = partial(rewrite_segment, segment, segment.path, self._name.said, opening, {})
             self._fixes.append(cut)
 
     def _put_away(self, segment: SegmentExam, following: SegmentExam | None) -> None:
-        self._aways.append(partial(_put_away, segment.path))
-        self._problem(
-            "segment_torn",
-            segment.path,
-            f"an append to {self._name.shown} was never whole, so nobody was told of it; nothing is lost"
-            if following is None
-            else f"a file of {self._name.shown} has no event of it; nothing is lost",
-            offset=segment.bads[0].begin if segment.bads else 0,
-            repair="moves the file aside",
-        )
+        is_torn = following is None and all(bad.is_torn for bad in segment.bads)
+        what = f"a file of {self._name.shown} has no whole append, and none is missing; nothing is lost"
+        self.put_away(segment.path, "segment_torn" if is_torn else "segment_foreign", what)
+
+    def put_away(self, path: str, code: str, what: str) -> None:
+        """A file that tells of nothing."""
+        self._aways.append(partial(move, path))
+        self._problem(code, path, what, offset=0, repair="moves the file aside")
 
     # Words.
 
@@ -406,7 +403,7 @@ class _Plan:
         )
 
 
-_HARMLESS = frozenset({"segment_torn", "segment_misnamed", "opening_mismatch"})
+_HARMLESS = frozenset({"segment_torn", "segment_foreign", "segment_misnamed", "opening_mismatch"})
 
 
 def _without_torn_tail(segment: SegmentExam) -> SegmentExam:
@@ -434,68 +431,3 @@ def _said_offsets(said: bytes) -> StreamOffsets:
 def _is_sealed_as(opening: Opening, segment: SegmentExam) -> bool:
     """Whether an opening line has the sum that what follows it proves."""
     return stated_crc(sealed(opening_line(opening))[0]) == segment.opening_stated
-
-
-# What is done.
-
-
-def _put_away(path: str, aside: Aside) -> None:
-    aside.move(path)
-
-
-def _insert_segment(path: str, name: str, opening: Opening, alert: Alert, aside: Aside) -> None:
-    begin, crc = sealed(opening_line(opening))
-    aside.write(path, [begin, _sealed_alert(alert, name, path, aside, crc)[0]])
-
-
-def _rewrite_segment(
-    segment: SegmentExam,
-    fresh: str,
-    name: str,
-    opening: Opening,
-    alerts: Mapping[int, Alert],
-    aside: Aside,
-) -> None:
-    pieces = _pieces(segment, name, opening, alerts, aside)
-    if fresh == segment.path:
-        aside.rewrite(fresh, pieces)
-    else:
-        aside.write(fresh, pieces)
-        aside.move(segment.path)
-
-
-def _pieces(
-    segment: SegmentExam, name: str, opening: Opening, alerts: Mapping[int, Alert], aside: Aside
-) -> Iterator[bytes]:
-    """The bytes of a segment written anew."""
-    piece, crc = sealed(opening_line(opening))
-    chunk = bytearray(piece)
-    for part in parts(aside.files, segment.path, name, segment.after):
-        if isinstance(part, Beginning):
-            continue
-        if isinstance(part, Append):
-            body = b"%b\n%b" % (b"\n".join(part.lines), commit_line(part.offsets))
-            piece, crc = sealed(body, crc)
-        elif part.begin in alerts:
-            piece, crc = _sealed_alert(alerts[part.begin], name, segment.path, aside, crc)
-        else:
-            continue
-        chunk += piece
-        if len(chunk) >= _CHUNK_BYTES:
-            yield bytes(chunk)
-            chunk.clear()
-    yield bytes(chunk)
-
-
-def _sealed_alert(alert: Alert, name: str, path: str, aside: Aside, crc: int) -> tuple[bytes, int]:
-    bad = alert.bad
-    if bad is None:
-        folder = aside.shown(path.rpartition("/")[0])
-        message = f"events before this place are gone: their file in {folder} is missing"
-    else:
-        message = (
-            f"{bad.end - bad.begin} bytes at offset {bad.begin} of {aside.shown(path)} were unreadable "
-            f"and were moved to {aside.shown(aside.place_of(path))}"
-        )
-    line = alert_line(aside, alert.seq, name, message)
-    return sealed(b"%b\n%b" % (line, commit_line(alert.offsets)), crc)

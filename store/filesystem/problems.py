@@ -45,6 +45,7 @@ CODES: Final = frozenset(
         "runtime_json_unreadable",
         "schema_newer",
         "segment_corrupt",
+        "segment_foreign",
         "segment_misnamed",
         "segment_missing",
         "segment_torn",

@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 from binascii import unhexlify
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from itertools import starmap
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from struct import unpack
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 from zlib import crc32
 
 from watchglass.protocol.cursor import BEGINNING, Seq
@@ -23,8 +23,9 @@ from watchglass.store.base import Record, StreamOffsets
 
 from .files import Files, fault_of
 from .seal import END_BYTES, crc_behind, stated_crc
-from .segment import BEGIN, Opening, Place, Segment, parsed_opening
+from .segment import BEGIN, COMMIT_BYTES_MAX, Opening, Place, Segment, parsed_opening
 
+_record = cast("Callable[[tuple[int, bytes]], Record]", partial(tuple.__new__, Record))  # Without a frame.
 _SEQ = slice(14, 30)  # Of `{"cursor":"wo_0123456789abcdef",…`.
 _EVENT_BYTE = ord("u")  # An event's line is `{"cursor…`; opening and commit lines have another fourth byte.
 _COMMIT_MARK = b'\n{"crc":"'
@@ -66,15 +67,17 @@ class SegmentReader:
         What is good before a bad spot is given; a window that would begin with it raises.
         """
         left = self._segment.size_bytes - place.offset
-        while left > 0:
-            data = self._read(place.offset, min(want_bytes, left))
-            end = _last_sealed_end(data)
-            if end and _seal_holds(data, end, place.crc):
-                return _window(data, end, place)
-            if end or want_bytes >= left:
-                return self._good_part(data, place)
-            want_bytes *= 4
-        return None
+        if left <= 0:
+            return None
+        data = self._read(place.offset, min(want_bytes, left))
+        end = _last_sealed_end(data)
+        while not end and len(data) < left:  # A large append: no further than its end.
+            known = len(data)
+            data += self._read(place.offset + known, min(3 * known, left - known))
+            end = _first_sealed_end(data, known)
+        if end and _seal_holds(data, end, place.crc):
+            return _window(data, end, place)
+        return self._good_part(data, place)
 
     def find(self, after: Seq) -> Place:
         """A place before which there is no event behind `after`.
@@ -238,7 +241,7 @@ def _window(data: bytes, end: int, place: Place) -> Window:
     opening = parsed_opening(lines[0]) if place.offset == 0 else None
     kept = [line for line in lines if line[3] == _EVENT_BYTE]
     seqs = unpack(f">{len(kept)}Q", unhexlify(b"".join([line[_SEQ] for line in kept])))
-    records = list(starmap(Record, zip(seqs, kept, strict=True)))
+    records = list(map(_record, zip(seqs, kept, strict=True)))
     return Window(records, Place(place.offset + end, crc), opening)
 
 
@@ -262,6 +265,13 @@ def _last_sealed_end(data: bytes) -> int:
         limit = start
     end = data.find(b"\n") + 1
     return end if end > 3 and data[3] != _EVENT_BYTE else 0
+
+
+def _first_sealed_end(data: bytes, known: int) -> int:
+    """Behind the first whole sealed line of which a part may lie behind `known`; 0 when there is none."""
+    begin = max(0, known - COMMIT_BYTES_MAX)
+    starts = [start for mark in (_COMMIT_MARK, _OFFSETS_MARK) if (start := data.find(mark, begin)) >= 0]
+    return data.find(b"\n", min(starts) + 1) + 1 if starts else 0
 
 
 def _sealed_ends(data: bytes) -> Iterator[int]:

@@ -43,7 +43,7 @@ class Receiving:
         Raises:
             OSError, StoreIo: The disk refused something, or the records could not be read.
         """
-        log = self._log(f"{folder}/{EVENTS}")
+        log = self._log(folder)
         try:
             for batch in _batches(records, self.retention):
                 log.restore(batch, None)
@@ -58,10 +58,11 @@ class Receiving:
             self.files.sync_disk(folder)
         return kept, facts
 
-    def _log(self, directory: str) -> FileLog:
+    def _log(self, folder: str) -> FileLog:
         """A log that nobody else knows, on a ground of its own: what it owes is nobody's concern."""
+        directory = f"{folder}/{EVENTS}"
         self.files.make_directory(directory)
-        ground = Ground(self.files, self.numbering, self.retention, self.salvage, None)
+        ground = Ground(self.files, self.numbering, self.retention, self.salvage, folder)
         begin = LogState(head=self.trimmed_through, trimmed_through=self.trimmed_through)
         return FileLog(ground, self.kept.record.worker_id, directory, begin)
 

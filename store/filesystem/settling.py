@@ -1,7 +1,11 @@
-"""Brings what is visible to its own place, every second and at the end.
+"""Brings what is visible to its own place.
 
 In this order: what is pending goes to the segments; segments, records and the
 names of both go to the disk; then the write-ahead files that held them go.
+
+Every second that is done for logs whose segments hold what is safe nowhere
+else; for all of them when the write-ahead file is large, when somebody asks for
+it, and at the end.
 """
 
 from __future__ import annotations
@@ -58,7 +62,7 @@ class Settling:
     async def settle(self) -> None:
         """Bring everything into its place now. Raises StoreIo; what failed is tried again."""
         async with self._one_at_a_time:
-            faults = await self._settle(last=False)
+            faults = await self._settle(everything=True)
         if faults:
             raise faults[0]
 
@@ -68,7 +72,7 @@ class Settling:
         with suppress(asyncio.CancelledError):
             await self._task
         async with self._one_at_a_time:
-            faults = await self._settle(last=True)
+            faults = await self._settle(everything=True, last=True)
             if self._ground.wal is not None:
                 self._ground.wal.close()
             try:
@@ -81,19 +85,20 @@ class Settling:
     async def _repeat(self) -> None:
         while True:
             await asyncio.sleep(self._every_s)
-            try:
-                await self.settle()
-            except StoreFault as fault:
+            async with self._one_at_a_time:
+                wal = self._ground.wal
+                faults = await self._settle(everything=wal is None or wal.is_large)
+            for fault in faults[:1]:
                 _LOG.warning("the store is behind: %s", fault)
 
-    async def _settle(self, *, last: bool) -> Sequence[StoreFault]:
+    async def _settle(self, *, everything: bool, last: bool = False) -> Sequence[StoreFault]:
         wal = self._ground.wal
         complete = -1
         faults: list[StoreFault] = []
-        if wal is not None:
+        if wal is not None and everything:
             faults += await wal.quiet()
-            complete = wal.rotate(always=last)
-        dirty = list(self._ground.dirty)
+            complete = wal.rotate()
+        dirty = [log for log in self._ground.dirty if everything or log.loose]
         faults += await self._flush(dirty)
         if wal is not None:
             faults += await self._sync(dirty)
@@ -103,7 +108,7 @@ class Settling:
             for log in dirty:
                 log.end_sync(log.begin_sync(), None)
         faults += self._remove_leftovers()
-        if not faults:
+        if everything and not faults:  # Nothing that could bring these back is left.
             await self._remove_doomed()
         if not last:
             faults += await self._renew_ceiling()

@@ -178,6 +178,8 @@ class FilesystemStore:
         except OSError as fault:
             raise fault_of("save", f"{directory}/worker.json", fault) from fault
         self._kept[worker_id] = kept
+        if complete is not None:
+            log.forget_tail()
         wal = self._ground.wal
         if wal is not None:
             self._settling.record_changed(worker_id)

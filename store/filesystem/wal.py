@@ -258,11 +258,14 @@ class WriteAhead:
 
     # The life of its files.
 
-    def rotate(self, *, always: bool = False) -> int:
-        """Begin a fresh file with the next round if this one is large; the newest number that is complete."""
-        file = self._file
-        synced = self._syncing is None and not self._unsynced
-        if file is not None and synced and (always or self._retired or file.size_bytes >= ROTATE_BYTES):
+    @property
+    def is_large(self) -> bool:
+        """Whether it is time to bring home what the files hold."""
+        return bool(self._retired) or (self._file is not None and self._file.size_bytes >= ROTATE_BYTES)
+
+    def rotate(self) -> int:
+        """Begin a fresh file with the next round; the newest number that is complete, -1 for none."""
+        if self._syncing is None and not self._unsynced:
             self._retire()
         return self._retired[-1].number if self._retired else -1
 

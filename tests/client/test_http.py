@@ -115,3 +115,34 @@ def test_a_url_that_is_none_of_a_runtime_is_refused(url: str) -> None:
 
 def test_no_repr_shows_the_token() -> None:
     assert "secret" not in repr(Address("http://h", "secret"))
+
+
+def test_a_download_is_given_in_pieces_and_one_that_is_cut_raises() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+    with answering(head + b"0\r\n\r\n") as url, Client(Address(url)) as client:
+        assert b"".join(client.download("/x")) == b"hello"
+    with answering(head) as url, Client(Address(url)) as client, pytest.raises(Unreachable, match="cut off"):
+        list(client.download("/x"))
+
+
+def test_a_download_that_is_refused_is_the_refusal(served: Served) -> None:
+    with Client(Address(served.url, served.token)) as client, pytest.raises(ApiError) as caught:
+        list(client.download(worker_path("nobody", "export")))
+    assert caught.value.code == "worker_not_found"
+
+
+def test_an_upload_that_is_refused_is_the_refusal_whether_its_size_is_known_or_not(served: Served) -> None:
+    with Client(Address(served.url, served.token)) as client:
+        for size_bytes in (600, None):
+            with pytest.raises(ApiError) as caught:
+                client.upload("/v1/workers/import", [b"x" * 300, b"x" * 300], size_bytes)
+            assert caught.value.code == "archive_invalid"
+
+
+def test_what_cannot_be_read_for_an_upload_is_the_readers_fault(served: Served) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"x"
+        raise OSError(5, "Input/output error", "archive.tar")
+
+    with Client(Address(served.url, served.token)) as client, pytest.raises(OSError, match=r"archive\.tar"):
+        client.upload("/v1/workers/import", broken(), None)

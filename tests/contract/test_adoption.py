@@ -151,40 +151,40 @@ async def test_an_end_of_input_that_was_acknowledged_stays_one(place: Place) -> 
         assert text_of(ended) == f"deaf\n200002 {digest}\n"
 
 
-@pytest.mark.parametrize(
-    ("script", "ended_as", "phase"),
-    [
-        ("exit 0", {"code": 0, "signal": None, "reason": "exited"}, "succeeded"),
-        ("exit 3", {"code": 3, "signal": None, "reason": "exited"}, "failed"),
-        ("kill -9 $$", {"code": None, "signal": 9, "reason": "signalled"}, "failed"),
-    ],
-    ids=["code 0", "code 3", "signal 9"],
-)
-async def test_a_worker_that_ended_meanwhile_has_its_exit_and_all_its_output(
-    place: Place, script: str, ended_as: object, phase: str
-) -> None:
+async def test_workers_that_ended_meanwhile_have_their_exits_and_all_their_output(place: Place) -> None:
+    endings = {
+        "exit 0": ({"code": 0, "signal": None, "reason": "exited"}, "succeeded"),
+        "exit 3": ({"code": 3, "signal": None, "reason": "exited"}, "failed"),
+        "kill -9 $$": ({"code": None, "signal": 9, "reason": "signalled"}, "failed"),
+    }
     told = "head -c 300000 /dev/zero | tr '\\0' x; echo said >&2; "
+    workers: dict[str, Any] = {}
+    cursors: dict[str, str | None] = {}
     with place.serving() as served:
-        worker = await create(served, "sh", "-c", f"echo before; {BLOCKED}{told}{script}", worker_id="w")
-        async with observing(served, "w", "earliest") as observer:
-            await observer.until_text("before\n")
-            cursor = observer.cursor
+        for script in endings:
+            worker = await create(served, "sh", "-c", f"echo before; {BLOCKED}{told}{script}")
+            async with observing(served, worker["worker_id"], "earliest") as observer:
+                await observer.until_text("before\n")
+            workers[script], cursors[script] = worker, observer.cursor
         place.kill()
-    let_go(place, "w")
-    await in_thread(wait_gone, worker["pid"])
+    for worker in workers.values():
+        let_go(place, worker["worker_id"])
+    for worker in workers.values():
+        await in_thread(wait_gone, worker["pid"])
     with last(place) as served:
-        async with observing(served, "w", cursor, queue_frames=64) as observer:
-            ended = (await observer.until("end"))[1:]
-        assert text_of(ended) == "x" * 300_000
-        assert [data["text"] for data in data_of(ended, "output")] == ["said\n"]
-        assert data_of(ended, "exit") == [ended_as]
-        assert names(ended)[-4:] == ["text_done", "exit", "status", "end"]
-        now = await in_thread(Api(served).worker, "w")
-        assert (now["phase"], now["exit"]) == (phase, ended_as)
-        assert await in_thread(Api(served).log, "w") == b"before\n" + b"x" * 300_000
+        for script, (ended_as, phase) in endings.items():
+            worker_id = workers[script]["worker_id"]
+            async with observing(served, worker_id, cursors[script], queue_frames=64) as observer:
+                ended = (await observer.until("end"))[1:]
+            assert text_of(ended) == "x" * 300_000
+            assert [data["text"] for data in data_of(ended, "output")] == ["said\n"]
+            assert data_of(ended, "exit") == [ended_as]
+            assert names(ended)[-4:] == ["text_done", "exit", "status", "end"]
+            now = await in_thread(Api(served).worker, worker_id)
+            assert (now["phase"], now["exit"]) == (phase, ended_as)
+            assert await in_thread(Api(served).log, worker_id) == b"before\n" + b"x" * 300_000
+            assert text_of(await journal(served, worker_id)) == "before\n" + "x" * 300_000
         assert (await in_thread(Api(served).get, "/v1/runtime"))["runtime"]["reserved"]["task_slots"] == 0
-        again = await journal(served, "w")
-    assert text_of(again) == "before\n" + "x" * 300_000
 
 
 async def test_a_worker_whose_supervisor_was_killed_meanwhile_is_lost_and_leaves_nothing(

@@ -177,7 +177,7 @@ def test_the_runtimes_own_events_go_on_from_their_cursor(place: Place) -> None:
 @pytest.mark.parametrize("durability", ["os", "fsync"])
 def test_what_was_acknowledged_an_instant_before_the_kill_is_there(place: Place, durability: str) -> None:
     acks: dict[str, Any] = {}
-    for life in range(3):
+    for life in range(2):
         with place.serving(f"--durability={durability}") as served:
             api = Api(served)
             worker_id = f"w{life}"

@@ -145,7 +145,7 @@ async def test_cursors_grow_although_the_clock_went_back_a_day(place: Place) -> 
         place.drain()
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 8))])
 async def test_a_cut_of_the_newest_segments_costs_their_last_words_and_nothing_else(
     place: Place, tmp_path: Path, seed: int
 ) -> None:

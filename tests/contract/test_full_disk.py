@@ -30,7 +30,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
-@pytest.fixture(params=["fsync", "os"])
+@pytest.fixture(params=["fsync", pytest.param("os", marks=pytest.mark.soak)])
 def place(request: pytest.FixtureRequest, tmp_path: Path, disk: Path) -> Iterator[Place]:
     """Only the store is on the small disk."""
     flags = (f"--durability={request.param}", "--grace-ms=500")

@@ -45,6 +45,15 @@ def test_workers_are_listed_in_order_of_creation() -> None:
     assert len(catalog) == 3
 
 
+def test_a_worker_that_comes_late_and_is_older_stands_in_its_place() -> None:
+    catalog = catalog_of("first", "second")
+    for worker_id, created_us in (("oldest", 0), ("newest", 9)):
+        worker = worker_of(worker_id)
+        worker.record = worker.record.model_copy(update={"created_us": created_us})
+        catalog.add(Entry(worker, NO_DRIVER))
+    assert ids(catalog) == ["oldest", "first", "second", "newest"]
+
+
 def test_a_worker_is_found_by_its_id_and_an_unknown_one_is_named() -> None:
     catalog = catalog_of("a")
     assert catalog.get("a").worker.worker_id == "a"

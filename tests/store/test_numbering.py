@@ -67,3 +67,10 @@ def test_an_envelope_carries_the_time_even_when_its_sequence_runs_ahead() -> Non
 )
 def test_times_are_utc_with_microseconds(time_us: int, text: str) -> None:
     assert rfc3339(time_us) == text
+
+
+def test_what_somebody_else_has_issued_is_passed_by() -> None:
+    numbering = Numbering(Clock(100))
+    numbering.pass_by(Seq(500))
+    numbering.pass_by(Seq(300))
+    assert [record.seq for record in numbering.encode("w", said("a", "b"))] == [501, 502]

@@ -274,6 +274,19 @@ def copy_of_itself(built: Built) -> Mapping[str, Sequence[Record]]:
     return {}
 
 
+def copy_before_all(built: Built) -> Mapping[str, Sequence[Record]]:
+    """A copy of a late file that comes first by its name."""
+    first = events_of(built, "a")[0]
+    shutil.copy(events_of(built, "a")[2], first.with_name(f"{int(first.stem, 16) - 1:016x}.jsonl"))
+    return {}
+
+
+def copy_behind_all(built: Built) -> Mapping[str, Sequence[Record]]:
+    last = events_of(built, "b")[-1]
+    shutil.copy(events_of(built, "a")[0], last.with_name(f"{int(last.stem, 16) + 9:016x}.jsonl"))
+    return {}
+
+
 def newest_of_ended(built: Built) -> Mapping[str, Sequence[Record]]:
     path = events_of(built, "c")[-1]
     lost = records_in(built, "c", path)
@@ -387,8 +400,10 @@ CASES = {
     "torn begun alone": Case(torn_begun_alone, {"segment_torn"}, {}),
     "no opening": Case(no_opening, {"segment_corrupt"}, {}),
     "misnamed": Case(misnamed, {"segment_misnamed"}, {}),
-    "copy of another": Case(copy_of_another, {"segment_torn"}, {}),
-    "copy of itself": Case(copy_of_itself, {"segment_torn"}, {}),
+    "copy of another": Case(copy_of_another, {"segment_foreign"}, {}),
+    "copy of itself": Case(copy_of_itself, {"segment_foreign"}, {}),
+    "copy before all": Case(copy_before_all, {"segment_foreign"}, {}),
+    "copy behind all": Case(copy_behind_all, {"segment_foreign"}, {}),
     "newest of ended": Case(newest_of_ended, {"segment_missing"}, {"c": 1}),
     "tail of ended": Case(tail_of_ended, {"segment_corrupt"}, {"c": 1}),
     "oldest of ended": Case(oldest_of_ended, {"record_stale"}, {}),
