@@ -53,7 +53,7 @@ def let_go(place: Place, worker_id: str) -> None:
         pass
 
 
-@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("way", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 async def test_what_a_worker_said_while_no_server_was_there_follows_in_order(
     place: Place, way: signal.Signals
 ) -> None:
@@ -78,7 +78,7 @@ async def test_what_a_worker_said_while_no_server_was_there_follows_in_order(
         assert heard.stderr.encode() == await in_thread(Api(served).log, "talker", "stderr")
 
 
-@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("way", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.soak)])
 async def test_an_observer_comes_back_with_the_cursor_that_it_had(place: Place, way: signal.Signals) -> None:
     with place.serving() as served:
         await create(served, "cat", worker_id="live")

@@ -174,7 +174,7 @@ def test_the_runtimes_own_events_go_on_from_their_cursor(place: Place) -> None:
         assert ids == sorted(set(ids))
 
 
-@pytest.mark.parametrize("durability", ["os", "fsync"])
+@pytest.mark.parametrize("durability", [pytest.param("os", marks=pytest.mark.soak), "fsync"])
 def test_what_was_acknowledged_an_instant_before_the_kill_is_there(place: Place, durability: str) -> None:
     acks: dict[str, Any] = {}
     for life in range(2):

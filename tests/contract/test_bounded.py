@@ -24,6 +24,7 @@ def observer_count(api: Api) -> int:
     return int(api.get("/v1/runtime")["runtime"]["observer_count"])
 
 
+@pytest.mark.soak
 def test_ten_thousand_requests_for_nobody_leave_nothing(served: Served, api: Api) -> None:
     def series() -> set[str]:
         lines = api.request("GET", "/metrics").body.decode().splitlines()

@@ -142,7 +142,8 @@ class Survival:
         assert [note for note in notes if note["severity"] == "error"] == []
 
 
-@pytest.mark.parametrize("durability", ["fsync", pytest.param("os", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("durability", ["fsync", "os"])
 async def test_every_command_that_was_answered_holds_and_none_is_half_done(
     place: Place, durability: str
 ) -> None:

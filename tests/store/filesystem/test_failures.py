@@ -229,7 +229,7 @@ async def everything(root: Path, files: FailingFiles, model: Model, durability: 
     await check(root, model, durability, killed=files.dead)
 
 
-@pytest.mark.parametrize("durability", ["fsync", "os"])
+@pytest.mark.parametrize("durability", ["fsync", pytest.param("os", marks=pytest.mark.soak)])
 @pytest.mark.parametrize("failure", Failure)
 def test_nothing_visible_is_lost_at_whatever_step_the_disk_fails(
     in_memory: Path, durability: Durability, failure: Failure
