@@ -208,7 +208,7 @@ async def test_a_worker_whose_supervisor_was_killed_meanwhile_is_lost_and_leaves
         assert (await create(served, "cat"))["phase"] == "running"
 
 
-@pytest.mark.parametrize("who", ["the next server", "nobody"])
+@pytest.mark.parametrize("who", ["the next server", pytest.param("nobody", marks=pytest.mark.soak)])
 async def test_a_stop_that_was_asked_for_is_completed(place: Place, who: str) -> None:
     with place.serving("--grace-ms=1500") as served:
         worker = await create(served, *program("stubborn"), worker_id="w")

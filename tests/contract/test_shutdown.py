@@ -98,6 +98,7 @@ async def test_a_runtime_that_stops_refuses_changes_and_still_answers_reads(tmp_
         assert await left(server) == 0
 
 
+@pytest.mark.soak
 async def test_an_observer_that_does_not_read_holds_nobody_up(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         api = Api(server)

@@ -147,6 +147,7 @@ async def test_a_full_disk_makes_the_worker_wait_and_loses_nothing(lab: Lab, sma
     subject.process.close()
 
 
+@pytest.mark.soak
 async def test_a_disk_that_stays_full_costs_output_but_not_the_exit(lab: Lab, small_disk: Path) -> None:
     subject = await lab.python(NUMBERED_BLOCKS.format(blocks=64), directory=small_disk)
     _wait_full(small_disk)

@@ -46,6 +46,7 @@ def test_the_demo_proves_that_nothing_was_missed(tmp_path: Path) -> None:
     assert left_behind(str(tmp_path)) == []
 
 
+@pytest.mark.soak
 def test_in_a_pipe_the_demo_is_lines_with_a_name(tmp_path: Path) -> None:
     done = command(tmp_path, "demo", env={"TMPDIR": str(tmp_path)})
     out = done.stdout.decode()
@@ -57,6 +58,7 @@ def test_in_a_pipe_the_demo_is_lines_with_a_name(tmp_path: Path) -> None:
     assert "Nothing was missed" in out
 
 
+@pytest.mark.soak
 def test_on_a_terminal_the_demo_shows_columns(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
     with subprocess.Popen(
