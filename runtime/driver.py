@@ -131,7 +131,9 @@ class Driver:
             events.append(_input_event(first))
         if self._worker.passive:
             events.append(_status_event(Phase.RUNNING))
-        await self._journal.ask(*events, offsets=self._offsets_with(data))
+        asked = await self._journal.ask(*events, offsets=self._offsets_with(data))
+        if asked.unsynced is not None:
+            raise asked.unsynced
         if self._worker.passive:
             self.go_on_passive()
         if first is not None:
@@ -346,6 +348,7 @@ class Driver:
         self._life.phase = Phase.FAILED
         self._life.exit = WorkerExit(code=None, signal=None, reason=fault.code)
         self._life.finished_us = self._context.now_us()
+        self._is_over = True
         try:
             await self._journal.tell(
                 Event("error", {"code": fault.code, "message": str(fault)}),
@@ -356,8 +359,9 @@ class Driver:
             )
         except RuntimeFault as untold:
             _LOG.error("worker %s: its end is not in its journal: %s", self._worker.worker_id, untold)
-        finally:
             await self._finish()
+        else:
+            self._wake.set()  # To finish, or to wait for room first.
 
     async def _follow_process(self, process: Process) -> None:
         self._life.backlog_bytes = process.backlog_bytes

@@ -9,10 +9,12 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from watchglass.protocol.errors import StoreIo, WorkerNotFound
+from watchglass.protocol.errors import StatePoisoned, StoreIo, WorkerNotFound
+from watchglass.protocol.events import Event
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.workers import WorkerInput
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
+from watchglass.runtime.speech.text import TextSpeech
 
 from support.agents import CAT, python
 from support.failing import Room, open_failing_store
@@ -140,3 +142,31 @@ async def test_an_input_whose_sync_failed_is_refused_but_not_taken_back(house: H
         await house.say("w", "written")
     house.room.syncs_fail = False
     assert await soon(house.text_until("w", "written\n")) == "written\n"
+
+
+async def test_a_creation_whose_sync_failed_is_refused_and_leaves_nothing(house: House) -> None:
+    house.room.syncs_fail = True
+    with pytest.raises(StoreIo, match="fdatasync"):
+        await house.create("w", execution=CAT)
+    house.room.syncs_fail = False
+    with pytest.raises(WorkerNotFound):
+        house.runtime.worker("w")
+    assert marked(house.runtime.runtime_id) == set()
+
+
+async def test_a_worker_whose_driver_failed_is_told_to_have_ended_when_there_is_room(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.create("w", execution=CAT)
+    house.room.is_full = True
+    monkeypatch.setattr(TextSpeech, "turn", broken)
+    with pytest.raises(StatePoisoned):
+        await house.say("w", "boom")
+    await until(lambda: not marked(house.runtime.runtime_id, "w"))
+    house.room.is_full = False
+    assert (await soon(house.events("w")))[-4:] == ["error", "exit", "status", "end"]
+
+
+def broken(_speech: TextSpeech) -> list[Event]:
+    """A bug."""
+    raise LookupError("a bug")
