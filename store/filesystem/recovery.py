@@ -9,6 +9,7 @@ and an older worker of the same id by when it was born.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import orjson
@@ -26,6 +27,8 @@ from .reading import good_pieces
 from .records import RECORD_FILE, Kept, kept_of, known_log, read_record, write_record
 from .wal import WAL_FILE
 
+_REMOVED = re.compile(r".+\+[0-9a-f]{16}")
+"""A folder that `delete` moved; what else somebody laid beside it is not ours to remove."""
 _EVENT_BYTE = ord("u")  # Of `{"cursor…`.
 
 
@@ -110,7 +113,7 @@ class Recovery:
     def _removed(self) -> dict[str, Seq]:
         """Folders of deleted workers that are just going: each stands for `delete` in a write-ahead file."""
         names = self._files.listdir(self._layout.removed)
-        return {name: Seq(int(name.rpartition("+")[2], 16)) for name in names}
+        return {name: Seq(int(name[-16:], 16)) for name in names if _REMOVED.fullmatch(name)}
 
     # The write-ahead files.
 
@@ -125,7 +128,7 @@ class Recovery:
             end = 0
             for piece in good_pieces(data):
                 if piece.begin.offset > end:
-                    self._report_corrupt(path, end)
+                    self._keep_corrupt(path, end, data[end : piece.begin.offset])
                 end = piece.begin.offset + len(piece.data)
                 _read_round(piece.data, found)
             if end < len(data):
@@ -134,8 +137,9 @@ class Recovery:
                 self._tell(Finding("warning", "torn_tail", message))
         return found
 
-    def _report_corrupt(self, path: str, offset: int) -> None:
-        message = f"{path}: what follows offset {offset} cannot be read back"
+    def _keep_corrupt(self, path: str, offset: int, data: bytes) -> None:
+        kept = self._ground.salvage.keep(path, offset, data)
+        message = f"{path}: what follows offset {offset} cannot be read back; {len(data)} bytes are in {kept}"
         self._tell(Finding("error", "corrupt", message))
 
     # Workers.

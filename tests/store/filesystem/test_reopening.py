@@ -591,3 +591,31 @@ async def test_a_closed_store_takes_nothing_more(tmp_path: Path) -> None:
     for act in (log.append(said("a")), store.create(record_of("x"), nobody), store.save(record_of("w"))):
         with pytest.raises(StoreIo, match="the store was closed"):
             await act
+
+
+async def test_a_folder_that_is_not_ours_among_the_removed_ones_is_left_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.create(record_of("w"), nobody)
+    foreign = runtime_of(tmp_path) / "removed" / "mine"
+    foreign.mkdir()
+    async with opened(tmp_path) as store:
+        assert [record.worker_id for record in await store.load()] == ["w"]
+    assert foreign.is_dir()
+
+
+async def test_damage_in_the_middle_of_a_write_ahead_file_is_kept_aside(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    async with opened(root) as store:
+        log = await store.create(record_of("w"), nobody)
+        for text in ("first", "second", "third"):
+            await log.append(said(text), durable=True)
+        copy = killed(root)
+    [wal] = (runtime_of(copy) / "journal").glob("wal-*.jsonl")
+    data = bytearray(wal.read_bytes())
+    data[data.index(b"second")] ^= 1
+    wal.write_bytes(data)
+    async with opened(copy) as store:
+        [finding] = [finding for finding in store.findings if finding.code == "corrupt"]
+        assert str(wal) in finding.message
+    kept = [path for path in (runtime_of(copy) / "broken").rglob("*") if path.is_file()]
+    assert any(path.read_bytes() in bytes(data) and b"recond" in path.read_bytes() for path in kept)
