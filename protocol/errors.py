@@ -179,12 +179,16 @@ class ResourceLimitExceeded(RuntimeFault):
 
 
 class UnsupportedCapability(RuntimeFault):
-    """Strict mode, and the host or this runtime cannot give what was asked."""
+    """The host or this runtime cannot give what was asked, and less will not do.
+
+    Less will not do in strict mode, and of some features in no mode.
+    """
 
     code = "unsupported_capability"
 
-    def __init__(self, feature: str, reason: str) -> None:
-        super().__init__(f"{feature}: {reason} (policy.capability_mode is strict)")
+    def __init__(self, feature: str, reason: str, *, in_any_mode: bool = False) -> None:
+        why = "nothing less can stand for it" if in_any_mode else "policy.capability_mode is strict"
+        super().__init__(f"{feature}: {reason} ({why})")
         self.feature = feature
         self.reason = reason
 

@@ -1,7 +1,7 @@
 """What a worker says: `{"event": name, "data": {...}}`.
 
 The names and shapes are the worker runtime contract's ("Payloads"); `output`,
-`exit` and `end` are ours. An agent may use names that are not here: they are
+`execution_plan`, `exit` and `end` are ours. An agent may use names that are not here: they are
 passed on unchanged, never dropped. Known names are checked, so that a reader
 of `text_delta` can count on `text`.
 
@@ -181,6 +181,15 @@ class Output(Shape):
     offset: int
 
 
+class PlanMade(Shape):
+    """What was asked of the host, and what is given: an `ExecutionPlan`."""
+
+    capability_mode: str
+    degraded: bool
+    fallback_reasons: list[str]
+    features: Json
+
+
 class Exit(Shape):
     """How the process ended: a code, or a signal, and why."""
 
@@ -215,11 +224,12 @@ SHAPES: dict[str, type[Shape]] = {
     "alert": Alert,
     "shutdown": Nothing,
     "output": Output,
+    "execution_plan": PlanMade,
     "exit": Exit,
     "end": Nothing,
 }
 
-RUNTIME_ONLY = frozenset({"snapshot", "exit", "end"})
+RUNTIME_ONLY = frozenset({"snapshot", "execution_plan", "exit", "end"})
 """Names that the runtime alone may write, for they say what it did or saw itself."""
 
 PROCESS_RESERVED = RUNTIME_ONLY | {"user_message", "system_item", "output"}

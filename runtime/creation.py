@@ -13,10 +13,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from watchglass.protocol.capabilities import PlanAnswer
 from watchglass.protocol.errors import LaunchFailed, RuntimeFault
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import CapabilityMode
-from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerRef, generated_id
+from watchglass.protocol.execution import CapabilityMode, ExecutionPlan
+from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, WorkerRef, generated_id
 from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.store.base import OnVisible, Record, Store
 from watchglass.store.worker_record import WorkerRecord
@@ -24,9 +25,10 @@ from watchglass.store.worker_record import WorkerRecord
 from .announcements import Announcements
 from .catalog import Catalog, Entry
 from .changes import Changes
-from .dispatcher import Dispatcher
+from .dispatcher import ONE_SLOT, Dispatcher
 from .driver import Driver, DriverContext
 from .policy import resolve
+from .probing import Probing
 from .tally import Tally
 from .worker import Worker
 
@@ -37,6 +39,7 @@ class Creation:
 
     runtime_id: RuntimeId
     capability_mode: CapabilityMode
+    probing: Probing
     store: Store
     catalog: Catalog
     dispatcher: Dispatcher
@@ -55,9 +58,9 @@ class Creation:
             WorkerExists, ResourceLimitExceeded, UnsupportedCapability,
             LaunchFailed, StoreIo: Nothing of it is kept.
         """
-        plan = None if request.execution is None else resolve(request, self.capability_mode)
+        plan = self.resolved(request)
         now_us = self.context.now_us()
-        worker_id = request.worker_id or generated_id("wk", now_us, secrets.randbits(RANDOM_BITS))
+        worker_id = request.worker_id or self._new_id()
         self.catalog.hold(worker_id)
         try:
             if plan is not None:
@@ -85,6 +88,38 @@ class Creation:
         self.tally.workers_created += 1
         await self.announcements.tell_created(entry.worker)
         return entry
+
+    def resolved(self, request: CreateWorkerRequest) -> ExecutionPlan | None:
+        """What a request comes to on this host; None without an execution. Raises UnsupportedCapability."""
+        if request.execution is None:
+            return None
+        return resolve(request, self.capability_mode, self.probing.capabilities)
+
+    def planned(self, request: CreateWorkerRequest) -> PlanAnswer:
+        """What `create` would come to now.
+
+        Raises:
+            WorkerExists, ResourceLimitExceeded, UnsupportedCapability: `create` would, too.
+        """
+        plan = self.resolved(request)
+        worker_id = request.worker_id or self._new_id()
+        self.catalog.hold(worker_id)
+        try:
+            if plan is None:
+                return PlanAnswer(plan=None, reservation=None, would_wait=False, before_it=0)
+            self.dispatcher.hold(worker_id)
+            return PlanAnswer(
+                plan=plan,
+                reservation=ONE_SLOT,
+                would_wait=not self.dispatcher.has_room,
+                before_it=len(self.dispatcher),
+            )
+        finally:
+            self.catalog.let_go(worker_id)
+            self.dispatcher.let_go(worker_id)
+
+    def _new_id(self) -> WorkerId:
+        return generated_id("wk", self.context.now_us(), secrets.randbits(RANDOM_BITS))
 
     async def close(self) -> None:
         """End the drivers of workers that would not end; the executor then kills what is left of these."""

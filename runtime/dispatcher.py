@@ -29,6 +29,12 @@ class Dispatcher:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a worker that is admitted now would start at once."""
+        free_slots = self._ledger.capacity.task_slots - self._ledger.reserved.task_slots
+        return not self._waiting and free_slots > 0
+
     def hold(self, worker_id: WorkerId) -> None:
         """Keep a place for a worker that is being created, until it is admitted or let go.
 

