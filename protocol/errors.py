@@ -186,11 +186,11 @@ class UnsupportedCapability(RuntimeFault):
 
     code = "unsupported_capability"
 
-    def __init__(self, feature: str, reason: str, *, in_any_mode: bool = False) -> None:
-        why = "nothing less can stand for it" if in_any_mode else "policy.capability_mode is strict"
-        super().__init__(f"{feature}: {reason} ({why})")
+    def __init__(self, feature: str, reason: str, because: str = "policy.capability_mode is strict") -> None:
+        super().__init__(f"{feature}: {reason} ({because})")
         self.feature = feature
         self.reason = reason
+        self.because = because
 
 
 class LaunchFailed(RuntimeFault):

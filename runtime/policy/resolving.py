@@ -18,6 +18,9 @@ from .decision import Decision, lost
 from .isolation import effective_sandbox, isolation
 
 
+_VITAL = "nothing less can stand for it"
+
+
 def resolve(
     request: CreateWorkerRequest, default_mode: CapabilityMode, host: HostCapabilities
 ) -> ExecutionPlan:
@@ -65,6 +68,6 @@ def _refuse(losses: list[Decision], mode: CapabilityMode) -> None:
     """Raises UnsupportedCapability for the first loss that cannot be borne; no mode bears a vital one."""
     for decision in losses:
         if decision.is_vital:
-            raise UnsupportedCapability(decision.feature, decision.reason or "", in_any_mode=True)
+            raise UnsupportedCapability(decision.feature, decision.reason or "", _VITAL)
     if losses and mode is CapabilityMode.STRICT:
         raise UnsupportedCapability(losses[0].feature, losses[0].reason or "")
