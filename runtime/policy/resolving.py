@@ -17,7 +17,6 @@ from .budget import budget, enforcement
 from .decision import Decision, lost
 from .isolation import effective_sandbox, isolation
 
-
 _VITAL = "nothing less can stand for it"
 
 
