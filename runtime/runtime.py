@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from watchglass import __version__
-from watchglass.protocol.capabilities import PlanAnswer
+from watchglass.protocol.capabilities import Capabilities, PlanAnswer
 from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.errors import (
     InputBacklog,
@@ -66,6 +66,7 @@ from .capabilities import HostCapabilities
 from .catalog import Catalog, Entry, WorkerFilter
 from .changes import Changes
 from .creation import Creation
+from .describing import described
 from .dispatcher import Dispatcher
 from .driver import signal_number
 from .executor import Executor, LaunchPlan, open_executor
@@ -240,8 +241,18 @@ class Runtime:
         """What this host can do for workers, as the newest probe found."""
         return self._probing.capabilities
 
+    def described_capabilities(self) -> Capabilities:
+        """The same, as an answer tells it."""
+        return described(self.capabilities, self.runtime_id)
+
     async def probe(self) -> HostCapabilities:
-        """Find out anew what this host can do; plans made from then on count on it. Raises LaunchFailed."""
+        """Find out anew what this host can do; plans made from then on count on it.
+
+        Raises:
+            LaunchFailed: The probe gave no answer; what was known before still holds.
+            RuntimeStopped.
+        """
+        self._check_running()
         return await self._probing.again()
 
     def plan(self, request: CreateWorkerRequest) -> PlanAnswer:

@@ -17,6 +17,8 @@ from .decision import Decision, lost
 SUPERVISOR = "supervisor"
 CGROUP = "cgroup"
 """What the mechanism's name of every control group has in it."""
+SUBREAPER = "subreaper"
+"""Kills what is left of a tree one by one; who forks faster than that stays ahead."""
 _SUPERVISED = ("wall_time_ms", "stdout_max_bytes", "stderr_max_bytes")
 
 
@@ -103,12 +105,12 @@ def _oom_detection(host: LimitCapabilities) -> Decision:
 
 
 def _tree_kill(found: Found) -> Decision:
-    """A supervisor that reaps what its worker left can always kill it, one by one."""
+    mechanism = found.mechanism or SUBREAPER  # That much every supervisor can do.
     return Decision(
         feature="tree_kill",
         effective=True,
-        mechanism=found.mechanism or "subreaper",
-        enforced=Enforcement.HARD if found else Enforcement.SOFT,
+        mechanism=mechanism,
+        enforced=Enforcement.SOFT if mechanism == SUBREAPER else Enforcement.HARD,
         reason=found.reason,
     )
 

@@ -30,8 +30,7 @@ _SHARES = "profile 'process' shares this with the host"
 
 def isolation(asked: Sandbox, host: SandboxCapabilities) -> Iterator[Decision]:
     """Every decision about a sandbox."""
-    wants_sandbox = asked.profile is SandboxProfile.LINUX_SANDBOX
-    is_sandboxed = wants_sandbox and bool(host.linux_sandbox)
+    is_sandboxed = sandboxed(asked, host)
     yield _profile(asked, host)
     yield from _rootfs(asked, host, is_sandboxed=is_sandboxed)
     yield from _namespaces(asked, host, is_sandboxed=is_sandboxed)
@@ -41,10 +40,15 @@ def isolation(asked: Sandbox, host: SandboxCapabilities) -> Iterator[Decision]:
     yield Decision(
         feature="sandbox.no_new_privs", effective=True, mechanism="prctl(2)", enforced=Enforcement.HARD
     )
-    if wants_sandbox:
+    if asked.profile is SandboxProfile.LINUX_SANDBOX:
         yield _always("sandbox.own_uid", host.own_uid)
     if is_sandboxed:
         yield _always("exit.exact", host.exact_exit)
+
+
+def sandboxed(asked: Sandbox, host: SandboxCapabilities) -> bool:
+    """Whether a sandbox is asked for and can be given."""
+    return asked.profile is SandboxProfile.LINUX_SANDBOX and bool(host.linux_sandbox)
 
 
 def effective_sandbox(asked: Sandbox, decisions: dict[str, Decision]) -> Sandbox:
@@ -133,16 +137,21 @@ def _network(asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool) -
     if wanted is Network.HOST:
         yield Decision(feature="sandbox.network", requested="host", effective="host")
         return
-    if not is_sandboxed:
-        found = Found(None, _SHARES)
-    elif wanted is Network.PROXY:
-        found = host.network_proxy
-    else:
-        found = host.namespaces.get("net", MISSING)
+    found = _network_means(wanted, host, is_sandboxed=is_sandboxed)
     if found:
         yield _given("sandbox.network", str(wanted), str(wanted), found)
     else:  # An open network in place of a filtered one is never given.
         yield lost("sandbox.network", str(wanted), "host", found.reason, is_vital=wanted is Network.PROXY)
+
+
+def _network_means(wanted: Network, host: SandboxCapabilities, *, is_sandboxed: bool) -> Found:
+    if is_sandboxed:
+        return host.network_proxy if wanted is Network.PROXY else host.namespaces.get("net", MISSING)
+    if wanted is Network.PROXY:
+        return Found(None, "profile 'process' shares the host's network")
+    if not host.seccomp:
+        return Found(None, f"profile 'process' needs a filter of system calls for it ({host.seccomp.reason})")
+    return Found(host.seccomp.mechanism, "unix sockets of the host can still be reached")
 
 
 def _filesystem(asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool) -> Iterator[Decision]:

@@ -54,8 +54,9 @@ def test_a_budget_that_nobody_asked_for_is_not_in_the_plan() -> None:
 
 def test_a_tree_is_always_killed_but_not_by_one_call_everywhere() -> None:
     assert decided(limits_with(tree_kill=Found("cgroup.kill")))["tree_kill"].enforced is Enforcement.HARD
-    without = decided(limits_with(NOT_HERE))["tree_kill"]
-    assert (without.mechanism, without.enforced) == ("subreaper", Enforcement.SOFT)
+    for found in (NOT_HERE, Found("subreaper")):
+        by_hand = decided(limits_with(tree_kill=found))["tree_kill"]
+        assert (by_hand.mechanism, by_hand.enforced) == ("subreaper", Enforcement.SOFT)
 
 
 def test_a_limit_on_processes_that_needs_no_control_group_is_not_called_one() -> None:

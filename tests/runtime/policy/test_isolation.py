@@ -74,10 +74,17 @@ def test_without_the_sandbox_landlock_and_the_filter_are_what_is_left() -> None:
     assert given.filesystem is FilesystemAccess.RESTRICTED
     assert decisions["sandbox.filesystem"].mechanism == LANDLOCK.mechanism
     assert decisions["sandbox.seccomp"].effective is True
-    assert [name for name, decision in decisions.items() if decision.is_lost] == [
-        "sandbox.profile",
-        "sandbox.network",
-    ]
+    assert [name for name, decision in decisions.items() if decision.is_lost] == ["sandbox.profile"]
+
+
+def test_profile_process_closes_the_network_by_the_filter_and_says_what_stays_open() -> None:
+    decisions, given = decided(sandbox_with(NOT_HERE, seccomp=Found("seccomp(2)")), network="none")
+    assert given.network is Network.NONE
+    assert decisions["sandbox.network"].mechanism == "seccomp(2)"
+    assert decisions["sandbox.network"].is_weak
+    without, given = decided(sandbox_with(NOT_HERE), network="none")
+    assert without["sandbox.network"].is_lost
+    assert given.network is Network.HOST
 
 
 def test_a_root_of_its_own_takes_a_sandbox() -> None:
