@@ -117,6 +117,7 @@ class Limits(Wire):
 
     `stdout_max_bytes` and `stderr_max_bytes` bound what is kept of a stream:
     further bytes are counted and dropped, and the journal says so.
+    `file_size_bytes` bounds each file that the worker writes.
     """
 
     wall_time_ms: Positive | None = None
@@ -125,6 +126,8 @@ class Limits(Wire):
     pids_max: Positive | None = None
     stdout_max_bytes: Positive | None = None
     stderr_max_bytes: Positive | None = None
+    # ours:
+    file_size_bytes: Positive | None = None
 
 
 class TaskLimits(Limits):

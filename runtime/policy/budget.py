@@ -33,6 +33,8 @@ def budget(asked: Limits, host: LimitCapabilities) -> Iterator[Decision]:
     if asked.memory_bytes is not None:
         yield _memory(asked.memory_bytes, host.memory)
         yield _oom_detection(host)
+    if asked.file_size_bytes is not None:
+        yield _held("limits.file_size_bytes", asked.file_size_bytes, Found("RLIMIT_FSIZE"))
     if asked.pids_max is not None:
         yield _pids(asked.pids_max, host.pids)
     yield _tree_kill(host.tree_kill)

@@ -37,6 +37,7 @@ CONTENTS: Final = (
             "watchglass run -- python agent.py",
             "watchglass run --rm -- cat < notes.txt",
             "watchglass run -e API_KEY --wall-time 10m -- ./agent --fast",
+            "watchglass run --sandbox linux_sandbox --memory 512M -- python3 -c 'print(6 * 7)'",
         ),
     ),
     Entry(
@@ -48,6 +49,16 @@ CONTENTS: Final = (
             "watchglass create -- python agent.py",
             "watchglass create --id echo -- cat",
             "watchglass create --passive --label team=blue",
+        ),
+    ),
+    Entry(
+        "plan",
+        _RUN,
+        "planning",
+        "plan",
+        (
+            "watchglass plan --sandbox linux_sandbox",
+            "watchglass plan --strict --memory 512M --pids 64 -- ./agent",
         ),
     ),
     Entry(
@@ -166,7 +177,7 @@ CONTENTS: Final = (
     Entry("demo", _RUNTIME, "demo", "demo", ("watchglass demo",)),
 )
 
-_TAKE_A_PROGRAM: Final = frozenset({"run", "create"})
+_TAKE_A_PROGRAM: Final = frozenset({"run", "create", "plan"})
 
 
 class Commands(Mapping[str, Any]):
