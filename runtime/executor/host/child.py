@@ -1,8 +1,10 @@
 """What the forked child does, in this order, until it is the worker.
 
-Whatever restricts it further belongs in this sequence. Nothing here is raced: every step
-is done before the program runs, and a step that fails ends the launch. The last one is to
-wait for the supervisor's go, so that nothing runs that is not on record.
+It joins its groups first, so that all it does counts, and nothing of it is born
+outside. Whatever restricts it further belongs in this sequence. Nothing here is
+raced: every step is done before the program runs, and a step that fails ends the
+launch. The last one is to wait for the supervisor's go, so that nothing runs that
+is not on record.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import resource
 import signal
 
 from . import linux, signals
+from .cgroup import Groups
 from .plan import Plan
 
 CPU_HARD_EXTRA_S = 2
@@ -33,8 +36,8 @@ class Forked:
 
     __slots__ = ("_go", "pid", "report")
 
-    def __init__(self, plan: Plan, stdio: tuple[int, int, int]) -> None:
-        """Fork the worker with `stdio` as its descriptors 0 to 2.
+    def __init__(self, plan: Plan, stdio: tuple[int, int, int], groups: Groups) -> None:
+        """Fork the worker with `stdio` as its descriptors 0 to 2, into `groups`.
 
         Raises:
             ForkFailed: No process could be made.
@@ -48,7 +51,7 @@ class Forked:
         except OSError as error:
             raise ForkFailed(error.errno, error.strerror) from error
         if self.pid == 0:
-            _become_worker(plan, stdio, report_in_child, go_in_child, parent)
+            _become_worker(plan, stdio, groups, report_in_child, go_in_child, parent)
         os.close(report_in_child)
         os.close(go_in_child)
 
@@ -62,10 +65,14 @@ class Forked:
             os.close(self._go)
 
 
-def _become_worker(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, parent: int) -> None:
+def _become_worker(
+    plan: Plan, stdio: tuple[int, int, int], groups: Groups, report: int, go: int, parent: int
+) -> None:
     """Never returns: execs, or writes the step and errno that stopped it and exits."""
-    step = "setup"
+    step = "cgroup"
     try:
+        groups.join()
+        step = "setup"
         os.setsid()
         for target, fd in enumerate(stdio):
             os.dup2(fd, target)
@@ -79,7 +86,7 @@ def _become_worker(plan: Plan, stdio: tuple[int, int, int], report: int, go: int
         os.chdir(plan.cwd)
         step = "setup"
         linux.close_all_fds(but=(report, go))
-        _set_limits(plan)
+        _set_limits(plan, groups)
         if not os.read(go, 1):
             os._exit(127)
         step = "exec"
@@ -94,12 +101,18 @@ def _become_worker(plan: Plan, stdio: tuple[int, int, int], report: int, go: int
         os._exit(127)
 
 
-def _set_limits(plan: Plan) -> None:
-    """Per process, and inherited. Memory comes last: under it we may run out ourselves."""
+def _set_limits(plan: Plan, groups: Groups) -> None:
+    """Per process, and inherited. Memory comes last: under it we may run out ourselves.
+
+    A group bounds the memory of the whole tree; a bound on each process would
+    only refuse what is there for it.
+    """
     _limit(resource.RLIMIT_CORE, 0, 0)
     if plan.cpu_time_s is not None:
         _limit(resource.RLIMIT_CPU, plan.cpu_time_s, plan.cpu_time_s + CPU_HARD_EXTRA_S)
-    if plan.memory_bytes is not None:
+    if plan.file_size_bytes is not None:
+        _limit(resource.RLIMIT_FSIZE, plan.file_size_bytes, plan.file_size_bytes)
+    if plan.memory_bytes is not None and groups.serving("memory") is None:
         _limit(resource.RLIMIT_DATA, plan.memory_bytes, plan.memory_bytes)
 
 

@@ -30,9 +30,11 @@ import socket
 import time
 
 from . import tree, wire
+from .budget import Budget
+from .cgroup import CgroupRefused
 from .channel import Channel, Listener
 from .child import ForkFailed
-from .ladder import KILL, LEASE, STOP, WALL_TIME, Ladder
+from .ladder import CPU_TIME, KILL, LEASE, STOP, WALL_TIME, Ladder
 from .line import Boss, Line
 from .loop import Loop
 from .plan import Plan
@@ -50,6 +52,9 @@ RETRY_S = 0.25
 
 WAKE_GAP_S = 0.002
 """The least time between two wakes: a worker that says much costs the server no more than this."""
+
+CPU_GRACE_S = 2.0
+"""Between SIGXCPU, which a worker may handle, and SIGKILL."""
 
 KILL_TICK_MIN_S = 0.005
 KILL_TICK_MAX_S = 0.25
@@ -85,6 +90,8 @@ def supervise(server: socket.socket) -> None:
 def _setup_failure(plan: Plan, error: OSError) -> dict[str, object]:
     if isinstance(error, ForkFailed):
         return _failed("spawn", "process", error)
+    if isinstance(error, CgroupRefused):
+        return _failed("cgroup", error.filename, error)
     return _failed("setup", plan.directory, error)
 
 
@@ -112,6 +119,7 @@ class Supervisor(Boss):
         self._worker = worker
         self._line = Line(self, loop, channel, listener)
         self._ladder = Ladder()
+        self._budget = Budget(plan, worker.groups, worker.reaper)
         self._report = b""
         self._starting = True
         self._started_at = time.monotonic()
@@ -171,6 +179,7 @@ class Supervisor(Boss):
             self._ladder.force(KILL, now=time.monotonic())
             return _failed("setup", self._plan.directory, error)
         self._started_at = time.monotonic()
+        self._budget.begin(self._started_at)
         if self._plan.wall_time_ms is not None:
             self._wall_at = self._started_at + self._plan.wall_time_ms / 1000
         return None
@@ -188,7 +197,8 @@ class Supervisor(Boss):
         if not self._report:
             return None
         step, number = self._report.decode().split()
-        subjects = {"chdir": self._plan.cwd, "exec": self._plan.argv[0]}
+        groups = " ".join(self._worker.groups.paths)
+        subjects = {"cgroup": groups, "chdir": self._plan.cwd, "exec": self._plan.argv[0]}
         return _failed(step, subjects.get(step, "process"), OSError(int(number), ""))
 
     def _tell_started(self) -> None:
@@ -209,7 +219,7 @@ class Supervisor(Boss):
         elif kind == wire.SIGNAL:
             self._signal_group(wire.unpack_u8(body))
         elif kind == wire.STOP:
-            self._ask(STOP, wire.unpack_u64(body) / 1000)
+            self._ask(STOP, wire.unpack_u64(body) / 1000, signal.SIGTERM)
         elif kind == wire.KILL:
             self._force(KILL)
         else:
@@ -287,14 +297,20 @@ class Supervisor(Boss):
 
     # The end
 
-    def _ask(self, cause: str, grace_s: float) -> None:
+    def _enforce(self, passed: str | None) -> None:
+        if passed == CPU_TIME:
+            self._ask(CPU_TIME, CPU_GRACE_S, signal.SIGXCPU)
+        elif passed is not None:
+            self._force(passed)
+
+    def _ask(self, cause: str, grace_s: float, number: int) -> None:
         """The first step of the ladder, unless the worker has ended by itself."""
         if self._has_ended:
             return
         if self._ladder.ask(cause, now=time.monotonic(), grace_s=grace_s):
             self._worker.input.close()
             self.note_input()
-            self._signal_group(signal.SIGTERM)
+            self._signal_group(number)
             self._signal_group(signal.SIGCONT)  # One that was stopped can only then handle it.
 
     def _force(self, cause: str) -> None:
@@ -314,6 +330,7 @@ class Supervisor(Boss):
             self._status = status
             self._ended_at = time.monotonic()
             self._wall_at = None
+            self._budget.end()
             self._worker.input.close()
             self.note_input()
 
@@ -329,10 +346,13 @@ class Supervisor(Boss):
             self._line.wake()
         if self._wall_at is not None and now >= self._wall_at:
             self._wall_at = None
-            self._ask(WALL_TIME, self._plan.grace_ms / 1000)
+            self._ask(WALL_TIME, self._plan.grace_ms / 1000, signal.SIGTERM)
+        if (look_at := self._budget.due_at) is not None and now >= look_at:
+            self._enforce(self._budget.look(now))
         kill_at = self._kill_at()
         if kill_at is not None and now >= kill_at:
-            self._strays |= tree.kill_descendants(os.getpid()) - {self._worker.pid}
+            killed = self._worker.groups.kill() | tree.kill_descendants(os.getpid())
+            self._strays |= killed - {self._worker.pid}
             self._kill_again_at = now + self._kill_tick_s
             self._kill_tick_s = min(2 * self._kill_tick_s, KILL_TICK_MAX_S)
 
@@ -349,8 +369,8 @@ class Supervisor(Boss):
 
     def _timeout_s(self) -> float | None:
         """Until the next deadline; None without one."""
-        deadlines = (self._wall_at, self._drain_until, self._wake_at, self._retry_at, self._kill_at())
-        due = [at for at in deadlines if at is not None]
+        by_clock = (self._wall_at, self._budget.due_at, self._drain_until, self._wake_at, self._retry_at)
+        due = [at for at in (*by_clock, self._kill_at()) if at is not None]
         return min(due) - time.monotonic() if due else None
 
     def _drain(self) -> None:
@@ -387,10 +407,11 @@ class Supervisor(Boss):
         """exit.json, then EXIT with the same content. A disk that refuses the first stops not the second."""
         report = self._worker.exit_report(
             self._status,
-            cause=self._ladder.cause,
+            asked=self._ladder.cause,
             duration_ms=round((self._ended_at - self._started_at) * 1000),
             strays_killed=len(self._strays),
         )
+        self._worker.groups.remove()
         try:
             self._worker.record.write_exit(json.dumps(report).encode())
         except OSError as error:
