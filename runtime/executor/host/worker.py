@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
 
-from . import linux
+from . import bubblewrap, linux, verify
 from .child import Forked
+from .inside import Inside
 from .plan import Plan
 from .pump import STDERR, STDOUT, Index, Pump, create
 from .record import Record
 from .stdin import Input
 from .tree import Reaper
+
+
+_MESSAGE_BYTES_MAX = 64 << 10
 
 
 class Worker:
@@ -22,6 +27,7 @@ class Worker:
         "_directory",
         "_forked",
         "input",
+        "inside",
         "plan",
         "pumps",
         "reaper",
@@ -50,12 +56,14 @@ class Worker:
             for ours in (stdin, stdout, stderr):
                 os.set_blocking(ours, False)
             stdio = (stdin_inside, stdout_inside, stderr_inside)
-            self._forked = Forked(plan, stdio)
+            self.inside, status_inside = _status_pipe(plan)
+            self._forked = Forked(plan, stdio, directory, status_inside)
         except OSError:
             self.record.abandon()
             raise
-        for inside in stdio:
-            os.close(inside)
+        for theirs in (*stdio, status_inside):
+            if theirs is not None:
+                os.close(theirs)
         self.reaper = Reaper(self._forked.pid)
         self.start_ticks = linux.start_ticks(self.pid)
         self.input = Input(stdin)
@@ -67,6 +75,16 @@ class Worker:
     @property
     def pid(self) -> int:
         return self.reaper.leader
+
+    @property
+    def group(self) -> int:
+        """The process group that is the program's, 0 when there is none any more, or not yet.
+
+        To be asked only while the leader is not reaped, so the number is still its own.
+        """
+        if self.inside is None:
+            return self.pid
+        return self.inside.init if self.inside.group_exists() else 0
 
     @property
     def report(self) -> int:
@@ -87,6 +105,19 @@ class Worker:
             }
         )
         self._forked.let_go()
+        if self.inside is not None:
+            self.inside.catch_leader()
+
+    def failure_inside(self) -> dict[str, object]:
+        """Why bubblewrap ended and nothing ran, as a FAILED frame: all on stderr is its own."""
+        said = b""
+        with contextlib.suppress(BlockingIOError):
+            said = os.read(self.pumps[1].pipe, _MESSAGE_BYTES_MAX)
+        return bubblewrap.failure(said, self.plan.argv[0])
+
+    def in_force(self) -> dict[str, object] | None:
+        """See `verify.py`."""
+        return verify.in_force(self.pid if self.inside is None else self.inside.leader)
 
     def settle(self, *, runs: bool) -> None:
         """The launch is decided: leave run.json if the program runs, and open the folder to others."""
@@ -104,6 +135,8 @@ class Worker:
     ) -> dict[str, object]:
         """The content of exit.json, once the output is closed. `status` is the reaper's."""
         stdout, stderr = self.pumps
+        if self.inside is not None:
+            status = self.inside.status(status)
         return {
             "code": status if status >= 0 else None,
             "signal": -status if status < 0 else None,
@@ -122,3 +155,12 @@ class Worker:
             "strays_killed": strays_killed,
             "output_errno": stdout.error_number or stderr.error_number,
         }
+
+
+def _status_pipe(plan: Plan) -> tuple[Inside | None, int | None]:
+    """Our end and bubblewrap's end of what it tells of a sandbox, if there is one. Raises OSError."""
+    if plan.sandbox is None:
+        return None, None
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    return Inside(ours, has_init="pid" in plan.sandbox.namespaces), theirs
