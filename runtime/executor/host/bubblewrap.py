@@ -89,6 +89,7 @@ def _system(doors: Doors, *, has_network: bool) -> list[str]:
             said += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]  # noqa: PTH115
         elif os.path.isdir(f"/{name}"):  # noqa: PTH112
             said += ["--ro-bind", f"/{name}", f"/{name}"]
+    said += ["--perms", "0755", "--dir", "/etc"]
     for name in (*_SETTINGS, *(("resolv.conf",) if has_network else ())):
         said += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     said += ["--perms", "0444", "--file", str(doors.passwd), "/etc/passwd"]

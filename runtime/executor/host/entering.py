@@ -17,6 +17,17 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _SCRIPT_BYTES_MAX = 64 << 20
 
 
+class RootUnconfined(OSError):
+    """bubblewrap would run as root: it keeps every right on files, and so is no sandbox."""
+
+
+def refuse_root(plan: Plan) -> None:
+    """Raises RootUnconfined: the plan has a sandbox, and no uid but root's to run it with."""
+    uid = os.geteuid() if plan.uid is None else plan.uid
+    if plan.sandbox is not None and uid == 0:
+        raise RootUnconfined(errno.EPERM, "bubblewrap as root")
+
+
 class Entrance:
     """Everything opened that takes the rights of the server; `exec` goes through.
 

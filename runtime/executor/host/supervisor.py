@@ -29,7 +29,7 @@ import signal
 import socket
 import time
 
-from . import tree, wire
+from . import entering, tree, wire
 from .channel import Channel, Listener
 from .child import ForkFailed
 from .ladder import KILL, LEASE, STOP, WALL_TIME, Ladder
@@ -69,6 +69,7 @@ def supervise(server: socket.socket) -> None:
     loop = Loop()
     listener = None
     try:
+        entering.refuse_root(plan)
         if plan.outlives_server:
             listener = Listener(directory)
         worker = Worker(plan, directory)
@@ -85,6 +86,8 @@ def supervise(server: socket.socket) -> None:
 def _setup_failure(plan: Plan, error: OSError) -> dict[str, object]:
     if isinstance(error, ForkFailed):
         return _failed("spawn", "process", error)
+    if isinstance(error, entering.RootUnconfined):
+        return _failed("sandbox", "bubblewrap as root is no sandbox, and the worker has no uid of its own", error)
     return _failed("setup", plan.directory, error)
 
 
