@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .cgroups import CgroupLaunch
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -59,8 +61,12 @@ class LimitCapabilities:
     cgroup_v2: Found = MISSING
     cgroup_writable: Found = MISSING
     cpu_quota: Found = MISSING
+    cgroup: CgroupLaunch | None = None
+    """Where a launch makes its groups; None: nowhere, and every budget has its fallback."""
     memory_capacity_bytes: int | None = None
+    """For all workers together; None: nothing says how much there is."""
     pids_capacity: int | None = None
+    """The same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

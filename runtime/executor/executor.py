@@ -21,9 +21,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from watchglass.protocol.errors import LaunchFailed
+from watchglass.runtime.capabilities import HostCapabilities
 
 from . import _adoption
 from ._output import Output
+from ._probing import probe
 from ._spawner import Spawner
 from ._sweep import Sweeper
 from .plan import LaunchPlan
@@ -40,7 +42,9 @@ CLOSE_S_MAX = 10.0
 
 
 @asynccontextmanager
-async def open_executor(*, log_path: Path | None = None) -> AsyncIterator[Executor]:
+async def open_executor(
+    *, log_path: Path | None = None, cgroup_enabled: bool = True, cgroup_root: Path | None = None
+) -> AsyncIterator[Executor]:
     """A running executor. After the block no worker, supervisor or spawn daemon is left.
 
     Workers that still run are killed. What the kernel does not let die within
@@ -49,8 +53,11 @@ async def open_executor(*, log_path: Path | None = None) -> AsyncIterator[Execut
 
     The spawn daemon's errors are appended to `log_path`. None: they go to our
     stderr, whose reader then sees its end only when the last worker has left.
+
+    `cgroup_root` is the group below which `probe` tries to make those of workers
+    (None: the server's own); without `cgroup_enabled` it looks for none.
     """
-    executor = Executor(log_path)
+    executor = Executor(log_path, cgroup_enabled=cgroup_enabled, cgroup_root=cgroup_root)
     executor.start()
     try:
         yield executor
@@ -61,7 +68,13 @@ async def open_executor(*, log_path: Path | None = None) -> AsyncIterator[Execut
 class Executor:
     """Launches and adopts, and remembers every process until nothing of it is left."""
 
-    def __init__(self, log_path: Path | None = None) -> None:
+    def __init__(
+        self, log_path: Path | None = None, *, cgroup_enabled: bool = True, cgroup_root: Path | None = None
+    ) -> None:
+        self._probe_asked = {
+            "cgroup_enabled": cgroup_enabled,
+            "cgroup_root": None if cgroup_root is None else str(cgroup_root),
+        }
         self._spawner = Spawner(log_path)
         self._sweeper = Sweeper()
         self._is_closed = False
@@ -76,6 +89,16 @@ class Executor:
     def start(self) -> None:
         """Have the spawn daemon ready. Workers keep the limit on open files that holds for us now."""
         self._spawner.start()
+
+    async def probe(self) -> HostCapabilities:
+        """Find out what this host can do for a worker, by doing it; some hundred milliseconds at most.
+
+        What a crash left in control groups is killed and removed on the way.
+
+        Raises:
+            LaunchFailed: No answer came. Nothing is known then.
+        """
+        return await probe(self._spawner, self._probe_asked)
 
     async def launch(self, plan: LaunchPlan, on_change: Callable[[], None]) -> Process:
         """Start a worker; return when its program runs.

@@ -5,7 +5,11 @@ The spawn daemon's socket, a SOCK_SEQPACKET pair:
     request   "F" with one descriptor: the supervisor's end of a control channel
     answer    "F", i32: the supervisor's pid, with its pidfd; or minus the errno
     request   "S": answer when nothing is left of supervisors that died
-    answer    "S", i32: 0             answers of one letter come in order
+    answer    "S", i32: 0
+    request   "P" with one descriptor: the end of a stream that `probing.py` speaks on
+    answer    "P", i32: the pid of the process that probes, as for "F"
+
+Answers of one letter come in order, and those to "F" and "P" as if they were one.
 
 A control channel, a SOCK_STREAM for each supervisor, carries frames:
 
@@ -40,6 +44,7 @@ import struct
 
 FORK = b"F"
 SETTLE = b"S"
+PROBE = b"P"
 ANSWER = struct.Struct("<ci")
 
 PLAN = 1
