@@ -12,6 +12,7 @@ from watchglass.protocol.errors import LaunchFailed
 from watchglass.runtime.cgroups import CgroupLaunch
 
 from .host.wire import BODY_BYTES_MAX
+from .sandbox import SandboxLaunch
 
 GIB = 1 << 30
 
@@ -42,6 +43,16 @@ class LaunchPlan:
 
     With `outlives_server` the worker goes on without its server, under the same
     limits, until it is over or another executor adopts it. Without, it ends with it.
+
+    `workspace` is a folder below `directory`. With `uid` the worker runs as that
+    user, with the group of the same number and no other, and the workspace becomes
+    that user's; only root can do so. `seccomp` loads the filter of `host/seccomp.py`.
+
+    `sandbox` puts the worker below bubblewrap: `argv` and PATH are looked up inside,
+    it starts in the workspace, which is /workspace there, and `cwd` is not looked at.
+    Without one, `restricted_filesystem` leaves it the workspace to write and the
+    system to read, by Landlock, with TMPDIR in the workspace; and without `internet`
+    it makes no socket but unix ones. A kernel that cannot do so refuses the launch.
     """
 
     argv: tuple[str, ...]
@@ -59,6 +70,12 @@ class LaunchPlan:
     stdout_max_bytes: int = GIB
     stderr_max_bytes: int = GIB
     outlives_server: bool = False
+    workspace: str = "workspace"
+    uid: int | None = None
+    seccomp: bool = False
+    sandbox: SandboxLaunch | None = None
+    restricted_filesystem: bool = False
+    internet: bool = True
 
     def encode(self) -> bytes:
         """The plan as the supervisor reads it.
@@ -85,6 +102,12 @@ class LaunchPlan:
                 "stdout_max_bytes": self.stdout_max_bytes,
                 "stderr_max_bytes": self.stderr_max_bytes,
                 "outlives_server": self.outlives_server,
+                "workspace": self.workspace,
+                "uid": self.uid,
+                "seccomp": self.seccomp,
+                "sandbox": None if self.sandbox is None else self.sandbox.encode(),
+                "restricted_filesystem": self.restricted_filesystem,
+                "internet": self.internet,
             }
         ).encode()
         if len(body) > BODY_BYTES_MAX:

@@ -25,6 +25,7 @@ from ._output import Output, OutputChunk
 from ._spawner import Forked
 from .exits import Cause, ProcessExit, Report, lost, read_report, report_of
 from .host import wire
+from .verified import Verified, verified_of
 
 
 class Process:
@@ -34,6 +35,8 @@ class Process:
     runs. `received_input_bytes` is how much input the supervisor had when the
     worker was adopted: `write_input` goes on there; 0 for one launched here, or
     lost. `asked` is why an adopted worker had been made to leave already.
+    `verified` is what was found in force right after the start; None: it had
+    ended by then.
 
     Methods that ask something of a worker that is over do nothing.
     """
@@ -56,6 +59,7 @@ class Process:
         self.received_input_bytes = 0
         self.asked: Cause | None = None
         self.exit: ProcessExit | None = None
+        self.verified: Verified | None = None
         self.cookie = cookie
         self.outlives_server = outlives_server
         self.directory = directory
@@ -225,6 +229,7 @@ class Process:
         elif kind == wire.STARTED:
             started = json.loads(body)
             self.set_ran(started["pid"], started["started_at_us"])
+            self.verified = verified_of(started["verified"])
             self._started.set_result(None)
         elif kind == wire.STATE:
             self._on_state(body)
@@ -238,6 +243,7 @@ class Process:
     def _on_state(self, body: bytes) -> None:
         state = json.loads(body)
         self.asked = state["cause"]
+        self.verified = verified_of(state.get("verified"))  # A supervisor of an older version tells none.
         self.received_input_bytes = state["received_input_bytes"]
         self._input.resume(
             received_bytes=state["received_input_bytes"],

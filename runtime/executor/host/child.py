@@ -14,9 +14,11 @@ import os
 import resource
 import signal
 
-from . import linux, signals
+from . import identity, linux, signals
 from .cgroup import Groups
+from .entering import Entrance
 from .plan import Plan
+from .restricting import open_own, restrict
 
 CPU_HARD_EXTRA_S = 2
 """Seconds between SIGXCPU, which a worker may handle, and the kernel's SIGKILL."""
@@ -36,8 +38,13 @@ class Forked:
 
     __slots__ = ("_go", "pid", "report")
 
-    def __init__(self, plan: Plan, stdio: tuple[int, int, int], groups: Groups) -> None:
-        """Fork the worker with `stdio` as its descriptors 0 to 2, into `groups`.
+    def __init__(
+        self, plan: Plan, stdio: tuple[int, int, int], directory: int, status: int | None, groups: Groups
+    ) -> None:
+        """Fork the worker with `stdio` as its descriptors 0 to 2, into `groups`. `directory` is its folder.
+
+        `status` is where bubblewrap reports, if the plan has a sandbox: then what
+        runs before the go, and waits for it, is bubblewrap.
 
         Raises:
             ForkFailed: No process could be made.
@@ -51,7 +58,8 @@ class Forked:
         except OSError as error:
             raise ForkFailed(error.errno, error.strerror) from error
         if self.pid == 0:
-            _become_worker(plan, stdio, groups, report_in_child, go_in_child, parent)
+            child = _Child(plan, directory, report_in_child, go_in_child, groups)
+            child.become_worker(stdio, parent, status)
         os.close(report_in_child)
         os.close(go_in_child)
 
@@ -65,40 +73,78 @@ class Forked:
             os.close(self._go)
 
 
-def _become_worker(
-    plan: Plan, stdio: tuple[int, int, int], groups: Groups, report: int, go: int, parent: int
-) -> None:
-    """Never returns: execs, or writes the step and errno that stopped it and exits."""
-    step = "cgroup"
-    try:
-        groups.join()
-        step = "setup"
-        os.setsid()
-        for target, fd in enumerate(stdio):
-            os.dup2(fd, target)
-        signals.reset()
-        os.umask(_UMASK)
-        linux.signal_on_parent_death(signal.SIGKILL)
+class _Child:
+    """The forked process. `step` is what it is at, for the report."""
+
+    __slots__ = ("_directory", "_go", "_groups", "_plan", "_report", "_step")
+
+    def __init__(self, plan: Plan, directory: int, report: int, go: int, groups: Groups) -> None:
+        self._plan = plan
+        self._directory = directory
+        self._report = report
+        self._go = go
+        self._groups = groups
+        self._step = "cgroup"
+
+    def become_worker(self, stdio: tuple[int, int, int], parent: int, status: int | None) -> None:
+        """Never returns: execs, or writes the step and errno that stopped it and exits."""
+        try:
+            self._groups.join()
+            self._step = "setup"
+            os.setsid()
+            for target, fd in enumerate(stdio):
+                os.dup2(fd, target)
+            signals.reset()
+            os.umask(_UMASK)
+            if status is None:
+                self._run(parent)
+            else:
+                self._run_in_sandbox(parent, status)
+        except OSError as error:
+            os.write(self._report, f"{self._step} {error.errno}".encode())
+        except MemoryError:
+            os.write(self._report, b"exec %d" % errno.ENOMEM)
+        except ValueError:  # A null byte, or a name with "=" in the environment.
+            os.write(self._report, f"{self._step} {errno.EINVAL}".encode())
+        finally:
+            os._exit(127)
+
+    def _run(self, parent: int) -> None:
+        plan = self._plan
+        self._step = "workspace"
+        workspace = open_own(plan, self._directory)
+        self._give_up_rights(parent)
+        self._step = "chdir"
+        os.chdir(plan.cwd)
+        self._step = "sandbox"
+        restrict(plan, workspace)
+        self._step = "setup"
+        linux.close_all_fds(but=(self._report, self._go))
+        _set_limits(plan, self._groups)
+        if not os.read(self._go, 1):
+            os._exit(127)
+        self._step = "exec"
+        os.execvpe(plan.argv[0], plan.argv, plan.env)  # noqa: S606 - no shell is the point
+
+    def _run_in_sandbox(self, parent: int, status: int) -> None:
+        """bubblewrap sets up all it can, and waits for the go itself."""
+        self._step = "workspace"
+        entrance = Entrance(self._plan, self._directory, status, self._go)
+        self._give_up_rights(parent)
+        self._step = "setup"
+        linux.close_all_fds(but=(self._report, *entrance.kept))
+        _set_limits(self._plan, self._groups)
+        self._step = "sandbox"
+        entrance.exec()
+
+    def _give_up_rights(self, parent: int) -> None:
+        self._step = "identity"
+        if self._plan.uid is not None:
+            identity.become(self._plan.uid)
+        linux.signal_on_parent_death(signal.SIGKILL)  # After it, for a change of the uid clears it.
         if os.getppid() != parent:
             os._exit(127)
         linux.refuse_new_privileges()
-        step = "chdir"
-        os.chdir(plan.cwd)
-        step = "setup"
-        linux.close_all_fds(but=(report, go))
-        _set_limits(plan, groups)
-        if not os.read(go, 1):
-            os._exit(127)
-        step = "exec"
-        os.execvpe(plan.argv[0], plan.argv, plan.env)  # noqa: S606 - no shell is the point
-    except OSError as error:
-        os.write(report, f"{step} {error.errno}".encode())
-    except MemoryError:
-        os.write(report, b"exec %d" % errno.ENOMEM)
-    except ValueError:  # A null byte, or a name with "=" in the environment.
-        os.write(report, f"{step} {errno.EINVAL}".encode())
-    finally:
-        os._exit(127)
 
 
 def _set_limits(plan: Plan, groups: Groups) -> None:

@@ -29,7 +29,7 @@ import signal
 import socket
 import time
 
-from . import tree, wire
+from . import entering, tree, wire
 from .budget import Budget
 from .cgroup import CgroupRefused
 from .channel import Channel, Listener
@@ -74,6 +74,7 @@ def supervise(server: socket.socket) -> None:
     loop = Loop()
     listener = None
     try:
+        entering.refuse_root(plan)
         if plan.outlives_server:
             listener = Listener(directory)
         worker = Worker(plan, directory)
@@ -92,6 +93,10 @@ def _setup_failure(plan: Plan, error: OSError) -> dict[str, object]:
         return _failed("spawn", "process", error)
     if isinstance(error, CgroupRefused):
         return _failed("cgroup", error.filename, error)
+    if isinstance(error, entering.RootUnconfined):
+        return _failed(
+            "sandbox", "bubblewrap as root is no sandbox, and the worker has no uid of its own", error
+        )
     return _failed("setup", plan.directory, error)
 
 
@@ -122,6 +127,9 @@ class Supervisor(Boss):
         self._budget = Budget(plan, worker.groups, worker.reaper)
         self._report = b""
         self._starting = True
+        self._is_ready = worker.inside is None  # For its go: bubblewrap has to be there first.
+        self._has_go = False
+        self._verified: dict[str, object] | None = None
         self._started_at = time.monotonic()
         self._has_ended = False  # The leader; the two after it hold from then on.
         self._status = 0
@@ -141,7 +149,11 @@ class Supervisor(Boss):
         """From the fork to the last frame."""
         self._loop.watch(self._worker.report, self._on_report)
         self._loop.watch(self._worker.input.pipe, self._on_stdin, 0)
+        if self._worker.inside is not None:
+            self._loop.watch(self._worker.inside.pipe, self._on_status)
         self._line.open()
+        while not self._is_ready:
+            self._turn()
         failure = self._start()
         while self._starting:
             self._turn()
@@ -167,6 +179,7 @@ class Supervisor(Boss):
         self._worker.reaper.reap()  # First: a worker that ended by itself was not ended by a later command.
         self._note_leader()
         self._loop.handle(ready)
+        self._look_inside()
         self._keep_order()
 
     # Starting
@@ -178,6 +191,8 @@ class Supervisor(Boss):
         except OSError as error:
             self._ladder.force(KILL, now=time.monotonic())
             return _failed("setup", self._plan.directory, error)
+        self._has_go = True
+        self._look_inside()
         self._started_at = time.monotonic()
         self._budget.begin(self._started_at)
         if self._plan.wall_time_ms is not None:
@@ -191,21 +206,48 @@ class Supervisor(Boss):
         if not part:
             self._loop.forget(self._worker.report)
             os.close(self._worker.report)
+            if self._report or self._worker.inside is None:
+                self._is_ready = True
+                self._starting = False
+
+    def _on_status(self, _events: int) -> None:
+        """bubblewrap said who the init is, how the program ended, or that it has ended itself."""
+        inside = self._worker.inside
+        assert inside is not None
+        if not inside.read():
+            self._loop.forget(inside.pipe)
+            self._is_ready = True
+            self._starting = False
+        elif inside.init:
+            self._is_ready = True
+
+    def _look_inside(self) -> None:
+        """Whether bubblewrap has become the program; nobody tells, so it is looked at until it has."""
+        inside = self._worker.inside
+        if inside is not None and self._has_go and self._starting and inside.runs():
             self._starting = False
 
     def _failure(self) -> dict[str, object] | None:
         if not self._report:
-            return None
+            inside = self._worker.inside
+            return None if inside is None or inside.runs() else self._worker.failure_inside()
         step, number = self._report.decode().split()
-        groups = " ".join(self._worker.groups.paths)
-        subjects = {"cgroup": groups, "chdir": self._plan.cwd, "exec": self._plan.argv[0]}
+        plan = self._plan
+        subjects = {"cgroup": " ".join(self._worker.groups.paths), "chdir": plan.cwd, "exec": plan.argv[0]}
+        subjects |= {"workspace": plan.workspace, "identity": str(plan.uid)}
+        subjects |= {"sandbox": "restrictions" if plan.sandbox is None else plan.sandbox.bwrap}
         return _failed(step, subjects.get(step, "process"), OSError(int(number), ""))
 
     def _tell_started(self) -> None:
         self._worker.settle(runs=True)
+        self._verified = self._worker.in_force()
         for pump in self._worker.pumps:
             self._watch_output(pump)
-        started = {"pid": self._worker.pid, "started_at_us": self._worker.started_at_us}
+        started = {
+            "pid": self._worker.pid,
+            "started_at_us": self._worker.started_at_us,
+            "verified": self._verified,
+        }
         self._line.send(wire.STARTED, json.dumps(started).encode())
 
     # Commands and bytes
@@ -236,6 +278,7 @@ class Supervisor(Boss):
             "stdin_closed": stdin.is_closed,
             "stdin_closing": stdin.is_closing,
             "cause": self._ladder.cause,
+            "verified": self._verified,
         }
 
     def on_server_gone(self) -> None:
@@ -319,9 +362,9 @@ class Supervisor(Boss):
 
     def _signal_group(self, number: int) -> None:
         """To the leader's group; only while the leader is not reaped, so the number is still its own."""
-        if self._worker.reaper.status is None:
+        if self._worker.reaper.status is None and (group := self._worker.group):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._worker.pid, number)
+                os.killpg(group, number)
 
     def _note_leader(self) -> None:
         status = self._worker.reaper.status
@@ -371,6 +414,8 @@ class Supervisor(Boss):
         """Until the next deadline; None without one."""
         by_clock = (self._wall_at, self._budget.due_at, self._drain_until, self._wake_at, self._retry_at)
         due = [at for at in (*by_clock, self._kill_at()) if at is not None]
+        if self._starting and self._has_go and self._worker.inside is not None:
+            due.append(time.monotonic())
         return min(due) - time.monotonic() if due else None
 
     def _drain(self) -> None:

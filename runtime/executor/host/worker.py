@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
 
-from . import linux
+from . import bubblewrap, linux, verify
 from .cgroup import Groups
 from .child import Forked
+from .inside import Inside
 from .plan import Plan
 from .pump import STDERR, STDOUT, Index, Pump, create
 from .record import Record
 from .stdin import Input
 from .tree import Reaper
 from .verdict import cause_of_end
+
+
+_MESSAGE_BYTES_MAX = 64 << 10
 
 
 class Worker:
@@ -25,6 +30,7 @@ class Worker:
         "_forked",
         "groups",
         "input",
+        "inside",
         "plan",
         "pumps",
         "reaper",
@@ -55,12 +61,14 @@ class Worker:
                 os.set_blocking(ours, False)
             stdio = (stdin_inside, stdout_inside, stderr_inside)
             self.groups = _groups(plan)
-            self._forked = _fork(plan, stdio, self.groups)
+            self.inside, status_inside = _status_pipe(plan)
+            self._forked = _fork(plan, stdio, directory, status_inside, self.groups)
         except OSError:
             self.record.abandon()
             raise
-        for inside in stdio:
-            os.close(inside)
+        for theirs in (*stdio, status_inside):
+            if theirs is not None:
+                os.close(theirs)
         self.reaper = Reaper(self._forked.pid)
         self.start_ticks = linux.start_ticks(self.pid)
         self.input = Input(stdin)
@@ -72,6 +80,16 @@ class Worker:
     @property
     def pid(self) -> int:
         return self.reaper.leader
+
+    @property
+    def group(self) -> int:
+        """The process group that is the program's, 0 when there is none any more, or not yet.
+
+        To be asked only while the leader is not reaped, so the number is still its own.
+        """
+        if self.inside is None:
+            return self.pid
+        return self.inside.init if self.inside.group_exists() else 0
 
     @property
     def report(self) -> int:
@@ -93,6 +111,19 @@ class Worker:
             }
         )
         self._forked.let_go()
+        if self.inside is not None:
+            self.inside.catch_leader()
+
+    def failure_inside(self) -> dict[str, object]:
+        """Why bubblewrap ended and nothing ran, as a FAILED frame: all on stderr is its own."""
+        said = b""
+        with contextlib.suppress(BlockingIOError):
+            said = os.read(self.pumps[1].pipe, _MESSAGE_BYTES_MAX)
+        return bubblewrap.failure(said, self.plan.argv[0])
+
+    def in_force(self) -> dict[str, object] | None:
+        """See `verify.py`."""
+        return verify.in_force(self.pid if self.inside is None else self.inside.leader)
 
     def settle(self, *, runs: bool) -> None:
         """The launch is decided: leave run.json if the program runs, and open the folder to others."""
@@ -111,6 +142,8 @@ class Worker:
     ) -> dict[str, object]:
         """The content of exit.json, once the output is closed. `status` is the reaper's; see `verdict`."""
         stdout, stderr = self.pumps
+        if self.inside is not None:
+            status = self.inside.status(status)
         counters = self.groups.counters()
         user_us, system_us = counters.cpu_us or (self.reaper.user_cpu_s * 1e6, self.reaper.system_cpu_s * 1e6)
         cause = cause_of_end(
@@ -150,10 +183,21 @@ def _groups(plan: Plan) -> Groups:
     return Groups(plan.cgroup, label, memory_bytes=plan.memory_bytes, pids_max=plan.pids_max)
 
 
-def _fork(plan: Plan, stdio: tuple[int, int, int], groups: Groups) -> Forked:
+def _fork(
+    plan: Plan, stdio: tuple[int, int, int], directory: int, status: int | None, groups: Groups
+) -> Forked:
     """Raises OSError, ForkFailed; then the groups are gone too."""
     try:
-        return Forked(plan, stdio, groups)
+        return Forked(plan, stdio, directory, status, groups)
     except OSError:
         groups.remove()
         raise
+
+
+def _status_pipe(plan: Plan) -> tuple[Inside | None, int | None]:
+    """Our end and bubblewrap's end of what it tells of a sandbox, if there is one. Raises OSError."""
+    if plan.sandbox is None:
+        return None, None
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    return Inside(ours, has_init="pid" in plan.sandbox.namespaces), theirs
