@@ -36,7 +36,7 @@ async def test_the_plan_is_the_same_before_on_and_in_the_journal(served: Served)
     assert worker["execution_plan"] == planned["plan"]
     assert set(planned["plan"]["features"]) >= {"limits.wall_time_ms", "limits.cpu_time_sec"}
     async with observing(served, worker["worker_id"], "earliest") as observer:
-        first, second = [await observer.event() for _ in range(2)]
+        _snapshot, first, second = [await observer.event() for _ in range(3)]
     assert first["payload"]["event"] == "status"
     assert second["payload"] == {"event": "execution_plan", "data": planned["plan"]}
 
