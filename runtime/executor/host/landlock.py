@@ -31,7 +31,9 @@ _SCOPE_ABI, _SCOPES = 6, 0b11  # abstract unix sockets, signals
 
 def abi() -> int:
     """The version that the kernel speaks. Raises OSError: none."""
-    return _checked(libc.syscall(ctypes.c_long(_CREATE_RULESET), None, ctypes.c_size_t(0), ctypes.c_uint(_ASK_VERSION)))
+    return _checked(
+        libc.syscall(ctypes.c_long(_CREATE_RULESET), None, ctypes.c_size_t(0), ctypes.c_uint(_ASK_VERSION))
+    )
 
 
 def restrict(workspace: int, *, internet: bool) -> None:
@@ -60,7 +62,10 @@ def _create(attributes: bytes, version: int) -> int:
     size = 24 if version >= _SCOPE_ABI else 16 if version >= _TCP_ABI else 8  # What this kernel knows of.
     return _checked(
         libc.syscall(
-            ctypes.c_long(_CREATE_RULESET), ctypes.c_char_p(attributes), ctypes.c_size_t(size), ctypes.c_uint(0)
+            ctypes.c_long(_CREATE_RULESET),
+            ctypes.c_char_p(attributes),
+            ctypes.c_size_t(size),
+            ctypes.c_uint(0),
         )
     )
 
@@ -78,7 +83,11 @@ def _allow(ruleset: int, fd: int, rights: int) -> None:
     rule = ctypes.c_char_p(struct.pack("=Qi", rights, fd))
     _checked(
         libc.syscall(
-            ctypes.c_long(_ADD_RULE), ctypes.c_long(ruleset), ctypes.c_long(_PATH_BENEATH), rule, ctypes.c_uint(0)
+            ctypes.c_long(_ADD_RULE),
+            ctypes.c_long(ruleset),
+            ctypes.c_long(_PATH_BENEATH),
+            rule,
+            ctypes.c_uint(0),
         )
     )
 

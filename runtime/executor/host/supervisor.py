@@ -87,7 +87,9 @@ def _setup_failure(plan: Plan, error: OSError) -> dict[str, object]:
     if isinstance(error, ForkFailed):
         return _failed("spawn", "process", error)
     if isinstance(error, entering.RootUnconfined):
-        return _failed("sandbox", "bubblewrap as root is no sandbox, and the worker has no uid of its own", error)
+        return _failed(
+            "sandbox", "bubblewrap as root is no sandbox, and the worker has no uid of its own", error
+        )
     return _failed("setup", plan.directory, error)
 
 
@@ -374,7 +376,7 @@ class Supervisor(Boss):
             self._ask(WALL_TIME, self._plan.grace_ms / 1000)
         kill_at = self._kill_at()
         if kill_at is not None and now >= kill_at:
-            self._strays |= tree.kill_descendants(os.getpid()) - {self._worker.pid}
+            self._strays |= tree.kill_descendants(os.getpid()) - self._worker.own_pids
             self._kill_again_at = now + self._kill_tick_s
             self._kill_tick_s = min(2 * self._kill_tick_s, KILL_TICK_MAX_S)
 

@@ -37,7 +37,9 @@ def _status(pid: int) -> dict[str, str]:
 
 
 def _unshared(pid: int) -> list[str]:
-    return [word for name, word in _NAMESPACES.items() if _namespace(str(pid), name) != _namespace("self", name)]
+    return [
+        word for name, word in _NAMESPACES.items() if _namespace(str(pid), name) != _namespace("self", name)
+    ]
 
 
 def _namespace(pid: str, name: str) -> str:
