@@ -46,6 +46,10 @@ class SandboxCapabilities:
     """A uid of its own for each worker slot; takes a server that is root."""
     exact_exit: Found = MISSING
     """Telling exit 137 from SIGKILL below bubblewrap."""
+    bwrap: str | None = None
+    """The bubblewrap that `linux_sandbox` was found with."""
+    follows_links: bool | None = None
+    """Whether that one makes mount points behind a worker's links (CVE-2026-87766); we ask for none there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,21 @@ from .executor import Executor, open_executor
 from .exits import ProcessExit, StreamTotals, Usage
 from .plan import LaunchPlan
 from .process import Process
+from .sandbox import INSIDE_SCRIPT, INSIDE_WORKSPACE, SandboxLaunch, bubblewraps
+from .verified import Verified
 
 __all__ = [
+    "INSIDE_SCRIPT",
+    "INSIDE_WORKSPACE",
     "Executor",
     "LaunchPlan",
     "OutputChunk",
     "Process",
     "ProcessExit",
+    "SandboxLaunch",
     "StreamTotals",
     "Usage",
+    "Verified",
+    "bubblewraps",
     "open_executor",
 ]

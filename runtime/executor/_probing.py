@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from watchglass.protocol.errors import LaunchFailed
-from watchglass.runtime.capabilities import Found, HostCapabilities, LimitCapabilities
+from watchglass.runtime.capabilities import Found, HostCapabilities, LimitCapabilities, SandboxCapabilities
 from watchglass.runtime.cgroups import CgroupFolder, CgroupLaunch
 
 from ._spawner import Spawner
@@ -56,9 +56,21 @@ async def _exchange(ours: socket.socket, request: bytes) -> bytes:
 
 def _capabilities(told: Mapping[str, Any]) -> HostCapabilities:
     return HostCapabilities(
+        sandbox=_sandbox(told["sandbox"]),
         limits=_limits(told["limits"]),
         collected_at_us=told["collected_at_us"],
         kernel=told["kernel"],
+    )
+
+
+def _sandbox(told: Mapping[str, Any]) -> SandboxCapabilities:
+    answers = dict(told["found"])
+    namespaces = {name: Found(**answer) for name, answer in answers.pop("namespaces").items()}
+    return SandboxCapabilities(
+        **{name: Found(**answer) for name, answer in answers.items()},
+        namespaces=namespaces,
+        bwrap=told["bwrap"],
+        follows_links=told["follows_links"],
     )
 
 

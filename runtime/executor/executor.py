@@ -28,6 +28,7 @@ from ._output import Output
 from ._probing import probe
 from ._spawner import Spawner
 from ._sweep import Sweeper
+from ._trial_request import trial_request
 from .host import cgroup_removal, linux
 from .plan import LaunchPlan
 from .process import Process
@@ -44,7 +45,11 @@ CLOSE_S_MAX = 10.0
 
 @asynccontextmanager
 async def open_executor(
-    *, log_path: Path | None = None, cgroup_enabled: bool = True, cgroup_root: Path | None = None
+    *,
+    log_path: Path | None = None,
+    cgroup_enabled: bool = True,
+    cgroup_root: Path | None = None,
+    worker_uid: int | None = None,
 ) -> AsyncIterator[Executor]:
     """A running executor. After the block no worker, supervisor or spawn daemon is left.
 
@@ -56,9 +61,12 @@ async def open_executor(
     stderr, whose reader then sees its end only when the last worker has left.
 
     `cgroup_root` is the group below which `probe` tries to make those of workers
-    (None: the server's own); without `cgroup_enabled` it looks for none.
+    (None: the server's own); without `cgroup_enabled` it looks for none. As
+    `worker_uid` it tries sandboxes (None: as nobody when we are root, else as ourselves).
     """
-    executor = Executor(log_path, cgroup_enabled=cgroup_enabled, cgroup_root=cgroup_root)
+    executor = Executor(
+        log_path, cgroup_enabled=cgroup_enabled, cgroup_root=cgroup_root, worker_uid=worker_uid
+    )
     executor.start()
     try:
         yield executor
@@ -70,12 +78,18 @@ class Executor:
     """Launches and adopts, and remembers every process until nothing of it is left."""
 
     def __init__(
-        self, log_path: Path | None = None, *, cgroup_enabled: bool = True, cgroup_root: Path | None = None
+        self,
+        log_path: Path | None = None,
+        *,
+        cgroup_enabled: bool = True,
+        cgroup_root: Path | None = None,
+        worker_uid: int | None = None,
     ) -> None:
         self._probe_asked = {
             "cgroup_enabled": cgroup_enabled,
             "cgroup_root": None if cgroup_root is None else str(cgroup_root),
         }
+        self._worker_uid = worker_uid
         self._spawner = Spawner(log_path)
         self._sweeper = Sweeper()
         self._is_closed = False
@@ -100,7 +114,7 @@ class Executor:
         Raises:
             LaunchFailed: No answer came. Nothing is known then.
         """
-        return await probe(self._spawner, self._probe_asked)
+        return await probe(self._spawner, {**self._probe_asked, **trial_request(self._worker_uid)})
 
     async def launch(self, plan: LaunchPlan, on_change: Callable[[], None]) -> Process:
         """Start a worker; return when its program runs.

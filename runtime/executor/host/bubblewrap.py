@@ -62,21 +62,33 @@ class Doors:
 
 def arguments(doors: Doors, *, namespaces: frozenset[str], tmp_bytes: int, run_bytes: int) -> list[str]:
     """bubblewrap's options. `namespaces` are of pid, uts, ipc and net; user and mount always are unshared."""
-    said = ["--unshare-user", "--unshare-cgroup-try", "--disable-userns", "--die-with-parent"]
-    said += ["--new-session", "--cap-drop", "ALL"]
+    return [
+        *_isolation(namespaces),
+        *_system(doors, has_network="net" not in namespaces),
+        *(["--proc", "/proc"] if "pid" in namespaces else ["--ro-bind", "/proc", "/proc"]),
+        *["--dev", "/dev", *_memory("/dev/shm", tmp_bytes), "--remount-ro", "/dev"],  # noqa: S108
+        *_memory("/tmp", tmp_bytes),  # noqa: S108 - both are the worker's own.
+        *_memory("/run", run_bytes),
+        *_copy(doors.script, SCRIPT),
+        *["--bind-fd", str(doors.workspace), WORKSPACE, "--remount-ro", "/", "--chdir", WORKSPACE],
+        *([] if doors.seccomp is None else ["--seccomp", str(doors.seccomp)]),
+        *["--json-status-fd", str(doors.status), "--block-fd", str(doors.block)],
+    ]
+
+
+def _isolation(namespaces: frozenset[str]) -> list[str]:
+    said = ["--unshare-user", "--unshare-cgroup-try", "--disable-userns", "--cap-drop", "ALL"]
+    said += ["--die-with-parent", "--new-session"]
     said += [f"--unshare-{name}" for name in ("pid", "uts", "ipc", "net") if name in namespaces]
-    if "uts" in namespaces:
-        said += ["--hostname", "worker"]
-    said += _system(doors, has_network="net" not in namespaces)
-    said += ["--proc", "/proc"] if "pid" in namespaces else ["--ro-bind", "/proc", "/proc"]
-    said += ["--dev", "/dev", "--size", str(tmp_bytes), "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]
-    said += ["--size", str(tmp_bytes), "--tmpfs", "/tmp", "--size", str(run_bytes), "--tmpfs", "/run"]
-    if doors.script is not None:
-        said += ["--perms", "0444", "--file", str(doors.script), SCRIPT]
-    said += ["--bind-fd", str(doors.workspace), WORKSPACE, "--remount-ro", "/", "--chdir", WORKSPACE]
-    if doors.seccomp is not None:
-        said += ["--seccomp", str(doors.seccomp)]
-    return [*said, "--json-status-fd", str(doors.status), "--block-fd", str(doors.block)]
+    return said + (["--hostname", "worker"] if "uts" in namespaces else [])
+
+
+def _memory(path: str, size_bytes: int) -> list[str]:
+    return ["--size", str(size_bytes), "--tmpfs", path]
+
+
+def _copy(fd: int | None, path: str) -> list[str]:
+    return [] if fd is None else ["--perms", "0444", "--file", str(fd), path]
 
 
 def _system(doors: Doors, *, has_network: bool) -> list[str]:
@@ -92,8 +104,7 @@ def _system(doors: Doors, *, has_network: bool) -> list[str]:
     said += ["--perms", "0755", "--dir", "/etc"]
     for name in (*_SETTINGS, *(("resolv.conf",) if has_network else ())):
         said += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    said += ["--perms", "0444", "--file", str(doors.passwd), "/etc/passwd"]
-    return [*said, "--perms", "0444", "--file", str(doors.groups), "/etc/group"]
+    return [*said, *_copy(doors.passwd, "/etc/passwd"), *_copy(doors.groups, "/etc/group")]
 
 
 def passwd(uid: int) -> bytes:

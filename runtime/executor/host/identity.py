@@ -22,7 +22,7 @@ def reachable_by(uid: int, path: str) -> bool:
 
     As the mode bits say; access lists are not looked at, so it may say no where one says yes.
     """
-    at = os.path.realpath(path)  # noqa: PTH - pathlib would weigh on every supervisor.
+    at = os.path.realpath(path)
     while at != "/":
         at = os.path.dirname(at)  # noqa: PTH120
         if not _may_search(uid, at):

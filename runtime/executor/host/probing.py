@@ -2,7 +2,7 @@
 
 One JSON object each way, ended by the end of the stream:
 
-    request   {cgroup_enabled, cgroup_root}
+    request   what each probe asks for, in one object
     answer    {kernel, collected_at_us, and for each of `_PROBES` its answer}
 
 A probe is handed the request and answers a JSON object. It leaves nothing behind,
@@ -16,9 +16,9 @@ import os
 import socket
 import time
 
-from . import limits_probe
+from . import limits_probe, sandbox_probe
 
-_PROBES = {"limits": limits_probe.probe}
+_PROBES = {"limits": limits_probe.probe, "sandbox": sandbox_probe.probe}
 _READ_BYTES = 64 * 1024
 
 

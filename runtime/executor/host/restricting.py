@@ -33,5 +33,5 @@ def restrict(plan: Plan, workspace: int | None) -> None:
 def _make_tmp(plan: Plan, workspace: int) -> None:
     """A folder for temporary files: /tmp is everybody's."""
     with contextlib.suppress(FileExistsError):
-        os.mkdir(_TMP, 0o700, dir_fd=workspace)  # noqa: PTH102 - pathlib would weigh on every supervisor.
+        os.mkdir(_TMP, 0o700, dir_fd=workspace)
     plan.env.setdefault("TMPDIR", f"{plan.directory}/{plan.workspace}/{_TMP}")

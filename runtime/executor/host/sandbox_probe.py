@@ -1,155 +1,185 @@
 """What can keep a worker from the host, found by doing it. Each answer names its mechanism or its obstacle.
 
-To be called where workers are forked: whatever the server may do and they may
-not would otherwise count. Everything is done in forked children, with a time
-limit, and in an empty folder that is removed again.
+    request   {bwraps: paths, best first, worker_uid: one that workers get, or null,
+               trial_plan: any worker's plan, with a seccomp filter}
+    answer    {found: as `SandboxCapabilities`, bwrap: the path that works, or null,
+               follows_links: whether its mount destinations do, or null}
+
+Everything is tried in forked children with a time limit, and in a folder that is
+removed again.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import select
-import shutil
-import signal
-import tempfile
-import time
 from collections.abc import Callable
 
-from . import bubblewrap, folders, identity, inside, landlock, linux, seccomp
-from .entering import Entrance
-from .plan import Plan, Sandbox
-
-TRIAL_S_MAX = 2.0
-"""A trial that takes longer has failed."""
+from . import identity, landlock, linux, seccomp
+from .inside import exit_status
+from .sandbox_trial import ALL, Trial, said_by
 
 NOBODY = 65534
-"""Whose rights a trial has when the server is root and names no uid for workers."""
+"""Whose rights a trial has when the server is root and no uid is named."""
 
-_NAMESPACES = ("pid", "uts", "ipc", "net")
-_TRIED = frozenset(_NAMESPACES)
-_SMALL = 1 << 20
+_PLACES = "/tmp"  # noqa: S108 - the names below it are random, and made by mkdir.
+_EXACT_CODE = 137
 
-Answer = dict[str, object]
-"""{mechanism: str | None, reason: str | None}, as `Found` has it."""
+_Found = dict[str, str | None]
 
 
-def probe(bwraps: list[str], worker_uid: int | None = None) -> dict[str, object]:
-    """Everything of `SandboxCapabilities`, and `bwrap`: the first of `bwraps` that works, or None.
-
-    `worker_uid` is one that workers would get. Raises OSError: no folder can be made for the trials.
-    """
-    uid = _uid_of_workers(worker_uid)
-    place = tempfile.mkdtemp(prefix="watchglass-probe-")
-    try:
-        directory = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            return _probe(bwraps, uid, directory)
-        finally:
-            os.close(directory)
-    finally:
-        shutil.rmtree(place)
-
-
-def _probe(bwraps: list[str], uid: int | None, directory: int) -> dict[str, object]:
+def probe(asked: dict[str, object]) -> dict[str, object]:
+    """See the module. Raises OSError: there is no folder or no process for the trials."""
+    bwraps, uid, template = asked["bwraps"], asked["worker_uid"], asked["trial_plan"]
+    assert isinstance(bwraps, list)
+    assert uid is None or isinstance(uid, int)
+    assert isinstance(template, dict)
+    os.umask(0o022)  # Of this process alone; the trials' folders are to be seen by the uid of a worker.
+    is_root = os.geteuid() == 0
+    uid = (NOBODY if uid is None else uid) if is_root else None
     own_uid = _own_uid(uid)
-    trials = _Trials(uid if own_uid["mechanism"] else None, directory)
-    bwrap, box = _first_that_works(bwraps, trials)
+    box = _Box(bwraps, uid if own_uid["mechanism"] else None, template)
     return {
-        "bwrap": bwrap,
-        "linux_sandbox": box,
-        "namespaces": _namespaces(bwrap or (bwraps[0] if bwraps else None), trials, works=bwrap is not None),
-        "rootfs": box if bwrap is None else trials.rootfs(bwrap),
-        "mount_destination": box if bwrap is None else trials.mount_destination(bwrap),
-        "restricted_filesystem": _answer_of(_restrict_files, f"landlock abi {_abi()}"),
-        "seccomp": _answer_of(_filter_calls, "seccomp"),
-        "own_uid": own_uid,
-        "exact_exit": _exact_exit(),
+        "found": {
+            **box.found,
+            "network_proxy": _no("not probed"),
+            "restricted_filesystem": _answer(_restrict_files, "landlock"),
+            "seccomp": _answer(_filter_calls, "seccomp"),
+            "own_uid": own_uid,
+            "exact_exit": _exact_exit(),
+        },
+        "bwrap": box.bwrap,
+        "follows_links": box.follows_links,
     }
 
 
-def _uid_of_workers(worker_uid: int | None) -> int | None:
-    """None: workers keep ours."""
-    if os.geteuid() != 0:
-        return None
-    return NOBODY if worker_uid is None else worker_uid
+class _Box:
+    """What bubblewrap can do here; `bwrap` is the first that does all of it."""
+
+    def __init__(self, bwraps: list[str], uid: int | None, template: dict[str, object]) -> None:
+        self._template = template
+        self.bwrap: str | None = None
+        self.follows_links: bool | None = None
+        self.found: dict[str, object] = {}
+        refusal = "no bubblewrap (bwrap) is installed"
+        if os.geteuid() == 0 and uid is None:
+            bwraps, refusal = (
+                [],
+                "bubblewrap as root is no sandbox, and workers cannot have a uid of their own",
+            )
+        for bwrap in bwraps:
+            refusal = self._try(bwrap, uid, lambda trial: trial.run())
+            if not refusal:
+                self.bwrap = bwrap
+                break
+        self._tell(bwraps, uid, refusal)
+
+    def _tell(self, bwraps: list[str], uid: int | None, refusal: str) -> None:
+        if self.bwrap is None:
+            partly = {name: self._partly(bwraps, uid, name, refusal) for name in sorted(ALL)}
+            nothing = self._partly(bwraps, uid, None, refusal)
+            self.found = {"linux_sandbox": _no(refusal), "rootfs": _no(refusal)}
+            self.found["namespaces"] = {**partly, "mount": nothing}
+            return
+        works = _yes("bubblewrap")
+        self.found = {"linux_sandbox": works, "namespaces": dict.fromkeys((*sorted(ALL), "mount"), works)}
+        self.found["rootfs"] = _of(self._try(self.bwrap, uid, lambda trial: trial.rootfs()), "pivot_root")
+        self.follows_links = bool(self._try(self.bwrap, uid, lambda trial: "yes" * trial.follows_links()))
+
+    def _partly(self, bwraps: list[str], uid: int | None, name: str | None, refusal: str) -> _Found:
+        """One namespace alone, asked only when all together failed."""
+        if not bwraps:
+            return _no(refusal)
+        namespaces = frozenset() if name is None else frozenset({name})
+        return _of(self._try(bwraps[0], uid, lambda trial: trial.run(namespaces)), "bubblewrap")
+
+    def _try(self, bwrap: str, uid: int | None, act: Callable[[Trial], str]) -> str:
+        place = f"{_PLACES}/watchglass-probe-{os.urandom(8).hex()}"
+        os.mkdir(place, 0o700)  # noqa: PTH102 - pathlib would weigh on the spawn daemon.
+        try:
+            trial = Trial(bwrap, uid, place, self._template)
+            try:
+                return act(trial)
+            finally:
+                trial.close()
+        finally:
+            _remove(place)
 
 
-def _yes(mechanism: str, reason: str | None = None) -> Answer:
+def _remove(place: str) -> None:
+    for path, folders, files in os.walk(place, topdown=False):
+        for name in files:
+            os.unlink(f"{path}/{name}")  # noqa: PTH108
+        for name in folders:
+            _remove_folder(f"{path}/{name}")
+    os.rmdir(place)  # noqa: PTH106
+
+
+def _remove_folder(path: str) -> None:
+    """Or a link to one, which `os.walk` counts as a folder."""
+    if os.path.islink(path):  # noqa: PTH114
+        os.unlink(path)  # noqa: PTH108
+    else:
+        os.rmdir(path)  # noqa: PTH106
+
+
+def _yes(mechanism: str, reason: str | None = None) -> _Found:
     return {"mechanism": mechanism, "reason": reason}
 
 
-def _no(reason: str) -> Answer:
+def _no(reason: str) -> _Found:
     return {"mechanism": None, "reason": reason}
 
 
-class _Trials:
-    """Runs of bubblewrap as a worker's uid, with the arguments of a worker."""
+def _of(refusal: str, mechanism: str) -> _Found:
+    return _no(refusal) if refusal else _yes(mechanism)
 
-    def __init__(self, uid: int | None, directory: int) -> None:
-        self._uid = uid
-        self._directory = directory
-        for name in ("workspace", "rootfs"):
-            os.mkdir(name, 0o700, dir_fd=directory)  # noqa: PTH102 - pathlib would weigh on every supervisor.
 
-    def run(self, bwrap: str, namespaces: frozenset[str] = _TRIED, rootfs: str | None = None) -> Answer:
-        """A worker that does nothing, with all that a worker gets."""
-        plan = self._plan(bwrap, namespaces, rootfs)
-        said = _said_by(lambda out: self._enter(plan, out))
-        return _yes(f"bubblewrap {bwrap}") if said == "" else _no(said)
+def _answer(act: Callable[[], None], mechanism: str) -> _Found:
+    return _of(said_by(act), mechanism)
 
-    def rootfs(self, bwrap: str) -> Answer:
-        """A root made of our own folders, with the host's programs bound nowhere: it must get as far as exec."""
-        root = os.open("rootfs", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self._directory)
-        try:
-            for name in ("proc", "dev", "tmp", "run", "workspace"):
-                os.mkdir(name, 0o755, dir_fd=root)  # noqa: PTH102
-            os.fchmod(root, 0o755)
-            path = os.readlink(f"/proc/self/fd/{root}")  # noqa: PTH115
-        finally:
-            os.close(root)
-        answer = self.run(bwrap, rootfs=path)
-        reached = f"{bubblewrap.MESSAGE_EXEC}/usr/bin/true: {os.strerror(errno.ENOENT)}"
-        return _yes("bubblewrap pivot_root") if answer["reason"] == reached else answer
 
-    def mount_destination(self, bwrap: str) -> Answer:
-        """Whether a mount follows a link that a worker could have made, out of the sandbox (CVE-2026-87766)."""
-        workspace = folders.open_beneath(self._directory, "workspace")
-        try:
-            path = os.readlink(f"/proc/self/fd/{workspace}")  # noqa: PTH115
-            os.mkdir("outside", 0o777, dir_fd=workspace)  # noqa: PTH102
-            os.symlink(f"/oldroot{path}/outside", "link", dir_fd=workspace)
-            if self._uid is not None:
-                os.chown("outside", self._uid, self._uid, dir_fd=workspace)
-            self._try_to_follow(bwrap, workspace)
-            escaped = os.listdir(f"/proc/self/fd/{workspace}/outside")  # noqa: PTH208
-        finally:
-            os.close(workspace)
-        return _yes("bubblewrap", "follows links in mount destinations" if escaped else None)
+def _own_uid(uid: int | None) -> _Found:
+    if uid is None:
+        return _no("the server is not root")
+    return _answer(lambda: identity.become(uid), "setresuid")
 
-    def _plan(self, bwrap: str, namespaces: frozenset[str], rootfs: str | None) -> Plan:
-        return Plan.for_trial(
-            argv=["/usr/bin/true"],
-            uid=self._uid,
-            sandbox=Sandbox(
-                bwrap=bwrap,
-                namespaces=sorted(namespaces),
-                rootfs=rootfs,
-                script=None,
-                tmp_bytes=_SMALL,
-                run_bytes=_SMALL,
-            ),
-        )
 
-    def _enter(self, plan: Plan, stderr: int) -> None:
-        """In a forked child."""
-        status, status_inside = os.pipe()
-        go, let_go = os.pipe()
-        os.write(let_go, b"g")
-        null = os.open(os.devnull, os.O_RDWR)
-        for target, fd in enumerate((null, null, stderr)):
-            os.dup2(fd, target)
-        entrance = Entrance(plan, self._directory, status_inside, go)
-        _give_up_rights(self._uid)
-        linux.close_all_fds(but=(status, *entrance.kept))
-        entrance.exec()
+def _restrict_files() -> None:
+    """Restrict to an own folder, and see that another one is closed."""
+    linux.refuse_new_privileges()
+    here = os.open("/usr", os.O_RDONLY | os.O_DIRECTORY)
+    landlock.restrict(here, internet=True)
+    try:
+        os.listdir("/")  # noqa: PTH208
+    except PermissionError:
+        return
+    raise OSError(errno.ENOSYS, "restricted, but / can be read")
+
+
+def _filter_calls() -> None:
+    linux.refuse_new_privileges()
+    try:
+        seccomp.load(seccomp.own_filter())
+    except seccomp.Unsupported as unsupported:
+        raise OSError(errno.ENOSYS, f"no filter for {unsupported}") from None
+    if not seccomp.denied_call_is_refused():
+        raise OSError(errno.ENOSYS, "loaded, but a denied call passed")
+
+
+def _exact_exit() -> _Found:
+    """Whether the kernel tells how a process ended to one who is not its parent."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(_EXACT_CODE)
+    pidfd = os.pidfd_open(pid)
+    try:
+        os.waitpid(pid, 0)
+        status = exit_status(pidfd)
+    finally:
+        os.close(pidfd)
+    if status is None:
+        return _no("PIDFD_GET_INFO does not tell (Linux 6.15 does)")
+    return _of(
+        "" if os.waitstatus_to_exitcode(status) == _EXACT_CODE else "it told another", "PIDFD_GET_INFO"
+    )

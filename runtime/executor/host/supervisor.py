@@ -395,7 +395,7 @@ class Supervisor(Boss):
         kill_at = self._kill_at()
         if kill_at is not None and now >= kill_at:
             killed = self._worker.groups.kill() | tree.kill_descendants(os.getpid())
-            self._strays |= killed - {self._worker.pid}
+            self._strays |= killed - self._worker.own_pids
             self._kill_again_at = now + self._kill_tick_s
             self._kill_tick_s = min(2 * self._kill_tick_s, KILL_TICK_MAX_S)
 

@@ -18,7 +18,6 @@ from .stdin import Input
 from .tree import Reaper
 from .verdict import cause_of_end
 
-
 _MESSAGE_BYTES_MAX = 64 << 10
 
 
@@ -80,6 +79,11 @@ class Worker:
     @property
     def pid(self) -> int:
         return self.reaper.leader
+
+    @property
+    def own_pids(self) -> set[int]:
+        """The leader, and in a sandbox those who are there for its sake."""
+        return {self.pid} if self.inside is None else {self.pid, self.inside.init, self.inside.leader}
 
     @property
     def group(self) -> int:
