@@ -67,7 +67,7 @@ async def test_its_limits_are_set_before_it_runs(lab: Lab) -> None:
 
 async def test_too_much_cpu_time_is_told_from_a_kill(lab: Lab) -> None:
     ended = await (await lab.sh("while :; do :; done", cpu_time_s=1)).exit()
-    assert (ended.signal, ended.cause) == (signal.SIGXCPU, None)
+    assert (ended.signal, ended.cause) == (signal.SIGXCPU, "cpu_time")
 
 
 async def test_too_much_memory_is_refused_to_it(lab: Lab) -> None:
