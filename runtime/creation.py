@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from watchglass.protocol.capabilities import PlanAnswer
-from watchglass.protocol.errors import LaunchFailed, RuntimeFault
+from watchglass.protocol.errors import LaunchFailed, RuntimeFault, UnsupportedCapability
 from watchglass.protocol.events import Event
 from watchglass.protocol.execution import CapabilityMode, ExecutionPlan
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, WorkerRef, generated_id
@@ -82,7 +82,7 @@ class Creation:
         try:
             if launch is not None:
                 await launch
-        except LaunchFailed:
+        except (LaunchFailed, UnsupportedCapability):
             await self._discard(entry)
             raise
         self.tally.workers_created += 1

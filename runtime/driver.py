@@ -32,17 +32,25 @@ from watchglass.protocol.errors import (
     RuntimeFault,
     StatePoisoned,
     StoreFault,
+    UnsupportedCapability,
 )
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import Usage
+from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Usage
 from watchglass.protocol.lifecycle import Cue, Phase, Wanted, ending, status_of
-from watchglass.protocol.workers import WorkerExit, WorkerInput, WorkerInteractionAck, WorkerLifecycleAck
+from watchglass.protocol.workers import (
+    CreateWorkerRequest,
+    WorkerExit,
+    WorkerInput,
+    WorkerInteractionAck,
+    WorkerLifecycleAck,
+)
 from watchglass.store.base import Record, StreamOffsets
 from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
 from .executor import Executor, LaunchPlan, Process, ProcessExit
 from .exit_reasons import limits_met, reason_of
 from .journal import Journal
+from .policy import shortfalls
 from .resending import accepted_input
 from .speech import PlainStream, Resumed, new_speech
 from .views import system_item, user_message
@@ -68,8 +76,11 @@ class DriverContext(Protocol):
     def directory(self, worker: Worker) -> Path:
         """The worker's own folder."""
 
-    async def launch_plan(self, worker: Worker) -> LaunchPlan:
-        """How to start the worker. Raises OSError."""
+    async def plan(self, request: CreateWorkerRequest) -> ExecutionPlan | None:
+        """What the request comes to on this host now. Raises UnsupportedCapability."""
+
+    def launch_plan(self, worker: Worker) -> LaunchPlan:
+        """How to start the worker as it is planned. Raises LaunchFailed, OSError."""
 
     async def save(self, record: WorkerRecord) -> None:
         """Keep a newer version of the worker's record. Raises StoreIo, StoreMissing."""
@@ -105,6 +116,7 @@ class Driver:
         self._stderr = PlainStream("stderr")
         self._accepted_bytes = 0
         self._unsent: list[bytes] = []  # Accepted before there is a process.
+        self._refused: str | None = None  # Why we killed it ourselves.
         self._is_over = False  # All of it has happened; at most it is not written yet.
         self._has_left = False
 
@@ -125,9 +137,8 @@ class Driver:
     async def begin(self) -> None:
         """Act: the first events of the journal. Raises StoreIo."""
         events = [self._status_event()]
-        plan = self._worker.record.plan
-        if plan is not None:
-            events.append(Event("execution_plan", plan.model_dump(mode="json")))
+        if self._worker.record.plan is not None:
+            events.append(plan_event(self._worker.record.plan))
         data = b""
         first = self._worker.record.request.initial_input
         if first is not None:
@@ -147,17 +158,21 @@ class Driver:
     async def launch(self) -> None:
         """Act: start the process; the ledger holds its room.
 
+        What the host can do may have changed since the worker was planned: then it
+        is planned again, and what /proc shows of its process must bear the plan out.
+
         Raises:
-            LaunchFailed: It cannot be started; the worker has ended as `failed`.
+            LaunchFailed, UnsupportedCapability: It cannot be started; the worker has ended as `failed`.
         """
         if not self._worker.active:
             return  # Stopped in the moment between its reservation and now.
         self._life.take(Cue.RESERVED)
         await self._journal.tell(self._status_event())
         try:
-            plan = await self._context.launch_plan(self._worker)
+            await self._plan_again()
+            plan = self._context.launch_plan(self._worker)
             self._process = await self._context.executor.launch(plan, self.wake)
-        except LaunchFailed as fault:
+        except (LaunchFailed, UnsupportedCapability) as fault:
             await self._end_unlaunched(fault)
             raise
         except OSError as fault:
@@ -166,6 +181,7 @@ class Driver:
             raise failed from fault
         self._life.pid = self._process.pid
         await self._now_running(self._process.started_at_us)
+        await self._verify(plan, self._process)
         self._send_unsent()
 
     async def resume(self) -> None:
@@ -383,6 +399,29 @@ class Driver:
         elif exit_seen is not None:
             await self._end_with_process(exit_seen)
 
+    async def _plan_again(self) -> None:
+        """Raises UnsupportedCapability: strict, and the host lost what the worker was planned with."""
+        plan = await self._context.plan(self._worker.record.request)
+        if plan is not None and plan != self._worker.record.plan:
+            await self._keep(plan=plan)
+            await self._journal.tell(plan_event(plan))
+
+    async def _verify(self, launch: LaunchPlan, process: Process) -> None:
+        """A plan that is not borne out is told, and in strict mode it is the worker's end."""
+        plan = self._worker.record.plan
+        if plan is None or process.verified is None:  # It had ended before anybody could look.
+            return
+        missing = list(shortfalls(plan, launch, process.verified))
+        for each in missing:
+            await self._journal.tell(
+                self._alert(f"{each.feature} is planned and not in force: {each.reason}")
+            )
+        if missing and plan.capability_mode is CapabilityMode.STRICT:
+            fault = UnsupportedCapability(*missing[0])
+            self._refused = fault.code
+            await self._journal.tell(Event("error", {"code": fault.code, "message": str(fault)}))
+            process.kill()
+
     async def _now_running(self, started_us: int) -> None:
         self._life.take(Cue.LAUNCHED)
         self._life.started_us = started_us
@@ -426,7 +465,8 @@ class Driver:
         self._life.usage = usage_of(seen)
         clean = seen.cause is None and seen.code == 0
         cue = ending(self._life.asked, lost=seen.cause == "lost", clean=clean)
-        ended = WorkerExit(code=seen.code, signal=seen.signal, reason=reason_of(self._life.asked, seen))
+        reason = self._refused or reason_of(self._life.asked, seen)
+        ended = WorkerExit(code=seen.code, signal=seen.signal, reason=reason)
         await self._end(cue, ended, before=[*held, *self._alerts(seen)])
 
     async def _end_without_process(self, cue: Cue) -> None:
@@ -435,9 +475,9 @@ class Driver:
         reason = "cancelled" if cue is Cue.CANCEL else "stopped"
         await self._end(final, WorkerExit(code=None, signal=None, reason=reason))
 
-    async def _end_unlaunched(self, fault: LaunchFailed) -> None:
+    async def _end_unlaunched(self, fault: LaunchFailed | UnsupportedCapability) -> None:
         error = Event("error", {"code": fault.code, "message": str(fault)})
-        ended = WorkerExit(code=None, signal=None, reason="launch_failed")
+        ended = WorkerExit(code=None, signal=None, reason=fault.code)
         await self._end(Cue.LAUNCH_FAILED, ended, before=[error])
 
     async def _end(self, cue: Cue | None, ended: WorkerExit, before: Sequence[Event] = ()) -> None:
@@ -557,6 +597,11 @@ def last_words(ended: WorkerExit, phase: Phase, reason: str | None) -> Sequence[
     """What a complete journal ends with."""
     said = {"asked_because": reason} if reason else {}
     return [Event("exit", {**ended.model_dump(), **said}), _status_event(phase), Event("end", {})]
+
+
+def plan_event(plan: ExecutionPlan) -> Event:
+    """What the worker gets of what was asked for it."""
+    return Event("execution_plan", plan.model_dump(mode="json"))
 
 
 def _status_event(phase: Phase) -> Event:

@@ -9,6 +9,8 @@ from watchglass.protocol.execution import CapabilityMode
 from watchglass.protocol.identity import RuntimeId
 from watchglass.protocol.runtime import RuntimeLimits
 
+from .uids import WORKER_UID_BASE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeOptions:
@@ -21,6 +23,8 @@ class RuntimeOptions:
     the runtime unless it is drained, and the next one on the same store adopts
     them; that takes a store that keeps its data. Workers' control groups are made
     below `cgroup_root` (None: the server's own group), unless `cgroup_enabled` is off.
+    A server that is root makes each sandboxed worker a user of its own, from
+    `worker_uid_base` on.
     """
 
     runtime_id: RuntimeId | None = None
@@ -37,6 +41,7 @@ class RuntimeOptions:
     keep_workers: bool = False
     cgroup_enabled: bool = True
     cgroup_root: Path | None = None
+    worker_uid_base: int = WORKER_UID_BASE
     capability_mode: CapabilityMode = CapabilityMode.ADAPTIVE
     worker_path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     worker_lang: str = "C.UTF-8"

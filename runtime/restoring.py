@@ -32,7 +32,8 @@ from .creation import Creation
 from .dispatcher import Dispatcher
 from .driver import last_words, usage_of
 from .executor import Executor, Process
-from .launching import cookie_of
+from .launching import cookie_of, is_given
+from .uids import WorkerUids
 from .views import WorkerView
 from .worker import Worker
 
@@ -53,6 +54,7 @@ class Restoration:
     executor: Executor
     catalog: Catalog
     dispatcher: Dispatcher
+    uids: WorkerUids
     announcements: Announcements
     creation: Creation
 
@@ -169,6 +171,9 @@ class Restoration:
         process = await self._found(entry)
         if process is not None:
             self.dispatcher.restore(entry.worker.worker_id)
+            plan = entry.worker.record.plan
+            if process.verified is not None and plan is not None and is_given(plan, "sandbox.own_uid"):
+                self.uids.restore(entry.worker.worker_id, process.verified.uid)
         return process
 
     async def _found(self, entry: Entry) -> Process | None:

@@ -27,6 +27,7 @@ from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.errors import (
     InputBacklog,
     InvalidRequest,
+    LaunchFailed,
     RuntimeStopped,
     StatePoisoned,
     StoreFault,
@@ -34,7 +35,7 @@ from watchglass.protocol.errors import (
     WrongRuntime,
 )
 from watchglass.protocol.events import AppendEventsAnswer, Event, ProducedEvent, shape_fault
-from watchglass.protocol.execution import Reservation
+from watchglass.protocol.execution import ExecutionPlan, Reservation
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, WorkerRef, generated_id
 from watchglass.protocol.lifecycle import Cue, Phase, WorkerStatus
 from watchglass.protocol.runtime import (
@@ -72,13 +73,14 @@ from .driver import signal_number
 from .executor import Executor, LaunchPlan, open_executor
 from .explaining import explain
 from .idempotency import IdempotencyKeys, digest_of
-from .launching import launch_plan
+from .launching import Launching, is_given, launch_plan
 from .ledger import Ledger
 from .observation import Observation, Reader
 from .options import RuntimeOptions
 from .probing import Probing
 from .restoring import Restoration
 from .tally import Tally
+from .uids import WorkerUids
 from .worker import Worker
 
 END_S_MAX = 15.0
@@ -106,6 +108,7 @@ class Runtime:
         self._changes = Changes()
         self._stopping = False
         self._probing = Probing(executor.probe)
+        self._uids = WorkerUids(options.worker_uid_base)
         self._catalog = Catalog(options.workers_max)
         self._ledger = Ledger(Reservation(task_slots=options.running_workers_max))
         self._dispatcher = Dispatcher(self._ledger, options.waiting_workers_max)
@@ -133,6 +136,7 @@ class Runtime:
             executor=executor,
             catalog=self._catalog,
             dispatcher=self._dispatcher,
+            uids=self._uids,
             announcements=self._announcements,
             creation=self._creation,
         )
@@ -255,7 +259,7 @@ class Runtime:
         self._check_running()
         return await self._probing.again()
 
-    def plan(self, request: CreateWorkerRequest) -> PlanAnswer:
+    def plan_worker(self, request: CreateWorkerRequest) -> PlanAnswer:
         """What a creation would come to now; starts and writes nothing. Raises what `create_worker` does."""
         self._check_running()
         self._check_ref(request.initial_input)
@@ -450,10 +454,24 @@ class Runtime:
             with contextlib.suppress(StoreFault):  # It only costs time at the next start.
                 await self._store.save_view(worker.worker_id, worker.view.state())
 
-    async def launch_plan(self, worker: Worker) -> LaunchPlan:
-        """How to start a worker; waits for the first probe. Raises OSError."""
+    async def plan(self, request: CreateWorkerRequest) -> ExecutionPlan | None:
+        """What a request comes to now; waits for the first probe. Raises UnsupportedCapability."""
         await self._probing.wait_known()
-        return launch_plan(worker.ref, worker.record.request, self.directory(worker), self.options)
+        return self._creation.resolved(request)
+
+    def launch_plan(self, worker: Worker) -> LaunchPlan:
+        """How to start a worker as it is planned. Raises LaunchFailed, OSError."""
+        plan = worker.record.plan
+        assert plan is not None
+        has_own_uid = is_given(plan, "sandbox.own_uid")
+        launching = Launching(
+            ref=worker.ref,
+            request=worker.record.request,
+            plan=plan,
+            directory=self.directory(worker),
+            uid=self._uids.take(worker.worker_id) if has_own_uid else None,
+        )
+        return launch_plan(launching, self.capabilities, self.options)
 
     async def announce_input(self, worker: Worker) -> None:
         """Tell the runtime's log of an accepted input."""
@@ -463,9 +481,10 @@ class Runtime:
 
     async def on_ended(self, worker: Worker) -> None:
         """A worker's tree is empty: its room goes to the next."""
+        self._uids.release(worker.worker_id)
         self._dispatcher.withdraw(worker.worker_id)
         self._dispatcher.release(worker.worker_id)
-        launch_failed = worker.life.exit is not None and worker.life.exit.reason == "launch_failed"
+        launch_failed = worker.life.exit is not None and worker.life.exit.reason == LaunchFailed.code
         if launch_failed:
             self.tally.launches_failed += 1
         if worker.announced or not launch_failed:  # Otherwise its creation is refused.

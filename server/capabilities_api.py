@@ -45,7 +45,7 @@ async def probe_host() -> Response:
 @refuses(WrongRuntime, UnsupportedCapability, RuntimeStopped, WorkerExists, ResourceLimitExceeded)
 async def plan_worker() -> Response:
     """Tell what a creation would come to; nothing is started, and nothing is written."""
-    return answer(the_runtime().plan(await body(CreateWorkerRequest)))
+    return answer(the_runtime().plan_worker(await body(CreateWorkerRequest)))
 
 
 def _told(runtime: Runtime) -> Response:

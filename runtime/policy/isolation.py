@@ -40,9 +40,8 @@ def isolation(asked: Sandbox, host: SandboxCapabilities) -> Iterator[Decision]:
     yield Decision(
         feature="sandbox.no_new_privs", effective=True, mechanism="prctl(2)", enforced=Enforcement.HARD
     )
-    if asked.profile is SandboxProfile.LINUX_SANDBOX:
-        yield _always("sandbox.own_uid", host.own_uid)
     if is_sandboxed:
+        yield _always("sandbox.own_uid", host.own_uid)
         yield _always("exit.exact", host.exact_exit)
 
 
