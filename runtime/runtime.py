@@ -259,6 +259,10 @@ class Runtime:
         self._check_running()
         return await self._probing.again()
 
+    def probe_soon(self) -> None:
+        """The same, in the background; a failure goes to the log."""
+        self._probing.start()
+
     def plan_worker(self, request: CreateWorkerRequest) -> PlanAnswer:
         """What a creation would come to now; starts and writes nothing. Raises what `create_worker` does."""
         self._check_running()

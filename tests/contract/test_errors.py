@@ -278,13 +278,19 @@ def launches() -> Iterator[Refusal]:
 def unsupported() -> Iterator[Refusal]:
     strict: Any = {"policy": {"capability_mode": "strict"}, "execution": {"program": "true"}}
     wanted: dict[str, Any] = {
-        "pids_max": {"limits": {"pids_max": 3}},
-        "linux_sandbox": {"sandbox": {"profile": "linux_sandbox"}},
-        "rootfs": {"sandbox": {"rootfs": "/srv/root"}},
-        "namespaces": {"sandbox": {"namespaces": {}}},
+        "sandbox.rootfs": {"sandbox": {"rootfs": "/srv/root"}},
+        "sandbox.namespaces.mount": {"sandbox": {"namespaces": {}}},
     }
     for says, asked in wanted.items():
         yield refused("unsupported_capability", 400, CREATE, {**strict, **asked}, says=says)
+    proxy = {"network": "proxy", "network_allow": ["pypi.org:443"]}
+    yield refused(
+        "unsupported_capability",
+        400,
+        CREATE,
+        {"execution": {"program": "true"}, "sandbox": proxy},
+        says="sandbox.network",
+    )
     yield refused(
         "unsupported_capability",
         400,

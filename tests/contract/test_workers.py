@@ -221,17 +221,17 @@ async def test_adaptive_runs_without_what_it_cannot_give_and_says_so(served: Ser
     worker = await in_thread(
         api.create,
         "true",
-        limits={"pids_max": 5, "memory_bytes": 1 << 30},
-        sandbox={"profile": "linux_sandbox", "namespaces": {"net": True}},
+        limits={"memory_bytes": 1 << 30},
+        sandbox={"rootfs": "/srv/root", "namespaces": {"uts": False, "ipc": False}},
     )
     plan = worker["execution_plan"]
     assert plan["degraded"] is True
-    assert plan["requested_sandbox"]["profile"] == "linux_sandbox"
-    assert plan["effective_sandbox"]["profile"] == "process"
-    assert plan["resource_enforcement"]["pids_enforced"] is False
+    assert plan["requested_sandbox"]["rootfs"] == "/srv/root"
+    assert plan["effective_sandbox"]["rootfs"] is None
     assert plan["resource_enforcement"]["memory_enforced"] is True
-    for lost in ("pids_max", "linux_sandbox", "namespaces"):
-        assert any(lost in reason for reason in plan["fallback_reasons"]), lost
+    told = {reason.partition(":")[0] for reason in plan["fallback_reasons"]}
+    assert told >= {"sandbox.rootfs", "sandbox.namespaces.mount", "sandbox.namespaces.pid"}
+    assert "sandbox.namespaces.uts" not in told
 
 
 async def test_strict_gives_what_it_promises(served: Served) -> None:
