@@ -1,11 +1,13 @@
-"""The contract's word for how a worker's process ended, strongest first.
+"""The contract's word for how a worker's process ended; the first of these that holds.
 
-lost           lost                      nobody saw it
-cancelled      asked to be abandoned     whatever else happened meanwhile
-a limit        see `_LIMITS`             it was passed before the worker was asked to leave
-stopped        asked to leave
-signalled      by a signal that neither we nor a limit sent
-exited         by itself
+    lost             nobody saw it
+    cancelled        it was abandoned, whatever else happened meanwhile
+    see `_LIMITS`    it passed a limit, before it was asked to leave
+    stopped          it was asked to leave
+    signalled        a signal ended it that neither we nor a limit sent
+    exited           by itself
+
+What its limits did to it is told beside that, in alerts.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from watchglass.protocol.workers import WorkerExit, WorkerExplanation
 
 from .worker import Worker
 
-_ENDED_BECAUSE: Final = {
+ENDED_BECAUSE: Final = {
     "exited": "its process exited by itself",
     "signalled": "a signal ended its process",
     "stopped": "it was asked to leave",
@@ -52,7 +52,7 @@ def explain(
 def _summary(worker: Worker) -> str:
     if worker.life.exit is not None:
         return (
-            f"ended as {worker.life.phase}{_how(worker.life.exit)}: {_ENDED_BECAUSE[worker.life.exit.reason]}"
+            f"ended as {worker.life.phase}{_how(worker.life.exit)}: {ENDED_BECAUSE[worker.life.exit.reason]}"
         )
     if worker.passive:
         return "has no process: inputs are recorded, and a producer appends its events"

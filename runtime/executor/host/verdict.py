@@ -1,14 +1,15 @@
 """Why a worker ended, as a decision: the first of these that holds.
 
-it was made to leave      the ladder's cause; what it did then is its answer to that
-exit 0                    none: it coped with whatever it met
-cpu_time                  SIGXCPU, and it had a budget of CPU time: the kernel was faster than we
-memory                    the kernel killed in its group for want of memory: itself, or what it
-                          could not do without. That is read from the kernel's counter; a SIGKILL
-                          or an exit 137 alone prove nothing
-file_size                 SIGXFSZ, and it had a bound on the size of files
-pids                      a fork was refused at `pids_max`, and it gave up: any code but 0, or SIGABRT
-none                      any other end is its own
+    it was made to leave   the ladder's cause; what it did then is its answer to that
+    cpu_time               its tree used up its CPU time, whether or not we looked in that moment
+    exit 0                 none: it coped with whatever it met
+    memory                 the kernel killed in its group for want of memory: itself, or what it
+                           could not do without
+    file_size              SIGXFSZ, and it had a bound on the size of files
+    pids                   a fork was refused at `pids_max`, and it gave up: any code but 0, or SIGABRT
+    none                   any other end is its own
+
+Want of memory is read from the kernel's counter: a SIGKILL or an exit 137 proves nothing.
 """
 
 from __future__ import annotations
@@ -20,21 +21,27 @@ from .ladder import CPU_TIME, MEMORY
 FILE_SIZE = "file_size"
 PIDS = "pids"
 
+CPU_SLACK_S = 0.1
+"""By so much the kernel's clock for SIGXCPU, which counts ticks, may be ahead of the time it tells."""
+
 
 def cause_of_end(
     status: int,
     *,
     asked: str | None,
-    has_cpu_limit: bool,
+    cpu_limit_s: int | None,
+    cpu_used_s: float,
     has_file_size_limit: bool,
     oom_kills: int,
     forks_refused: int,
 ) -> str | None:
     """The cause, for a leader's `status` as `os.waitstatus_to_exitcode` gives it."""
-    if asked is not None or status == 0:
+    if asked is not None:
         return asked
-    if has_cpu_limit and status == -signal.SIGXCPU:
+    if cpu_limit_s is not None and cpu_used_s >= cpu_limit_s - (CPU_SLACK_S if status else 0):
         return CPU_TIME
+    if status == 0:
+        return None
     if oom_kills:
         return MEMORY
     if has_file_size_limit and status == -signal.SIGXFSZ:

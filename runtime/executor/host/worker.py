@@ -153,7 +153,8 @@ class Worker:
         cause = cause_of_end(
             status,
             asked=asked,
-            has_cpu_limit=self.plan.cpu_time_s is not None,
+            cpu_limit_s=self.plan.cpu_time_s,
+            cpu_used_s=(user_us + system_us) / 1e6,
             has_file_size_limit=self.plan.file_size_bytes is not None,
             oom_kills=counters.oom_kills or 0,
             forks_refused=counters.forks_refused or 0,
