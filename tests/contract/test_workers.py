@@ -234,20 +234,32 @@ async def test_adaptive_runs_without_what_it_cannot_give_and_says_so(served: Ser
     assert "sandbox.namespaces.uts" not in told
 
 
-async def test_strict_gives_what_it_promises(served: Served) -> None:
-    strict = {"policy": {"capability_mode": "strict"}, "limits": {"memory_bytes": 256 << 20}}
+async def test_strict_gives_what_it_promises_or_refuses(served: Served) -> None:
+    api = Api(served)
+    told = (await in_thread(api.get, "/v1/runtime/capabilities"))["capabilities"]
     python, *flags, _ = program("x")
-    hungry = "try:\n    bytearray(1 << 30)\nexcept MemoryError:\n    print('refused')\n"
-    worker = await in_thread(Api(served).create, python, *flags, "-c", hungry, **strict)
+    asked = {
+        "policy": {"capability_mode": "strict"},
+        "limits": {"memory_bytes": 256 << 20},
+        "execution": {"program": python, "args": [*flags, "-c", "bytearray(1 << 30)"]},
+    }
+    answer = await in_thread(api.request, "POST", "/v1/workers", asked)
+    if not told["limits"]["memory"]["available"]:
+        assert answer.code == "unsupported_capability"
+        return
+    worker = answer.json["worker"]
     assert worker["execution_plan"]["degraded"] is False
-    assert text_of(await journal(served, worker["worker_id"])) == "refused\n"
+    [ended] = data_of(await journal(served, worker["worker_id"]), "exit")
+    assert ended["reason"] == "memory_limit_exceeded"
 
 
 async def test_cpu_time_is_bounded(served: Served) -> None:
     python, *flags, _ = program("x")
     worker_id = await create(served, python, *flags, "-c", "while True: pass", limits={"cpu_time_sec": 1})
     ended = await journal(served, worker_id)
-    assert data_of(ended, "exit") == [{"code": None, "signal": signal.SIGXCPU, "reason": "signalled"}]
+    assert data_of(ended, "exit") == [
+        {"code": None, "signal": signal.SIGXCPU, "reason": "cpu_limit_exceeded"}
+    ]
 
 
 async def test_an_ended_worker_leaves_no_process(served: Served) -> None:

@@ -42,7 +42,7 @@ def probe(asked: dict[str, object]) -> dict[str, object]:
     return {
         "found": {
             **box.found,
-            "network_proxy": _no("not probed"),
+            "network_proxy": _no("this runtime has no proxy"),
             "restricted_filesystem": _answer(_restrict_files, "landlock"),
             "seccomp": _answer(_filter_calls, "seccomp"),
             "own_uid": own_uid,
