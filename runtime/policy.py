@@ -71,6 +71,6 @@ def _losses(request: CreateWorkerRequest) -> Iterator[tuple[str, str]]:
 
 def _warnings(request: CreateWorkerRequest) -> Iterator[str]:
     if request.limits.cpu_time_sec is not None:
-        yield "limits.cpu_time_sec is summed from /proc, which misses children that nobody waited for"
+        yield "limits.cpu_time_sec holds for each process of the tree, not for their sum (RLIMIT_CPU)"
     if request.limits.memory_bytes is not None:
-        yield "limits.memory_bytes holds for the data of each process; their sum is looked at twice a second"
+        yield "limits.memory_bytes holds for the data of each process, not for their sum (RLIMIT_DATA)"

@@ -152,25 +152,25 @@ def _found(folders: list[dict[str, object]], refused: dict[str, str]) -> dict[st
     def why(service: str) -> str:
         return refused.get(service, "no control group hierarchy here serves it")
 
-    def found(service: str, fallback: str | None, weakness: str = "") -> _Found:
+    def found(service: str) -> _Found:
+        """Without a group nothing does: what the supervisor can do then is less than to hold a tree."""
         mechanism = by_group(service)
-        if mechanism is not None:
-            return {"mechanism": mechanism, "reason": None}
-        return {"mechanism": fallback, "reason": f"{weakness}{why(service)}"}
+        return {"mechanism": mechanism, "reason": None if mechanism else why(service)}
 
+    peak = found("memory")
+    if "memory_peak" in refused:
+        peak = {"mechanism": None, "reason": refused["memory_peak"]}
     kill: _Found = {"mechanism": "subreaper", "reason": f"a fork bomb may outrun it; {why('kill')}"}
     if by_group("kill"):
         kill = {"mechanism": "cgroup_kill", "reason": None}
     elif by_group("freeze"):
         kill = {"mechanism": "cgroup_freezer", "reason": None}
-    sampled = "looked at twice a second, beside RLIMIT_DATA for each process; "
-    summed = "summed from /proc, which misses children that nobody waited for; "
     return {
-        "memory": found("memory", "proc_poll", sampled),
-        "pids": found("pids", None),
-        "cpu_time": found("cpu_time", "proc_poll", summed),
-        "oom_detection": found("memory", None),
-        "memory_peak": found("memory", None),
+        "memory": found("memory"),
+        "pids": found("pids"),
+        "cpu_time": found("cpu_time"),
+        "oom_detection": found("memory"),
+        "memory_peak": peak,
         "tree_kill": kill,
     }
 
