@@ -38,8 +38,8 @@ class LaunchPlan:
 
     Without such a folder `memory_bytes` bounds the data of each process
     (RLIMIT_DATA), and the resident sum of the tree is looked at twice a second;
-    `cpu_time_s` is summed from /proc. `cpu_time_s` also bounds each process, and
-    `file_size_bytes` each file that one writes (RLIMIT_CPU, RLIMIT_FSIZE). None: no limit.
+    `cpu_time_s` is summed from /proc. A second later the kernel holds each process
+    to it too (RLIMIT_CPU), and each file to `file_size_bytes` (RLIMIT_FSIZE). None: no limit.
 
     With `outlives_server` the worker goes on without its server, under the same
     limits, until it is over or another executor adopts it. Without, it ends with it.

@@ -17,7 +17,7 @@ import select
 import signal
 
 from . import cgroup_removal, tree
-from .cgroup import Group
+from .cgroup import Counters, Group
 
 PIDS_MAX = 6
 MEMORY_BYTES = 64 << 20
@@ -90,11 +90,18 @@ class Trial:
             if int(told.get("pids", 0)) != errno.EAGAIN:
                 self._drop(group, {"pids"}, OSError(0, "forks are not refused", f"{group.path}/pids.max"))
         for group in self._groups:
-            for service in sorted(group.serves & {"memory", "cpu_time"}):
-                try:
-                    group.check_counter(service)
-                except OSError as error:
-                    self._drop(group, {service}, error)
+            self._try_counters(group)
+
+    def _try_counters(self, group: Group) -> None:
+        told = Counters()
+        try:
+            group.tell(told)
+        except OSError as error:
+            self._drop(group, group.serves & {"memory", "pids", "cpu_time"}, error)
+        if "memory" in group.serves and told.oom_kills is None:
+            self._drop(group, {"memory"}, OSError(0, "does not count who is killed", group.path))
+        if "memory" in group.serves and told.memory_peak_bytes is None:
+            self._refuse(frozenset({"memory_peak"}), OSError(0, "does not tell the most used", group.path))
 
     def _try_kill(self, alive: int) -> None:
         for group in self._groups:

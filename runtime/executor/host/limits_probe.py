@@ -28,8 +28,9 @@ _Found = dict[str, str | None]
 
 def probe(asked: dict[str, object]) -> dict[str, object]:
     """See the module."""
-    seen = hierarchies()
-    places = Places(asked["cgroup_root"]) if asked["cgroup_enabled"] else None
+    root = asked["cgroup_root"]
+    seen = [hierarchy if root is None else hierarchy.below(str(root)) for hierarchy in hierarchies()]
+    places = Places(is_given=root is not None) if asked["cgroup_enabled"] else None
     folders: list[dict[str, object]] = []
     if places is None:
         refused = dict.fromkeys((*_V1_SERVICES.values(), "kill"), "switched off (cgroup_enabled)")
@@ -63,8 +64,9 @@ class Place:
 class Places:
     """Where workers' groups might be made, each service in one place; and why not, for the others."""
 
-    def __init__(self, root: object) -> None:
-        self._root = None if root is None else str(root)
+    def __init__(self, *, is_given: bool) -> None:
+        """`is_given`: somebody named the group to use, so no other one is."""
+        self._is_given = is_given
         self.found: list[Place] = []
         self.refused: dict[str, str] = {}
 
@@ -81,14 +83,16 @@ class Places:
                 self.refused[service] = said(error)
 
     def _bases(self, hierarchy: Hierarchy) -> list[str]:
-        """The groups below which to try it, the best first."""
-        if self._root is None:
-            above = os.path.dirname(hierarchy.own)  # noqa: PTH120 - see `capacity`
-            is_inside = hierarchy.version == 2 and len(above) >= len(hierarchy.mount)
-            return [hierarchy.own, above] if is_inside else [hierarchy.own]
-        if self._root.startswith(hierarchy.mount + "/"):
-            return [self._root]
-        return [hierarchy.mount + "/" + self._root.strip("/")]
+        """The groups below which to try it, the best first.
+
+        A service manager gives a service a group and the server one inside of it
+        (systemd: Delegate=, DelegateSubgroup=): then the outer one holds no process.
+        """
+        above = os.path.dirname(hierarchy.own)  # noqa: PTH120 - see `capacity`
+        is_inside = hierarchy.version == 2 and len(above) >= len(hierarchy.mount)
+        if is_inside and not self._is_given and _is_delegated(above):
+            return [hierarchy.own, above]
+        return [hierarchy.own]
 
     def _add_v2(self, bases: list[str]) -> None:
         """The first base that lets its controllers be used: one that holds processes does not."""
@@ -120,6 +124,17 @@ class Places:
         self.found.append(Place(parent, version, serves))
 
 
+def _is_delegated(path: str) -> bool:
+    """Whether systemd marked the group as left to us; see "Control Group APIs and Delegation"."""
+    for name in ("user.delegate", "trusted.delegate"):
+        try:
+            if os.getxattr(path, name) == b"1":
+                return True
+        except OSError:
+            continue
+    return False
+
+
 def said(error: OSError) -> str:
     """What the kernel said, and of what."""
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
@@ -137,25 +152,25 @@ def _found(folders: list[dict[str, object]], refused: dict[str, str]) -> dict[st
     def why(service: str) -> str:
         return refused.get(service, "no control group hierarchy here serves it")
 
-    def found(service: str, fallback: str | None, weakness: str = "") -> _Found:
+    def found(service: str) -> _Found:
+        """Without a group nothing does: what the supervisor can do then is less than to hold a tree."""
         mechanism = by_group(service)
-        if mechanism is not None:
-            return {"mechanism": mechanism, "reason": None}
-        return {"mechanism": fallback, "reason": f"{weakness}{why(service)}"}
+        return {"mechanism": mechanism, "reason": None if mechanism else why(service)}
 
+    peak = found("memory")
+    if "memory_peak" in refused:
+        peak = {"mechanism": None, "reason": refused["memory_peak"]}
     kill: _Found = {"mechanism": "subreaper", "reason": f"a fork bomb may outrun it; {why('kill')}"}
     if by_group("kill"):
         kill = {"mechanism": "cgroup_kill", "reason": None}
     elif by_group("freeze"):
         kill = {"mechanism": "cgroup_freezer", "reason": None}
-    sampled = "looked at twice a second, beside RLIMIT_DATA for each process; "
-    summed = "summed from /proc, which misses children that nobody waited for; "
     return {
-        "memory": found("memory", "proc_poll", sampled),
-        "pids": found("pids", None),
-        "cpu_time": found("cpu_time", "proc_poll", summed),
-        "oom_detection": found("memory", None),
-        "memory_peak": found("memory", None),
+        "memory": found("memory"),
+        "pids": found("pids"),
+        "cpu_time": found("cpu_time"),
+        "oom_detection": found("memory"),
+        "memory_peak": peak,
         "tree_kill": kill,
     }
 

@@ -1,7 +1,8 @@
 """Why a worker ended, as a decision: the first of these that holds.
 
     it was made to leave   the ladder's cause; what it did then is its answer to that
-    cpu_time               its tree used up its CPU time, whether or not we looked in that moment
+    cpu_time               its tree used up its CPU time, whether or not we looked in that moment;
+                           or SIGXCPU, by the clock of the kernel, which counts ticks
     exit 0                 none: it coped with whatever it met
     memory                 the kernel killed in its group for want of memory: itself, or what it
                            could not do without
@@ -21,9 +22,6 @@ from .ladder import CPU_TIME, MEMORY
 FILE_SIZE = "file_size"
 PIDS = "pids"
 
-CPU_SLACK_S = 0.1
-"""By so much the kernel's clock for SIGXCPU, which counts ticks, may be ahead of the time it tells."""
-
 
 def cause_of_end(
     status: int,
@@ -38,7 +36,7 @@ def cause_of_end(
     """The cause, for a leader's `status` as `os.waitstatus_to_exitcode` gives it."""
     if asked is not None:
         return asked
-    if cpu_limit_s is not None and cpu_used_s >= cpu_limit_s - (CPU_SLACK_S if status else 0):
+    if cpu_limit_s is not None and (cpu_used_s >= cpu_limit_s or status == -signal.SIGXCPU):
         return CPU_TIME
     if status == 0:
         return None

@@ -60,7 +60,7 @@ async def test_its_limits_are_set_before_it_runs(lab: Lab) -> None:
         line[:25].strip(): line[25:].split()[:2] for line in (await subject.says()).decode().splitlines()
     }
     assert limits["Max core file size"] == ["0", "0"]
-    assert limits["Max cpu time"] == ["7", "9"]
+    assert limits["Max cpu time"] == ["8", "10"]
     assert limits["Max data size"] == [str(256 << 20)] * 2
     assert limits["Max open files"] == [str(limit) for limit in resource.getrlimit(resource.RLIMIT_NOFILE)]
 
