@@ -1,8 +1,8 @@
 """What a worker's process tree is held to: `limits` of a request, decided.
 
-A budget is for the whole tree. What holds for each process alone is less: of
-memory it is a loss, for nothing then bounds the sum; of CPU time it is a warning,
-for the wall time bounds the sum as well.
+A budget is for the whole tree. Without a control group it holds for each process,
+and for the sum only as often as the supervisor looks: of memory that is a loss, for
+a tree can take all there is meanwhile; of CPU time, which takes time to use, a warning.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ def _cpu_time(cpu_time_sec: int, found: Found) -> Decision:
         feature="limits.cpu_time_sec",
         requested=cpu_time_sec,
         effective=cpu_time_sec,
-        mechanism="RLIMIT_CPU",
+        mechanism="RLIMIT_CPU, proc",
         enforced=Enforcement.SOFT,
-        reason=f"holds for each process of the tree, not for their sum ({found.reason})",
+        reason=f"holds for each process, and for their sum as far as /proc tells it ({found.reason})",
     )
 
 
@@ -82,9 +82,9 @@ def _memory(memory_bytes: int, found: Found) -> Decision:
         feature="limits.memory_bytes",
         requested=memory_bytes,
         effective=memory_bytes,
-        mechanism="RLIMIT_DATA",
+        mechanism="RLIMIT_DATA, proc",
         enforced=Enforcement.SOFT,
-        reason=f"holds for the data of each process, not for their sum ({found.reason})",
+        reason=f"holds for the data of each process; their sum is looked at now and then ({found.reason})",
         is_lost=True,
     )
 

@@ -163,7 +163,7 @@ _TOPICS: Final = {
     ),
     "memory": _Topic(
         "--memory bounds all processes of a worker together",
-        "--memory bounds each process of a worker, not their sum; --strict refuses it",
+        "--memory bounds each process of a worker, and their sum now and then; --strict refuses it",
         _for_cgroups,
     ),
     "oom_detection": _Topic(
@@ -178,7 +178,7 @@ _TOPICS: Final = {
     ),
     "cpu_time": _Topic(
         "--cpu-time bounds all processes of a worker together",
-        "--cpu-time bounds each process of a worker, not their sum",
+        "--cpu-time bounds each process of a worker, and their sum nearly",
         _for_cgroups,
     ),
     "tree_kill": _Topic(

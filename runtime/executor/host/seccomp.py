@@ -103,8 +103,7 @@ def build(machine: str, *, internet: bool = True) -> bytes:
     Raises:
         Unsupported: The architecture is neither x86_64 nor aarch64.
     """
-    if machine not in _ARCHITECTURES:
-        raise Unsupported(machine)
+    refused = call_numbers(machine)
     column, architecture = _ARCHITECTURES[machine]
     program = [
         _step(_LOAD, _ARCH_AT),
@@ -114,9 +113,8 @@ def build(machine: str, *, internet: bool = True) -> bytes:
     ]
     if machine == "x86_64":
         program += [_step(_GREATER_OR_EQUAL, _X32_BIT, 0, 1), _step(_RETURN, _KILL)]
-    for number in (numbers[column] for numbers in _NUMBERS.values()):
-        if number is not None:
-            program += _when(number, [_refuse(errno.EPERM)])
+    for number in refused.values():
+        program += _when(number, [_refuse(errno.EPERM)])
     program += _when(_CLONE3[column], [_refuse(errno.ENOSYS)])
     program += _when(_CLONE[column], _unless_any_bit(_NAMESPACES, errno.EPERM))
     program += _when(_IOCTL[column], _unless_one_of(_IOCTLS, errno.EPERM))
@@ -124,6 +122,14 @@ def build(machine: str, *, internet: bool = True) -> bytes:
     program += _when(_SOCKET[column], _only_one_of(families, errno.EAFNOSUPPORT))
     program.append(_step(_RETURN, _ALLOW))
     return b"".join(program)
+
+
+def call_numbers(machine: str) -> dict[str, int]:
+    """The calls that are refused whatever their arguments are. Raises Unsupported."""
+    if machine not in _ARCHITECTURES:
+        raise Unsupported(machine)
+    column, _ = _ARCHITECTURES[machine]
+    return {name: number for name, numbers in _NUMBERS.items() if (number := numbers[column]) is not None}
 
 
 def own_filter(*, internet: bool = True) -> bytes:
@@ -145,8 +151,8 @@ def load(program: bytes) -> None:
 
 def denied_call_is_refused() -> bool:
     """Whether a call from the list fails: unshare(2) of nothing, which anybody else may do."""
-    column, _ = _ARCHITECTURES[os.uname().machine]
-    failed = libc.syscall(ctypes.c_long(_NUMBERS["unshare"][column] or 0), ctypes.c_long(0)) != 0
+    number = call_numbers(os.uname().machine)["unshare"]
+    failed = libc.syscall(ctypes.c_long(number), ctypes.c_long(0)) != 0
     return failed and ctypes.get_errno() == errno.EPERM
 
 

@@ -222,15 +222,22 @@ class Supervisor(Boss):
             self._is_ready = True
 
     def _look_inside(self) -> None:
-        """Whether bubblewrap has become the program; nobody tells, so it is looked at until it has."""
+        """Whether bubblewrap has become the program."""
         inside = self._worker.inside
-        if inside is not None and self._has_go and self._starting and inside.runs():
+        if inside is None:
+            return
+        while self._worker.reaper.stopped:
+            inside.on_stop(*self._worker.reaper.stopped.pop(0))
+        if self._has_go and self._starting and inside.look():
             self._starting = False
+
+    def _needs_looks(self) -> bool:
+        return self._worker.inside is not None and self._worker.inside.needs_looks
 
     def _failure(self) -> dict[str, object] | None:
         if not self._report:
             inside = self._worker.inside
-            return None if inside is None or inside.runs() else self._worker.failure_inside()
+            return None if inside is None or inside.look() else self._worker.failure_inside()
         step, number = self._report.decode().split()
         plan = self._plan
         subjects = {"cgroup": " ".join(self._worker.groups.paths), "chdir": plan.cwd, "exec": plan.argv[0]}
@@ -414,7 +421,7 @@ class Supervisor(Boss):
         """Until the next deadline; None without one."""
         by_clock = (self._wall_at, self._budget.due_at, self._drain_until, self._wake_at, self._retry_at)
         due = [at for at in (*by_clock, self._kill_at()) if at is not None]
-        if self._starting and self._has_go and self._worker.inside is not None:
+        if self._starting and self._has_go and self._needs_looks():
             due.append(time.monotonic())
         return min(due) - time.monotonic() if due else None
 

@@ -32,8 +32,12 @@ def test_with_control_groups_every_budget_is_the_tree_s() -> None:
 def test_without_them_memory_and_cpu_hold_for_each_process_and_pids_not_at_all() -> None:
     decisions = decided(limits_with(NOT_HERE))
     memory, cpu, pids = (decisions[f"limits.{name}"] for name in ("memory_bytes", "cpu_time_sec", "pids_max"))
-    assert (memory.mechanism, memory.enforced, memory.is_lost) == ("RLIMIT_DATA", Enforcement.SOFT, True)
-    assert (cpu.mechanism, cpu.enforced, cpu.is_lost) == ("RLIMIT_CPU", Enforcement.SOFT, False)
+    assert (memory.mechanism, memory.enforced, memory.is_lost) == (
+        "RLIMIT_DATA, proc",
+        Enforcement.SOFT,
+        True,
+    )
+    assert (cpu.mechanism, cpu.enforced, cpu.is_lost) == ("RLIMIT_CPU, proc", Enforcement.SOFT, False)
     assert cpu.is_weak
     assert (pids.effective, pids.enforced, pids.is_lost) == (None, Enforcement.NONE, True)
     held = enforcement(ALL, decisions)
