@@ -46,7 +46,7 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 def sandboxed(lab: Lab, *argv: str, **more: object) -> LaunchPlan:
     """A plan for `argv` in a sandbox, as a uid of its own when we are root."""
     box = {name: more.pop(name) for name in ("namespaces", "rootfs", "script") if name in more}
-    plan = {
+    plan: dict[str, Any] = {
         "sandbox": SandboxLaunch(bwrap=bubblewraps()[0], **box),  # type: ignore[arg-type]
         "uid": WORKER_UID if os.geteuid() == 0 else None,
         "seccomp": True,
