@@ -192,6 +192,9 @@ class _Session:
             self.forwarder.worker_runs()
         elif said.name == "exit":
             self._exit = said.data
+        elif said.name == "execution_plan":
+            for reason in said.data["fallback_reasons"]:
+                note(f"not given: {reason}")
         elif (said.name, said.data.get("source", said.data.get("code"))) in _OURS:
             note(said.data["message"])
 
