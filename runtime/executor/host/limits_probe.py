@@ -22,6 +22,8 @@ SWEEP_S_MAX = 2.0
 
 _V1_SERVICES = {"memory": "memory", "pids": "pids", "cpuacct": "cpu_time", "freezer": "freeze"}
 _CONTROLLERS = frozenset({"memory", "pids"})
+_EVERY_V2 = frozenset({"cpu_time", "kill"})
+"""What v2 gives in each group, without any controller."""
 
 _Found = dict[str, str | None]
 
@@ -78,9 +80,8 @@ class Places:
             else:
                 self._add_v1(self._bases(hierarchy), hierarchy.controllers)
         except OSError as error:
-            names = _V1_SERVICES.values() if hierarchy.version == 2 else self._wanted(hierarchy.controllers)
-            for service in names:
-                self.refused[service] = said(error)
+            lost = _EVERY_V2 if hierarchy.version == 2 else self._wanted(hierarchy.controllers)
+            self.refused.update(dict.fromkeys(lost, said(error)))
 
     def _bases(self, hierarchy: Hierarchy) -> list[str]:
         """The groups below which to try it, the best first.
@@ -103,9 +104,9 @@ class Places:
             except OSError as error:
                 self.refused.update(dict.fromkeys(wanted, said(error)))
                 continue
-            self._make(base, 2, wanted | {"cpu_time", "kill"})
+            self._make(base, 2, wanted | _EVERY_V2)
             return
-        self._make(bases[0], 2, frozenset({"cpu_time", "kill"}))
+        self._make(bases[0], 2, _EVERY_V2)
 
     def _add_v1(self, bases: list[str], controllers: tuple[str, ...]) -> None:
         if wanted := self._wanted(controllers):

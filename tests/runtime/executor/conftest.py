@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -129,12 +128,13 @@ class Lab:
 
     def groups_left(self) -> list[str]:
         """The control groups of its workers that are still there."""
-        left: list[str] = []
-        for subject in self.subjects:
-            run = subject.directory / "run.json"
-            if run.exists():
-                left += [path for path in json.loads(run.read_bytes())["cgroups"] if Path(path).exists()]
-        return left
+        return [
+            str(path)
+            for subject in self.subjects
+            if subject.plan.cgroup is not None
+            for folder in subject.plan.cgroup.folders
+            for path in Path(folder.path).glob(f"{subject.process.supervisor_pid}.*")
+        ]
 
 
 def _pids_with(cookie: str) -> list[int]:

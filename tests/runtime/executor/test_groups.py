@@ -88,6 +88,31 @@ async def test_a_killed_supervisor_leaves_no_group_and_nobody_in_it(
 
 
 @pytest.mark.asyncio
+async def test_when_everybody_who_watched_was_killed_the_groups_tell_who_is_left(
+    lab: Lab,
+    make_lab: type[Lab],
+    cgroup: CgroupLaunch,
+    tmp_path: Path,
+    is_alive: Callable[[int], bool],
+) -> None:
+    """No parent and no mark in its environment leads to this daemon."""
+    place = tmp_path / "before"
+    place.mkdir()
+    async with open_executor() as former:
+        subject = await make_lab(former, place).python(KEEPER, cgroup=cgroup, outlives_server=True)
+        daemon = int((await subject.until_says(b"ready")).split()[0])
+        watchers = former.spawn_daemon_pid, subject.process.supervisor_pid
+        await former.close(keep_outliving=True)
+    for pid in watchers:
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+    adopted = await lab.adopt(subject.plan, subject.output)
+    assert (await adopted.exit()).cause == "lost"
+    assert not is_alive(daemon)
+    assert not any(path.exists() for path in paths_of(adopted))
+
+
+@pytest.mark.asyncio
 async def test_what_a_crash_left_is_killed_by_the_next_probe(lab: Lab, cgroup: CgroupLaunch) -> None:
     """A crash of everybody at once leaves a group that is named after a dead supervisor."""
     left, paths = _left_behind(cgroup)
