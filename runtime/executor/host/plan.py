@@ -40,15 +40,18 @@ class Plan:
 
     __slots__ = (
         "argv",
+        "cgroup",
         "cookie",
         "cpu_time_s",
         "cwd",
         "directory",
         "env",
+        "file_size_bytes",
         "grace_ms",
         "internet",
         "memory_bytes",
         "outlives_server",
+        "pids_max",
         "restricted_filesystem",
         "sandbox",
         "seccomp",
@@ -70,6 +73,9 @@ class Plan:
         self.wall_time_ms: int | None = fields["wall_time_ms"]
         self.cpu_time_s: int | None = fields["cpu_time_s"]
         self.memory_bytes: int | None = fields["memory_bytes"]
+        self.pids_max: int | None = fields["pids_max"]
+        self.file_size_bytes: int | None = fields["file_size_bytes"]
+        self.cgroup: list[dict[str, object]] = fields["cgroup"]  # [{path, version, serves: [service]}]
         self.stdout_max_bytes: int = fields["stdout_max_bytes"]
         self.stderr_max_bytes: int = fields["stderr_max_bytes"]
         self.outlives_server: bool = fields["outlives_server"]
