@@ -13,6 +13,7 @@ import errno
 import os
 import resource
 import signal
+import warnings  # noqa: F401 - os.execvpe imports it, which a restricted child may not read any more.
 
 from . import identity, linux, signals
 from .cgroup import Groups
@@ -47,7 +48,7 @@ class Forked:
     __slots__ = ("_go", "pid", "report")
 
     def __init__(
-        self, plan: Plan, stdio: tuple[int, int, int], directory: int, status: int | None, groups: Groups
+        self, plan: Plan, stdio: tuple[int, int, int], groups: Groups, directory: int, status: int | None
     ) -> None:
         """Fork the worker with `stdio` as its descriptors 0 to 2, into `groups`. `directory` is its folder.
 
@@ -66,7 +67,7 @@ class Forked:
         except OSError as error:
             raise ForkFailed(error.errno, error.strerror) from error
         if self.pid == 0:
-            child = _Child(plan, directory, report_in_child, go_in_child, groups)
+            child = _Child(plan, groups, directory, report_in_child, go_in_child)
             child.become_worker(stdio, parent, status)
         os.close(report_in_child)
         os.close(go_in_child)
@@ -86,12 +87,12 @@ class _Child:
 
     __slots__ = ("_directory", "_go", "_groups", "_plan", "_report", "_step")
 
-    def __init__(self, plan: Plan, directory: int, report: int, go: int, groups: Groups) -> None:
+    def __init__(self, plan: Plan, groups: Groups, directory: int, report: int, go: int) -> None:
         self._plan = plan
+        self._groups = groups
         self._directory = directory
         self._report = report
         self._go = go
-        self._groups = groups
         self._step = "cgroup"
 
     def become_worker(self, stdio: tuple[int, int, int], parent: int, status: int | None) -> None:

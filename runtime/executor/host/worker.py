@@ -59,9 +59,9 @@ class Worker:
             for ours in (stdin, stdout, stderr):
                 os.set_blocking(ours, False)
             stdio = (stdin_inside, stdout_inside, stderr_inside)
-            self.groups = _groups(plan)
             self.inside, status_inside = _status_pipe(plan)
-            self._forked = _fork(plan, stdio, directory, status_inside, self.groups)
+            self.groups = _groups(plan)
+            self._forked = _fork(plan, stdio, self.groups, directory, status_inside)
         except OSError:
             self.record.abandon()
             raise
@@ -86,7 +86,7 @@ class Worker:
         return {self.pid} if self.inside is None else {self.pid, self.inside.init, self.inside.leader}
 
     @property
-    def group(self) -> int:
+    def process_group(self) -> int:
         """The process group that is the program's, 0 when there is none any more, or not yet.
 
         To be asked only while the leader is not reaped, so the number is still its own.
@@ -184,23 +184,6 @@ class Worker:
         }
 
 
-def _groups(plan: Plan) -> Groups:
-    """Raises CgroupRefused."""
-    label = os.path.basename(plan.directory)  # noqa: PTH119 - pathlib would weigh on each supervisor
-    return Groups(plan.cgroup, label, memory_bytes=plan.memory_bytes, pids_max=plan.pids_max)
-
-
-def _fork(
-    plan: Plan, stdio: tuple[int, int, int], directory: int, status: int | None, groups: Groups
-) -> Forked:
-    """Raises OSError, ForkFailed; then the groups are gone too."""
-    try:
-        return Forked(plan, stdio, directory, status, groups)
-    except OSError:
-        groups.remove()
-        raise
-
-
 def _status_pipe(plan: Plan) -> tuple[Inside | None, int | None]:
     """Our end and bubblewrap's end of what it tells of a sandbox, if there is one. Raises OSError."""
     if plan.sandbox is None:
@@ -208,3 +191,20 @@ def _status_pipe(plan: Plan) -> tuple[Inside | None, int | None]:
     ours, theirs = os.pipe()
     os.set_blocking(ours, False)
     return Inside(ours, has_init="pid" in plan.sandbox.namespaces), theirs
+
+
+def _groups(plan: Plan) -> Groups:
+    """Raises CgroupRefused."""
+    label = os.path.basename(plan.directory)  # noqa: PTH119 - pathlib would weigh on each supervisor
+    return Groups(plan.cgroup, label, memory_bytes=plan.memory_bytes, pids_max=plan.pids_max)
+
+
+def _fork(
+    plan: Plan, stdio: tuple[int, int, int], groups: Groups, directory: int, status: int | None
+) -> Forked:
+    """Raises OSError, ForkFailed; then the groups are gone too."""
+    try:
+        return Forked(plan, stdio, groups, directory, status)
+    except OSError:
+        groups.remove()
+        raise

@@ -43,11 +43,11 @@ WORKER_UID = 64_321
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-def sandboxed(lab: Lab, *argv: str, **more: object) -> LaunchPlan:
+def sandboxed(lab: Lab, *argv: str, **more: Any) -> LaunchPlan:
     """A plan for `argv` in a sandbox, as a uid of its own when we are root."""
     box = {name: more.pop(name) for name in ("namespaces", "rootfs", "script") if name in more}
     plan: dict[str, Any] = {
-        "sandbox": SandboxLaunch(bwrap=bubblewraps()[0], **box),  # type: ignore[arg-type]
+        "sandbox": SandboxLaunch(bwrap=bubblewraps()[0], **box),
         "uid": WORKER_UID if os.geteuid() == 0 else None,
         "seccomp": True,
     }
@@ -56,7 +56,7 @@ def sandboxed(lab: Lab, *argv: str, **more: object) -> LaunchPlan:
     return made
 
 
-async def boxed(lab: Lab, script: str, **more: object) -> Subject:
+async def boxed(lab: Lab, script: str, **more: Any) -> Subject:
     return await lab.launch(sandboxed(lab, "/bin/sh", "-c", script, **more))
 
 
