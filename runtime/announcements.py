@@ -51,7 +51,7 @@ class Announcements:
         created = f"worker {worker.worker_id} created"
         await self.tell(RuntimeEventKind.WORKER_CREATED, created, worker.ref)
         while worker.untold:
-            await self.tell(*worker.untold.popleft(), worker.ref)
+            await self.tell(*worker.untold.pop(0), worker.ref)
         worker.announced = True
 
     def diagnose_creation(self, worker: Worker) -> None:

@@ -77,11 +77,11 @@ class Restoration:
         worker = Worker(WorkerRef(runtime_id=self.runtime_id, worker_id=record.worker_id), record)
         worker.log = await self.store.open(record.worker_id, self.creation.counted(worker.on_visible))
         worker.announced = True
-        entry = self.creation.enter(worker)
         if record.end is not None:
-            self._lay_down(entry, record.end)
-            if worker.log.head < record.end.head:
-                await self._say_last_words_again(worker, record.end)
+            self._lay_down(worker, record.end)
+        entry = self.creation.enter(worker)
+        if record.end is not None and worker.log.head < record.end.head:
+            await self._say_last_words_again(worker, record.end)
         return entry
 
     async def _say_last_words_again(self, worker: Worker, end: WorkerEnd) -> None:
@@ -91,14 +91,12 @@ class Restoration:
         except StoreFault as fault:
             _LOG.warning("the journal of worker %s has no end: %s", worker.worker_id, fault)
 
-    def _lay_down(self, entry: Entry, end: WorkerEnd) -> None:
+    def _lay_down(self, worker: Worker, end: WorkerEnd) -> None:
         """It has ended: what a list shows is here, the rest is read when somebody asks."""
-        worker = entry.worker
         worker.life.restore(end)
         worker.view = WorkerView.asleep(
             worker.ref, partial(self.store.load_view, worker.worker_id), transcript_len=end.transcript_len
         )
-        entry.driver.leave()
 
     async def _bounded(self, at_once: asyncio.Semaphore, entry: Entry) -> Entry | None:
         async with at_once:
@@ -194,7 +192,8 @@ class Restoration:
             told["usage"] = None if process.exit is None else usage_of(process.exit)
         end = end.model_copy(update=told)
         worker.record = worker.record.model_copy(update={"end": end})
-        self._lay_down(entry, end)
+        self._lay_down(worker, end)
+        entry.driver.leave()
         try:
             await self.store.save(worker.record)
         except StoreFault as fault:  # The next start finds the same again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,11 @@ from watchglass.protocol.events import ProducedEvent
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.workers import WorkerInput
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
+from watchglass.runtime.catalog import Entry
+from watchglass.runtime.restoring import Restoration
+from watchglass.runtime.worker import Worker
 from watchglass.store.filesystem import open_filesystem_store
+from watchglass.store.garbage import not_searched
 from watchglass.store.worker_record import WorkerRecord
 
 from support.agents import CAT, JSONL_ECHO, python
@@ -241,3 +246,24 @@ async def test_events_of_the_runtime_go_on_with_their_cursor(life: Life) -> None
     async with life() as runtime:
         batch = await runtime.runtime_events(cursor, None)
         assert [event.kind for event in batch.events] == ["runtime_stopped", "runtime_started"]
+
+
+async def test_a_removed_worker_of_an_earlier_life_goes_without_a_search_for_garbage(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with life() as runtime:
+        await runtime.create_worker(request_of(worker_id="w", execution=CAT))
+        await runtime.stop("w")
+    met: list[weakref.ref[Worker]] = []
+    known = Restoration.known
+
+    async def noting(self: Restoration, record: WorkerRecord) -> Entry:
+        entry = await known(self, record)
+        met.append(weakref.ref(entry.worker))
+        return entry
+
+    monkeypatch.setattr(Restoration, "known", noting)
+    async with life() as runtime:
+        with not_searched():
+            await runtime.remove("w")
+            assert [worker() for worker in met] == [None]
