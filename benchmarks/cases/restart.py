@@ -63,10 +63,10 @@ def _ended_rows(workers: int, events: int, seen: dict[str, dict[str, Spread]], *
         Row(f"open the store and the runtime, {of}", "s", ours["open_s"], records["s"],
             Target("≤", 3) if last else None),
         Row(f"of that, the store, {of}", "s", ours["store_s"]),
-        Row(f"`serve`, from the start of its process until `/readyz` answers, {of}", "s",
-            seen[f"served {workers}"]["s"]),
         Row(f"processor time of it, {of}", "s", ours["cpu_s"], records["cpu_s"]),
         Row(f"memory that it takes, {of}", "MiB RSS", ours["rss_mib"]),
+        Row(f"`serve`, from the start of its process until `/readyz` answers, {of}", "s",
+            seen[f"served {workers}"]["s"]),
     ]  # fmt: skip
 
 
