@@ -105,7 +105,7 @@ class Driver:
         self._accepted_bytes = 0
         self._unsent: list[bytes] = []  # Accepted before there is a process.
         self._is_over = False  # All of it has happened; at most it is not written yet.
-        self._has_left = False
+        self._has_left = worker.life.ended.is_set()
 
     # The callers' side.
 

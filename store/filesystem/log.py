@@ -132,7 +132,7 @@ class FileLog:
         self._segment_events = max(1, self._bounds.max_events // SEGMENTS_KEPT)
         self.worker_id = worker_id
         self._name = "runtime" if worker_id is None else worker_id
-        self.mark = orjson.dumps({"log": worker_id})
+        self.mark = b"%b" % orjson.dumps({"log": worker_id})  # A copy, for orjson's bytes keep 4 KiB each.
         """The line that names this log in the write-ahead file."""
         self.directory = directory
         self.on_visible = on_visible
@@ -501,6 +501,7 @@ class FileLog:
         """End the log for its readers, and take no more appends."""
         if removed:
             self._refuse(StoreMissing, "the worker was deleted")
+            self.on_visible = _nobody  # Whoever looked refers to this log too: both go without a search.
         else:
             self._refuse(StoreIo, "the store was closed")
             self._tail.close(removed=False)
