@@ -19,7 +19,6 @@ from producers import EVERYTHING, nobody
 from report import Case, Measured, Row, Scale, Target, interleaved
 
 from watchglass.protocol.cursor import BEGINNING
-from watchglass.protocol.frames import event_frame
 from watchglass.store.filesystem import open_filesystem_store
 
 CHUNK_BYTES = 1 << 20
@@ -56,11 +55,14 @@ def _ours(root: Path, worker_id: str, events: int, *, frames: bool) -> Measured:
             log = await store.open(worker_id, nobody)
             began, began_cpu = time.perf_counter(), time.process_time()
             count, after = 0, BEGINNING
-            while records := await log.read(after=after):
-                count += len(records)
-                after = records[-1].seq
+            while run := await log.read(after=after):
+                after = run.last
                 if frames:
-                    b"".join([event_frame(line) for _, line in records])
+                    run.frames()
+                    count += len(run)
+                else:
+                    for _record in run:
+                        count += 1
             return _measured(events, count, began, began_cpu)
 
     return asyncio.run(replay())
