@@ -134,7 +134,8 @@ class Log(Protocol):
     ) -> Run:
         """The kept records after a position, as many as fit (at least one), or none.
 
-        `max_bytes` is of their lines. Records are made when they are asked for: see `Run`.
+        `max_bytes` is of their lines; a read may end when it has half of that. Records
+        are made when they are asked for: see `Run`.
 
         Raises:
             CursorExpired: Retention dropped something after this position.

@@ -11,8 +11,7 @@ from __future__ import annotations
 from binascii import unhexlify
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import accumulate
+from itertools import accumulate, repeat
 from operator import itemgetter
 from struct import unpack
 from typing import NamedTuple, cast, overload
@@ -29,7 +28,7 @@ class Record(NamedTuple):
     line: bytes
 
 
-_record = cast("Callable[[tuple[int, bytes]], Record]", partial(tuple.__new__, Record))  # Without a frame.
+_make = cast("Callable[[type[Record], tuple[int, bytes]], Record]", tuple.__new__)  # Without a frame.
 _digits = itemgetter(ENVELOPE_SEQ)
 
 
@@ -58,7 +57,7 @@ class Run(Sequence[Record]):
     def __iter__(self) -> Iterator[Record]:
         lines = self.lines
         seqs = unpack(f">{len(lines)}Q", unhexlify(b"".join(map(_digits, lines))))
-        return map(_record, zip(seqs, lines, strict=True))
+        return map(_make, repeat(Record), zip(seqs, lines, strict=True))
 
     @overload
     def __getitem__(self, place: int) -> Record: ...

@@ -83,12 +83,15 @@ class Bounds(NamedTuple):
         return max(_WANT_BYTES_MIN, min(self.max_bytes, self.max_records * _RECORD_BYTES_LIKELY))
 
     def left_after(self, taken: Sequence[bytes]) -> Bounds | None:
-        """What may be added to the lines that were taken; None when that is nothing."""
+        """What is to be added to the lines that were taken; None when they are enough.
+
+        That is half of the bytes: filling up a read costs more than the next one, which begins with a window.
+        """
         max_records = self.max_records - len(taken)
         if max_records <= 0 or not taken:
             return None if taken else self
         max_bytes = self.max_bytes - sum(map(len, taken))
-        return Bounds(max_records, max_bytes, 0) if max_bytes > 0 else None
+        return Bounds(max_records, max_bytes, 0) if 2 * max_bytes > self.max_bytes else None
 
     def end(self, lines: Sequence[bytes], start: int, size_bytes: int) -> int:
         """Behind the last of the lines from `start` on that fit; all together have `size_bytes` at most."""

@@ -102,6 +102,8 @@ def test_a_read_is_bounded_over_many_windows() -> None:
     lines = [b"x" * 10] * 5
     assert Bounds(5, 100).left_after(lines[:3]) == Bounds(2, 70, 0)
     assert Bounds(3, 100).left_after(lines[:3]) is None
+    assert Bounds(5, 61).left_after(lines[:3]) == Bounds(2, 31, 0)
+    assert Bounds(5, 60).left_after(lines[:3]) is None
     assert Bounds(5, 30).left_after(lines[:3]) is None
     assert Bounds(2, 5).left_after([]) == Bounds(2, 5)
     assert Bounds(5, 25).end(lines, 0, 60) == 2
