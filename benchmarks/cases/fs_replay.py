@@ -1,8 +1,8 @@
 """A whole log, read again from its files in the order of its events.
 
 The files are in the system's memory, as those of a log are that was just
-written. The reference believes what it reads; `Log.read` verifies every byte
-and gives each event with its sequence.
+written. The reference believes what it reads and joins bare texts; `Log.read`
+verifies every byte, its records have their sequences, and its frames their headers.
 """
 
 from __future__ import annotations
