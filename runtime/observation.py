@@ -10,14 +10,14 @@ goes on at its own pace; a slow one costs nobody anything.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from watchglass.protocol.cursor import BEGINNING, Seq, decode_cursor, encode_cursor
 from watchglass.protocol.errors import CursorUnknown, ResourceLimitExceeded
 from watchglass.protocol.frames import encode_snapshot
 from watchglass.protocol.identity import WorkerId
-from watchglass.store.base import Log, Record
+from watchglass.store.base import Log, Record, Run
 from watchglass.store.numbering import rfc3339
 
 from .worker import Worker
@@ -36,16 +36,16 @@ class Reader:
         self.as_of = worker.log.head
         self.snapshot = encode_snapshot(position, worker.worker_id, rfc3339(time_us), worker.snapshot())
 
-    async def next_batch(self) -> Sequence[Record]:
+    async def next_batch(self) -> Run:
         """Wait for events after the position, then take what is ready and move on.
 
         Raises:
             CursorExpired: Retention overtook this reader.
             LogClosed: The log is at its end for good.
         """
-        records = await self._ready()
-        self.position = records[-1].seq
-        return records
+        run = await self._ready()
+        self.position = run.last
+        return run
 
     async def __aiter__(self) -> AsyncIterator[Record]:
         """Event after event; ends as `next_batch` does.
@@ -58,13 +58,13 @@ class Reader:
                 self.position = record.seq
                 yield record
 
-    async def _ready(self) -> Sequence[Record]:
+    async def _ready(self) -> Run:
         """What lies after the position, at least one event."""
         while True:
             await self._log.wait(after=self.position)
-            records = await self._log.read(after=self.position)
-            if records:
-                return records
+            run = await self._log.read(after=self.position)
+            if run:
+                return run
 
 
 class Observation:

@@ -278,8 +278,8 @@ async def _send_all(reader: Reader, observer: _Observer) -> None:
     del snapshot
     try:
         while True:
-            for record in await reader.next_batch():
-                await observer.send_event(record.line)
+            for envelope in (await reader.next_batch()).lines:
+                await observer.send_event(envelope)
     except CursorFault as fault:
         raise _ended_by_cursor(fault) from None
     except LogClosed as closed:
