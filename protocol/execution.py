@@ -24,6 +24,9 @@ from .base import (
     Wire,
 )
 
+NETWORK_ALLOW_MAX = 256
+"""Places that one worker may be allowed to reach."""
+
 
 def _os_bytes(texts: list[str]) -> int:
     return sum(len(text.encode("utf-8", "surrogatepass")) + 1 for text in texts)
@@ -42,6 +45,13 @@ def _absolute(path: str) -> str:
     return path
 
 
+def _host_port(place: str) -> str:
+    host, colon, port = place.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ValueError("must be host:port, with a port from 1 to 65535")
+    return place
+
+
 def _env_name(name: str) -> str:
     if not name.strip() or "=" in name:
         raise ValueError("a variable's name must not be blank and must not contain '='")
@@ -55,6 +65,7 @@ def _in_key_order(texts: dict[str, str]) -> dict[str, str]:
 EnvName = Annotated[OsText, AfterValidator(_env_name)]
 RelativePath = Annotated[SaidOsText, AfterValidator(_relative_inside)]
 AbsolutePath = Annotated[SaidOsText, AfterValidator(_absolute)]
+HostPort = Annotated[SaidText, AfterValidator(_host_port)]
 Positive = Annotated[int, Field(gt=0, lt=1 << 53)]
 MetadataValue = Annotated[str, StringConstraints(max_length=4096)]
 Metadata = Annotated[
@@ -141,6 +152,21 @@ class SandboxProfile(StrEnum):
     LINUX_SANDBOX = "linux_sandbox"
 
 
+class Network(StrEnum):
+    """What a worker reaches: nothing, what the host reaches, or listed places through a proxy."""
+
+    NONE = "none"
+    HOST = "host"
+    PROXY = "proxy"
+
+
+class FilesystemAccess(StrEnum):
+    """What profile `process` may touch: all that its user may, or the workspace and a system to read."""
+
+    HOST = "host"
+    RESTRICTED = "restricted"
+
+
 class Sandbox(Wire):
     """The asked isolation; the execution plan tells what is given."""
 
@@ -149,11 +175,21 @@ class Sandbox(Wire):
     rootfs: AbsolutePath | None = None
     chroot: bool = False
     namespaces: Namespaces | None = None
+    # ours:
+    network: Annotated[Network, Field(strict=False)] | None = None
+    network_allow: list[HostPort] = Field(default_factory=list, max_length=NETWORK_ALLOW_MAX)
+    filesystem: Annotated[FilesystemAccess, Field(strict=False)] | None = None
 
     @model_validator(mode="after")
     def _chroot_needs(self) -> Sandbox:
         if self.chroot and (self.rootfs is None or self.profile is not SandboxProfile.LINUX_SANDBOX):
             raise ValueError("chroot needs a rootfs and profile 'linux_sandbox'")
+        return self
+
+    @model_validator(mode="after")
+    def _allow_needs(self) -> Sandbox:
+        if self.network_allow and self.network is not Network.PROXY:
+            raise ValueError("network_allow needs network 'proxy'")
         return self
 
 
@@ -196,6 +232,24 @@ class ResourceEnforcement(Wire):
     oom_detection: bool = False
 
 
+class Enforcement(StrEnum):
+    """How much a promise holds: always, as long as nobody tries to pass it, or not at all."""
+
+    HARD = "hard"
+    SOFT = "soft"
+    NONE = "none"
+
+
+class PlanFeature(Wire):
+    """One thing that was asked, or that is always given, and what became of it."""
+
+    requested: str | int | bool | None
+    effective: str | int | bool | None
+    mechanism: str | None = None
+    enforced: Annotated[Enforcement, Field(strict=False)] = Enforcement.NONE
+    reason: str | None = None
+
+
 class ExecutionPlan(Wire):
     """What was asked and what is given; nothing is degraded silently."""
 
@@ -206,6 +260,8 @@ class ExecutionPlan(Wire):
     degraded: bool = False
     fallback_reasons: list[str] = Field(default_factory=list)
     capability_warnings: list[str] = Field(default_factory=list)
+    # ours:
+    features: dict[str, PlanFeature] = Field(default_factory=dict)
 
 
 class Usage(Wire):

@@ -1,0 +1,73 @@
+"""What this host can do for a worker, as found by doing it once at the start.
+
+Nothing here is guessed from a version. A thing that is not there carries the
+reason in the words of whoever refused it: the kernel, or a tool's last line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One thing that the host can do by `mechanism`; None: it cannot, and `reason` says why.
+
+    With a mechanism, `reason` says what is weak about it, if anything is.
+    """
+
+    mechanism: str | None
+    reason: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.mechanism is not None
+
+
+MISSING = Found(None, "not probed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxCapabilities:
+    """Isolation: what a worker can be kept from seeing and doing."""
+
+    linux_sandbox: Found = MISSING
+    """A full run of bubblewrap as a worker would be run."""
+    namespaces: Mapping[str, Found] = field(default_factory=dict)
+    """`mount`, `pid`, `uts`, `ipc`, `net`: each unshared by itself."""
+    rootfs: Found = MISSING
+    network_proxy: Found = MISSING
+    restricted_filesystem: Found = MISSING
+    """Landlock, for profile `process`."""
+    seccomp: Found = MISSING
+    own_uid: Found = MISSING
+    """A uid of its own for each worker slot; takes a server that is root."""
+    exact_exit: Found = MISSING
+    """Telling exit 137 from SIGKILL below bubblewrap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitCapabilities:
+    """Budgets: what a worker's whole process tree can be held to."""
+
+    memory: Found = MISSING
+    pids: Found = MISSING
+    cpu_time: Found = MISSING
+    oom_detection: Found = MISSING
+    memory_peak: Found = MISSING
+    tree_kill: Found = MISSING
+    cgroup_v2: Found = MISSING
+    cgroup_writable: Found = MISSING
+    cpu_quota: Found = MISSING
+    memory_capacity_bytes: int | None = None
+    pids_capacity: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostCapabilities:
+    """All of it, and when it was found out."""
+
+    sandbox: SandboxCapabilities = field(default_factory=SandboxCapabilities)
+    limits: LimitCapabilities = field(default_factory=LimitCapabilities)
+    collected_at_us: int = 0
+    kernel: str = ""
