@@ -35,12 +35,13 @@ _digits = itemgetter(ENVELOPE_SEQ)
 class Run(Sequence[Record]):
     """Records in order, made as they are asked for; it equals any list of the same. It never changes."""
 
-    __slots__ = ("lines",)
+    __slots__ = ("_frames", "lines")
     __hash__ = None  # type: ignore[assignment]  # As of a list.
 
     def __init__(self, lines: Sequence[bytes]) -> None:
         """Events by their envelopes, which nobody changes from now on."""
         self.lines = lines
+        self._frames: bytes | None = None
 
     @property
     def last(self) -> Seq:
@@ -48,8 +49,10 @@ class Run(Sequence[Record]):
         return envelope_seq(self.lines[-1])
 
     def frames(self) -> bytes:
-        """All events as the frames of a connection; see `ready_frames`."""
-        return ready_frames(self.lines)
+        """All events as the frames of a connection, made once; see `ready_frames`."""
+        if self._frames is None:
+            self._frames = ready_frames(self.lines)
+        return self._frames
 
     def __len__(self) -> int:
         return len(self.lines)
