@@ -134,9 +134,7 @@ class Dispatcher:
         self._tenant_of[worker_id] = tenant
         self._dispatch()
 
-    def restore(
-        self, worker_id: WorkerId, held: Reservation = ONE_SLOT, tenant: Tenant = None
-    ) -> None:
+    def restore(self, worker_id: WorkerId, held: Reservation = ONE_SLOT, tenant: Tenant = None) -> None:
         """A worker that was launched before we were there holds its room, also above the capacity."""
         self._ledger.restore(worker_id, held, tenant)
 
