@@ -349,7 +349,7 @@ def steps() -> Iterator[st.SearchStrategy[Callable[[World], None]]]:
 RESTART: Callable[[World], None] = World.restart
 
 
-@given(st.lists(st.one_of(*steps(), st.just(RESTART)), max_size=80))
+@given(st.lists(st.one_of(*steps(), st.just(RESTART)), min_size=20, max_size=80))
 def test_any_schedule_keeps_the_bounds_the_sums_and_the_order_and_passes_nobody_too_often(
     schedule: list[Callable[[World], None]],
 ) -> None:

@@ -47,13 +47,10 @@ def test_any_reserves_and_releases_keep_the_sums_and_the_bounds(
             assert ledger.release(worker_id) == (model.pop(worker_id, None) is not None)
         elif worker_id not in model:
             trial = {**model, worker_id: (tenant, asked)}
-            fits = all(
-                within(
-                    ledger.shown(summed(part for of, part in trial.values() if whose in (of, "all"))), bounds
-                )
-                for whose, bounds in [("all", capacity), *quotas.items()]
-                if whose in ("all", tenant)
-            )
+            whole = summed(part for _, part in trial.values())
+            own = summed(part for of, part in trial.values() if of == tenant)
+            quota = quotas.get(tenant or "")
+            fits = within(ledger.shown(whole), capacity) and within(ledger.shown(own), quota)
             assert ledger.try_reserve(worker_id, asked, tenant) == fits
             model = trial if fits else model
         assert amounts_of(ledger.reserved) == summed(part for _, part in model.values())
