@@ -190,6 +190,14 @@ class PlanMade(Shape):
     features: Json
 
 
+class Share(Shape):
+    """The ledger holds this part of the capacity for the worker (`reserved`), or got it back (`released`)."""
+
+    task_slots: int
+    memory_bytes: int | None = None
+    pids: int | None = None
+
+
 class Exit(Shape):
     """How the process ended: a code, or a signal, and why."""
 
@@ -225,11 +233,13 @@ SHAPES: dict[str, type[Shape]] = {
     "shutdown": Nothing,
     "output": Output,
     "execution_plan": PlanMade,
+    "reserved": Share,
+    "released": Share,
     "exit": Exit,
     "end": Nothing,
 }
 
-RUNTIME_ONLY = frozenset({"snapshot", "execution_plan", "exit", "end"})
+RUNTIME_ONLY = frozenset({"snapshot", "execution_plan", "reserved", "released", "exit", "end"})
 """Names that the runtime alone may write, for they say what it did or saw itself."""
 
 PROCESS_RESERVED = RUNTIME_ONLY | {"user_message", "system_item", "output"}

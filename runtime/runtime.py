@@ -43,6 +43,7 @@ from watchglass.protocol.runtime import (
     RuntimeEventBatch,
     RuntimeEventCursor,
     RuntimeEventKind,
+    RuntimeResources,
     RuntimeSummary,
 )
 from watchglass.protocol.workers import (
@@ -57,6 +58,7 @@ from watchglass.protocol.workers import (
     WorkerSummary,
 )
 from watchglass.store.base import Store
+from watchglass.store.garbage import not_searched
 from watchglass.store.memory import open_memory_store, system_clock_us
 from watchglass.store.numbering import rfc3339
 from watchglass.store.worker_record import WorkerRecord
@@ -73,11 +75,12 @@ from .driver import signal_number
 from .executor import Executor, LaunchPlan, open_executor
 from .explaining import explain
 from .idempotency import IdempotencyKeys, digest_of
-from .launching import Launching, is_given, launch_plan
+from .launching import Launching, held_to, is_given, launch_plan
 from .ledger import Ledger
 from .observation import Observation, Reader
 from .options import RuntimeOptions
 from .probing import Probing
+from .resources import resources
 from .restoring import Restoration
 from .tally import Tally
 from .uids import WorkerUids
@@ -110,7 +113,7 @@ class Runtime:
         self._probing = Probing(executor.probe)
         self._uids = WorkerUids(options.worker_uid_base)
         self._catalog = Catalog(options.workers_max)
-        self._ledger = Ledger(Reservation(task_slots=options.running_workers_max))
+        self._ledger = _ledger(options)
         self._dispatcher = Dispatcher(self._ledger, options.waiting_workers_max)
         self._observation = Observation(options.observers_max, system_clock_us)
         self._keys = IdempotencyKeys()
@@ -123,6 +126,7 @@ class Runtime:
             probing=self._probing,
             store=store,
             catalog=self._catalog,
+            ledger=self._ledger,
             dispatcher=self._dispatcher,
             announcements=self._announcements,
             changes=self._changes,
@@ -205,8 +209,11 @@ class Runtime:
     def explain(self, worker_id: WorkerId) -> WorkerExplanation:
         """Why a worker is where it is. Raises WorkerNotFound."""
         worker = self._catalog.get(worker_id).worker
-        before_it = self._dispatcher.place(worker_id)
-        return explain(worker, before_it, self._ledger.reserved, self._ledger.capacity)
+        return explain(worker, self._dispatcher.place(worker_id), self._ledger)
+
+    def resources(self) -> RuntimeResources:
+        """Who holds which part of the capacity, as of this moment."""
+        return resources(self.runtime_id, self._catalog, self._ledger, self._dispatcher)
 
     def output_file(self, worker_id: WorkerId, stream: StreamName) -> Path:
         """Where the exact bytes of a stream are. Raises WorkerNotFound, InvalidRequest."""
@@ -286,6 +293,7 @@ class Runtime:
 
         Raises:
             LaunchFailed: The process could not be started; nothing is kept.
+            InsufficientResources: It asks for more than the capacity or its tenant's quota.
             WorkerExists, ResourceLimitExceeded, UnsupportedCapability,
             IdempotencyConflict, RuntimeStopped, StoreIo.
         """
@@ -374,6 +382,7 @@ class Runtime:
         if not entry.worker.life.ended.is_set():
             raise WorkerActive(worker_id, entry.worker.life.phase)
         self._catalog.remove(worker_id)
+        self._dispatcher.release(worker_id)  # One that could not be taken over holds its room until now.
         await self._changes.finish(self._store.delete(worker_id))
 
     async def import_worker(self, pieces: AsyncIterator[bytes]) -> Imported:
@@ -398,10 +407,11 @@ class Runtime:
         if self._stopping:
             return
         self._stopping = True
+        self._dispatcher.close()
         try:
             async with asyncio.timeout(self.options.grace_ms / 1000 + END_S_MAX):
                 await self._changes.wait_idle()
-                for waiting in (True, False):  # Those that wait go first, so that no freed slot starts one.
+                for waiting in (True, False):  # Those that wait go first: theirs is the shorter end.
                     await self._leave_all(Cue.STOP, waiting=waiting)
         except TimeoutError:
             _LOG.error("workers are left %s s after their grace: %s", END_S_MAX, self._left())
@@ -416,6 +426,7 @@ class Runtime:
         if self._stopping:
             return
         self._stopping = True
+        self._dispatcher.close()
         try:
             async with asyncio.timeout(END_S_MAX):
                 await self._changes.wait_idle()
@@ -468,9 +479,10 @@ class Runtime:
         plan = worker.record.plan
         assert plan is not None
         has_own_uid = is_given(plan, "sandbox.own_uid")
+        limits = held_to(worker.record.request.limits, worker.life.reservation)
         launching = Launching(
             ref=worker.ref,
-            request=worker.record.request,
+            request=worker.record.request.model_copy(update={"limits": limits}),
             plan=plan,
             directory=self.directory(worker),
             uid=self._uids.take(worker.worker_id) if has_own_uid else None,
@@ -486,6 +498,7 @@ class Runtime:
     async def on_ended(self, worker: Worker) -> None:
         """A worker's tree is empty: its room goes to the next."""
         self._uids.release(worker.worker_id)
+        worker.life.let_go()
         self._dispatcher.withdraw(worker.worker_id)
         self._dispatcher.release(worker.worker_id)
         launch_failed = worker.life.exit is not None and worker.life.exit.reason == LaunchFailed.code
@@ -506,7 +519,8 @@ class Runtime:
             StoreIo: The store cannot be read or written.
         """
         self._probing.start()
-        await self._restoration.restore()
+        with not_searched():
+            await self._restoration.restore()
         await self._probing.wait_known()
         for entry in self._catalog:
             record = entry.worker.record
@@ -618,6 +632,17 @@ async def open_runtime(
             await (runtime.leave() if options.keep_workers else runtime.drain())
             await runtime.close()
             await store.close()
+
+
+def _ledger(options: RuntimeOptions) -> Ledger:
+    slots = options.running_workers_max
+    return Ledger(
+        Reservation(task_slots=slots, memory_bytes=options.capacity_memory_bytes, pids=options.capacity_pids),
+        quotas=options.tenants,
+        defaults=Reservation(
+            task_slots=1, memory_bytes=options.default_memory_bytes, pids=options.default_pids
+        ),
+    )
 
 
 def _runtime_id(options: RuntimeOptions, store: Store) -> RuntimeId:

@@ -7,6 +7,7 @@ from quart_schema import document_request, document_response
 
 from watchglass.protocol.capabilities import CapabilitiesAnswer, PlanAnswer
 from watchglass.protocol.errors import (
+    InsufficientResources,
     LaunchFailed,
     ResourceLimitExceeded,
     RuntimeStopped,
@@ -42,7 +43,14 @@ async def probe_host() -> Response:
 @capabilities_api.post("/plan")
 @document_request(CreateWorkerRequest)
 @document_response(PlanAnswer)
-@refuses(WrongRuntime, UnsupportedCapability, RuntimeStopped, WorkerExists, ResourceLimitExceeded)
+@refuses(
+    WrongRuntime,
+    UnsupportedCapability,
+    InsufficientResources,
+    RuntimeStopped,
+    WorkerExists,
+    ResourceLimitExceeded,
+)
 async def plan_worker() -> Response:
     """Tell what a creation would come to; nothing is started, and nothing is written."""
     return answer(the_runtime().plan_worker(await body(CreateWorkerRequest)))

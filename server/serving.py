@@ -33,6 +33,7 @@ from watchglass.protocol.errors import StoreFault, shown
 from watchglass.protocol.lifecycle import WorkerStatus
 from watchglass.runtime import Runtime, RuntimeOptions, WorkerFilter, open_runtime
 from watchglass.store.base import Store, StoreUnusable
+from watchglass.store.garbage import never_searched
 from watchglass.store.memory import open_memory_store
 from watchglass.store.numbering import rfc3339
 
@@ -114,14 +115,15 @@ async def serve(config: ServeConfig) -> None:
                 leaving,
                 config.feed,
             )
-            connections = Connections(app, stall_s=config.feed.stall_s)
+            connections = Connections(app, stall_s=config.feed.stall_s, ready_frames=config.feed.ready_frames)
             async with (
                 hangups(Hangup(probe=runtime.probe_soon, terminated=leaving.terminated)),
                 connections.accepting(listener, close_s=config.feed.close_s),
             ):
                 async with _announced(config, state, runtime, host, port):
                     _LOG.info("serving", extra={"config": repr(config), "port": port})
-                    await leaving.asked.wait()
+                    with never_searched():  # A search through all that was restored would hold up every feed.
+                        await leaving.asked.wait()
                 _LOG.info("stopping", extra={"keeps_workers": leaving.keeps_workers})
                 await _leave(runtime, store, app, leaving, close_s=config.feed.close_s)
                 if leaving.keeps_workers and config.store is not None:
