@@ -217,6 +217,12 @@ SHAPES: dict[str, type[Shape]] = {
     "output": Output,
     "exit": Exit,
     "end": Nothing,
+    "submitted": Nothing,
+    "planned": Nothing,
+    "degraded": Nothing,
+    "kill_requested": Nothing,
+    "timeout_triggered": Nothing,
+    "recovered": Nothing,
 }
 
 RUNTIME_ONLY = frozenset({"snapshot", "exit", "end"})

@@ -84,6 +84,13 @@ class NamedReference(Wire):
     reference: SaidText
 
 
+class Face(StrEnum):
+    """As what a worker was asked for: that contract shows it too, in its own words."""
+
+    WORKER = "worker"
+    TASK = "task"
+
+
 class Speech(StrEnum):
     """How a process takes input and what its output means."""
 
@@ -179,6 +186,7 @@ class WorkerSummary(Wire):
     oldest: str
     metadata: Metadata = Field(default_factory=dict)
     program: str | None = None
+    face: Face = Face.WORKER
 
 
 class WorkerDetail(Wire):
@@ -213,6 +221,7 @@ class WorkerDetail(Wire):
     usage: Usage | None = None
     pid: int | None = None
     input_backlog_bytes: int = 0
+    face: Face = Face.WORKER
 
 
 class WorkerInteractionAck(Wire):

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from watchglass.protocol.errors import LaunchFailed, RuntimeFault
 from watchglass.protocol.events import Event
 from watchglass.protocol.execution import CapabilityMode
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerRef, generated_id
+from watchglass.protocol.tasks import TaskTerms
 from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.store.base import OnVisible, Record, Store
 from watchglass.store.worker_record import WorkerRecord
@@ -44,12 +45,19 @@ class Creation:
     changes: Changes
     tally: Tally
     context: DriverContext
+    on_accepted: Callable[[Worker], None]
     drivers: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def create(self, request: CreateWorkerRequest, once: tuple[str, str] | None = None) -> Entry:
+    async def create(
+        self,
+        request: CreateWorkerRequest,
+        once: tuple[str, str] | None = None,
+        task: TaskTerms | None = None,
+    ) -> Entry:
         """A new worker; returns when its process runs, or when it has to wait for a slot.
 
         `once`: an idempotency key and the digest of its request, kept with the worker.
+        With `task` it returns when it is accepted: how its launch goes is told by its journal.
 
         Raises:
             WorkerExists, ResourceLimitExceeded, UnsupportedCapability,
@@ -70,6 +78,8 @@ class Creation:
                 plan=plan,
                 idempotency_key=key,
                 request_digest=digest,
+                task=task,
+                stdin_closed=task is not None,  # Nobody can say anything to a task.
             )
             entry = await self._register(record)
             launch = self.admit(entry)
@@ -77,7 +87,7 @@ class Creation:
             self.catalog.let_go(worker_id)
             self.dispatcher.let_go(worker_id)
         try:
-            if launch is not None:
+            if launch is not None and task is None:
                 await launch
         except LaunchFailed:
             await self._discard(entry)
@@ -117,6 +127,7 @@ class Creation:
             task.cancel()
             await self._discard(entry)
             raise
+        self.on_accepted(worker)
         return entry
 
     async def _discard(self, entry: Entry) -> None:

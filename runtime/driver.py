@@ -40,6 +40,7 @@ from watchglass.protocol.workers import WorkerExit, WorkerInput, WorkerInteracti
 from watchglass.store.base import Record, StreamOffsets
 from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
+from . import milestones
 from .executor import Executor, LaunchPlan, Process, ProcessExit
 from .journal import Journal
 from .resending import accepted_input
@@ -123,7 +124,7 @@ class Driver:
 
     async def begin(self) -> None:
         """Act: the first events of the journal. Raises StoreIo."""
-        events = [self._status_event()]
+        events = [*milestones.opening(self._worker.record, self._status_event())]
         data = b""
         first = self._worker.record.request.initial_input
         if first is not None:
@@ -160,7 +161,9 @@ class Driver:
             failed = LaunchFailed("prepare", str(fault.filename), fault.errno or 0)
             await self._end_unlaunched(failed)
             raise failed from fault
-        self._life.pid = self._process.pid
+        self._life.pid, self._life.supervisor_pid = self._process.pid, self._process.supervisor_pid
+        if self._worker.record.stdin_closed:
+            self._process.close_stdin()
         await self._now_running(self._process.started_at_us)
         self._send_unsent()
 
@@ -181,6 +184,7 @@ class Driver:
             ),
         )
         self._stderr = PlainStream("stderr", start=offsets.stderr)
+        await self._journal.tell(*milestones.recovered(self._worker.record))
 
     def go_on_passive(self) -> None:
         """It is up from its creation on, whichever runtime keeps its journal."""
@@ -203,7 +207,7 @@ class Driver:
         """
         record = self._worker.record
         self._process = process
-        self._life.pid = process.pid
+        self._life.pid, self._life.supervisor_pid = process.pid, process.supervisor_pid
         self._life.started_us = process.started_at_us
         self._life.take(Cue.RESERVED)
         self._life.take(Cue.LAUNCHED)
@@ -258,8 +262,9 @@ class Driver:
             return
         if self._life.asked is not Cue.CANCEL:
             self._life.asked, self._life.reason = cue, reason
+        told = milestones.kill_requested(self._worker.record, cue, reason)
         if self._process is None:
-            await self._end_without_process(cue)
+            await self._end_without_process(cue, told)
             return
         await self._want_down()
         before = self._life.phase
@@ -269,7 +274,7 @@ class Driver:
         else:
             self._process.stop()
         if before is not Phase.STOPPING:
-            await self._journal.tell(self._status_event())
+            await self._journal.tell(*told, self._status_event())
 
     async def signal(self, number: int) -> WorkerLifecycleAck:
         """Act: send a signal to the process group. Raises InvalidRequest."""
@@ -423,13 +428,14 @@ class Driver:
         clean = seen.cause is None and seen.code == 0
         cue = ending(self._life.asked, lost=seen.cause == "lost", clean=clean)
         ended = WorkerExit(code=seen.code, signal=seen.signal, reason=_reason(self._life.asked, seen))
-        await self._end(cue, ended, before=[*held, *self._alerts(seen)])
+        timeout = milestones.timeout_triggered(self._worker.record) if ended.reason == "timeout" else []
+        await self._end(cue, ended, before=[*held, *self._alerts(seen), *timeout])
 
-    async def _end_without_process(self, cue: Cue) -> None:
+    async def _end_without_process(self, cue: Cue, told: Sequence[Event]) -> None:
         self._life.take(cue)  # One that waited has ended by this; a passive one is stopping.
         final = ending(cue, lost=False, clean=False) if self._worker.active else None
         reason = "cancelled" if cue is Cue.CANCEL else "stopped"
-        await self._end(final, WorkerExit(code=None, signal=None, reason=reason))
+        await self._end(final, WorkerExit(code=None, signal=None, reason=reason), before=told)
 
     async def _end_unlaunched(self, fault: LaunchFailed) -> None:
         error = Event("error", {"code": fault.code, "message": str(fault)})
@@ -441,7 +447,7 @@ class Driver:
             self._life.take(cue)
         self._life.exit = ended
         self._life.finished_us = self._context.now_us()
-        self._life.pid = None
+        self._life.pid = self._life.supervisor_pid = None
         self._life.backlog_bytes = 0
         self._is_over = True
         words = last_words(ended, self._life.phase, self._life.reason)

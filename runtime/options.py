@@ -16,7 +16,8 @@ class RuntimeOptions:
     `running_workers_max` are the ledger's slots (processes at once),
     `waiting_workers_max` how many may wait for one, `workers_max` how many the
     catalog holds, ended ones included; `import_max_bytes` bounds an archive that
-    comes over the network. With `keep_workers`, processes outlive
+    comes over the network. Finished tasks older than `task_retention_s` are
+    forgotten, which is looked for every `gc_interval_ms`. With `keep_workers`, processes outlive
     the runtime unless it is drained, and the next one on the same store adopts
     them; that takes a store that keeps its data.
     """
@@ -32,6 +33,8 @@ class RuntimeOptions:
     output_max_bytes: int = 1 << 30
     import_max_bytes: int = 4 << 30
     grace_ms: int = 5000
+    task_retention_s: int = 604_800
+    gc_interval_ms: int = 1000
     keep_workers: bool = False
     capability_mode: CapabilityMode = CapabilityMode.ADAPTIVE
     worker_path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -43,6 +43,7 @@ from watchglass.protocol.runtime import (
     RuntimeEventKind,
     RuntimeSummary,
 )
+from watchglass.protocol.tasks import TaskTerms
 from watchglass.protocol.workers import (
     CreateWorkerRequest,
     LifecycleRequest,
@@ -75,6 +76,7 @@ from .observation import Observation, Reader
 from .options import RuntimeOptions
 from .restoring import Restoration
 from .tally import Tally
+from .tasks import Tasks
 from .worker import Worker
 
 END_S_MAX = 15.0
@@ -109,6 +111,16 @@ class Runtime:
         self._announcements = Announcements(
             self.runtime_id, store.runtime_log, options.limits.max_event_batch_items
         )
+        self.tasks = Tasks(
+            options=options,
+            store=store,
+            catalog=self._catalog,
+            ledger=self._ledger,
+            create=self._create_task,
+            stop=self.stop,
+            remove=self.remove,
+            now_us=system_clock_us,
+        )
         self._creation = Creation(
             runtime_id=self.runtime_id,
             capability_mode=options.capability_mode,
@@ -119,6 +131,7 @@ class Runtime:
             changes=self._changes,
             tally=self.tally,
             context=self,
+            on_accepted=self.tasks.on_accepted,
         )
         self._restoration = Restoration(
             runtime_id=self.runtime_id,
@@ -377,6 +390,7 @@ class Runtime:
         if self._stopping:
             return
         self._stopping = True
+        self.tasks.leave()
         try:
             async with asyncio.timeout(END_S_MAX):
                 await self._changes.wait_idle()
@@ -388,6 +402,7 @@ class Runtime:
 
     async def close(self) -> None:
         """End the drivers; the executor then kills what a drain had to leave, or lets go what is kept."""
+        await self.tasks.close()
         await self._creation.close()
         for entry in self._catalog:
             if entry.worker.view.events_since_state:
@@ -435,11 +450,12 @@ class Runtime:
         launch_failed = worker.life.exit is not None and worker.life.exit.reason == "launch_failed"
         if launch_failed:
             self.tally.launches_failed += 1
-        if worker.announced or not launch_failed:  # Otherwise its creation is refused.
+        if worker.announced or not launch_failed or worker.record.task is not None:  # Or it is refused.
             self.tally.workers_ended[worker.life.phase] += 1
         cancelled = worker.life.phase is Phase.CANCELLED
         kind = RuntimeEventKind.WORKER_CANCELLED if cancelled else RuntimeEventKind.WORKER_STOPPED
         await self._announcements.tell_of(worker, kind, f"worker {worker.worker_id} {worker.life.phase}")
+        await self.tasks.on_ended(worker)
 
     # Inside.
 
@@ -454,6 +470,7 @@ class Runtime:
             record = entry.worker.record
             if record.idempotency_key is not None and record.request_digest is not None:
                 self._keys.restore(record.idempotency_key, record.request_digest, record.worker_id)
+        await self.tasks.open()
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STARTED, f"runtime {self.runtime_id} started")
 
     async def _create_once(
@@ -468,6 +485,11 @@ class Runtime:
             raise
         claimed.set_result(detail.worker_id)
         return detail
+
+    async def _create_task(self, request: CreateWorkerRequest, terms: TaskTerms) -> WorkerId:
+        self._check_running()
+        entry = await self._changes.finish(self._creation.create(request, task=terms))
+        return entry.worker.worker_id
 
     async def _create(self, request: CreateWorkerRequest, once: tuple[str, str] | None) -> WorkerDetail:
         self._check_ref(request.initial_input)

@@ -19,6 +19,7 @@ from watchglass.protocol.identity import WorkerId, WorkerRef
 from watchglass.protocol.lifecycle import ENDED, Cue, Phase, advance, status_of
 from watchglass.protocol.runtime import RuntimeEventKind
 from watchglass.protocol.workers import (
+    Face,
     WorkerDetail,
     WorkerExit,
     WorkerInteractionAck,
@@ -45,6 +46,7 @@ class Life:
     exit: WorkerExit | None = None
     usage: Usage | None = None
     pid: int | None = None
+    supervisor_pid: int | None = None
     backlog_bytes: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -90,6 +92,11 @@ class Worker:
     def passive(self) -> bool:
         """Whether it has no process: others write its journal."""
         return self.record.request.execution is None
+
+    @property
+    def face(self) -> Face:
+        """As what it was asked for."""
+        return Face.WORKER if self.record.task is None else Face.TASK
 
     def on_visible(self, records: Sequence[Record], events: Sequence[Event]) -> None:
         """Fold new events into the view, in the step in which they become visible."""
@@ -151,6 +158,7 @@ class Worker:
             oldest=encode_cursor(self.log.oldest),
             metadata=request.metadata,
             program=shown_program(request.execution),
+            face=self.face,
         )
 
     def detail(self) -> WorkerDetail:
@@ -185,6 +193,7 @@ class Worker:
             usage=self.life.usage,
             pid=self.life.pid,
             input_backlog_bytes=self.life.backlog_bytes,
+            face=self.face,
         )
 
 

@@ -10,6 +10,7 @@ from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.execution import ExecutionPlan, Usage
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.lifecycle import Cue, Phase, Wanted
+from watchglass.protocol.tasks import TaskTerms
 from watchglass.protocol.workers import CreateWorkerRequest, WorkerExit
 
 
@@ -34,7 +35,8 @@ class WorkerRecord(Wire):
 
     What it `wanted` to be is kept apart from what it is, so no restart beats a
     stop: `asked` (STOP or CANCEL) and `reason` say who wanted it down and why.
-    `request_digest` (hex) belongs to `idempotency_key`. `end` is set once, when
+    `request_digest` (hex) belongs to `idempotency_key`. `task` is there when the
+    worker was asked for as a task, and marks it as one. `end` is set once, when
     its log is complete.
     """
 
@@ -48,4 +50,5 @@ class WorkerRecord(Wire):
     asked: Cue | None = None
     reason: str | None = None
     stdin_closed: bool = False
+    task: TaskTerms | None = None
     end: WorkerEnd | None = None
