@@ -5,7 +5,10 @@
     launched   adopted: its supervisor lives, or left its exit, or is lost
     waiting    nothing of it ever ran: it waits again, in order of creation
 
-Whoever is adopted holds its room in the ledger before anybody new starts.
+Whoever is adopted holds its room in the ledger before anybody new starts, as
+much as its record says. Whoever waits asks anew, by the limits and defaults of
+now; a reservation that its journal tells of went with the runtime that made it,
+so it is told to be released.
 """
 
 from __future__ import annotations
@@ -71,6 +74,7 @@ class Restoration:
         for launchable in waiting:
             if launchable is not None:
                 self.creation.admit(launchable)
+                self._diagnose_place(launchable.worker)
 
     async def known(self, record: WorkerRecord) -> Entry:
         """A worker that the store has, in the catalog; one that has ended is all there."""
@@ -87,7 +91,10 @@ class Restoration:
     async def _say_last_words_again(self, worker: Worker, end: WorkerEnd) -> None:
         """Its log lost its end, which the record knows; without one its readers would wait for ever."""
         try:
-            await worker.log.append(last_words(end.exit, end.phase, worker.record.reason), durable=True)
+            view = await self._replayed(worker)
+            held = worker.record.reservation if view.reserved_at is not None else None
+            words = last_words(end.exit, end.phase, worker.record.reason, released=held)
+            await worker.log.append(words, durable=True)
         except StoreFault as fault:
             _LOG.warning("the journal of worker %s has no end: %s", worker.worker_id, fault)
 
@@ -140,6 +147,7 @@ class Restoration:
         if process is not None:
             await entry.driver.ask(lambda: entry.driver.adopt(process))
             return None
+        await self._ask_anew(worker)
         await entry.driver.ask(entry.driver.await_launch)
         return entry if worker.active else None
 
@@ -148,9 +156,8 @@ class Restoration:
 
         Damage stays: then the transcript begins anew at the head, and readers behind the damage go on.
         """
-        load = partial(self.store.load_view, worker.worker_id)
         try:
-            return await WorkerView.restore(worker.ref, await load(), worker.log)
+            return await self._replayed(worker)
         except StoreCorrupt as fault:
             self._tell_unread(worker, fault)
             view = WorkerView.from_here(worker.ref, worker.log.head)
@@ -158,7 +165,10 @@ class Restoration:
             return view
         except StoreFault as fault:
             self._tell_unread(worker, fault)
-            return WorkerView.asleep(worker.ref, load)
+            return WorkerView.asleep(worker.ref, partial(self.store.load_view, worker.worker_id))
+
+    async def _replayed(self, worker: Worker) -> WorkerView:
+        return await WorkerView.restore(worker.ref, await self.store.load_view(worker.worker_id), worker.log)
 
     def _tell_unread(self, worker: Worker, fault: StoreFault) -> None:
         _LOG.warning("the transcript of worker %s cannot be read: %s", worker.worker_id, fault)
@@ -168,8 +178,28 @@ class Restoration:
         """Its process, live or over, holding its room; None when it was never launched."""
         process = await self._found(entry)
         if process is not None:
-            self.dispatcher.restore(entry.worker.worker_id)
+            worker = entry.worker
+            held = self.creation.asked_by(worker)
+            worker.life.hold(held, worker.view.reserved_at or process.started_at_us)
+            self.dispatcher.restore(worker.worker_id, held, worker.tenant)
         return process
+
+    async def _ask_anew(self, worker: Worker) -> None:
+        """Limits are its own, but defaults, and what is accounted, may have changed."""
+        asked = self.creation.ledger.asked_by(worker.record.request.limits, worker.tenant)
+        if worker.record.reservation != asked:
+            worker.record = worker.record.model_copy(update={"reservation": asked})
+            try:
+                await self.store.save(worker.record)
+            except StoreFault as fault:  # Any later change of its record keeps it too.
+                _LOG.warning("what worker %s reserves is not kept: %s", worker.worker_id, fault)
+
+    def _diagnose_place(self, worker: Worker) -> None:
+        place = self.dispatcher.place(worker.worker_id)
+        if place is not None and place.is_impossible:
+            self.announcements.diagnose_left(
+                worker, "it waits for more than the capacity or its quota allows"
+            )
 
     async def _found(self, entry: Entry) -> Process | None:
         worker = entry.worker

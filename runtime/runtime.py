@@ -41,6 +41,7 @@ from watchglass.protocol.runtime import (
     RuntimeEventBatch,
     RuntimeEventCursor,
     RuntimeEventKind,
+    RuntimeResources,
     RuntimeSummary,
 )
 from watchglass.protocol.tasks import TaskTerms
@@ -62,6 +63,7 @@ from watchglass.store.worker_record import WorkerRecord
 
 from .announcements import Announcements
 from .archives import Archives, Imported
+from .capabilities import HostCapabilities
 from .catalog import Catalog, Entry, WorkerFilter
 from .changes import Changes
 from .creation import Creation
@@ -70,13 +72,15 @@ from .driver import signal_number
 from .executor import Executor, LaunchPlan, open_executor
 from .explaining import explain
 from .idempotency import IdempotencyKeys, digest_of
-from .launching import launch_plan
+from .launching import held_to, launch_plan
 from .ledger import Ledger
 from .observation import Observation, Reader
 from .options import RuntimeOptions
+from .resources import resources
 from .restoring import Restoration
 from .tally import Tally
 from .tasks import Tasks
+from .tasks.describing import Description
 from .worker import Worker
 
 END_S_MAX = 15.0
@@ -98,13 +102,14 @@ class Runtime:
         self.runtime_id = _runtime_id(options, store)
         self.started_us = system_clock_us()
         self.tally = Tally()
+        self.capabilities = HostCapabilities(collected_at_us=self.started_us)
         self.executor = executor
         self.input_backlog_max_bytes = options.input_backlog_max_bytes
         self._store = store
         self._changes = Changes()
         self._stopping = False
         self._catalog = Catalog(options.workers_max)
-        self._ledger = Ledger(Reservation(task_slots=options.running_workers_max))
+        self._ledger = _ledger(options)
         self._dispatcher = Dispatcher(self._ledger, options.waiting_workers_max)
         self._observation = Observation(options.observers_max, system_clock_us)
         self._keys = IdempotencyKeys()
@@ -115,17 +120,25 @@ class Runtime:
             options=options,
             store=store,
             catalog=self._catalog,
-            ledger=self._ledger,
             create=self._create_task,
             stop=self.stop,
             remove=self.remove,
             now_us=system_clock_us,
+        )
+        self.task_runtime = Description(
+            runtime_id=self.runtime_id,
+            started_us=self.started_us,
+            options=options,
+            store=store,
+            host=lambda: self.capabilities,
+            resources_now=self.resources,
         )
         self._creation = Creation(
             runtime_id=self.runtime_id,
             capability_mode=options.capability_mode,
             store=store,
             catalog=self._catalog,
+            ledger=self._ledger,
             dispatcher=self._dispatcher,
             announcements=self._announcements,
             changes=self._changes,
@@ -208,8 +221,11 @@ class Runtime:
     def explain(self, worker_id: WorkerId) -> WorkerExplanation:
         """Why a worker is where it is. Raises WorkerNotFound."""
         worker = self._catalog.get(worker_id).worker
-        before_it = self._dispatcher.place(worker_id)
-        return explain(worker, before_it, self._ledger.reserved, self._ledger.capacity)
+        return explain(worker, self._dispatcher.place(worker_id), self._ledger)
+
+    def resources(self) -> RuntimeResources:
+        """Who holds which part of the capacity, as of this moment."""
+        return resources(self.runtime_id, self._catalog, self._ledger, self._dispatcher)
 
     def output_file(self, worker_id: WorkerId, stream: StreamName) -> Path:
         """Where the exact bytes of a stream are. Raises WorkerNotFound, InvalidRequest."""
@@ -260,6 +276,7 @@ class Runtime:
 
         Raises:
             LaunchFailed: The process could not be started; nothing is kept.
+            InsufficientResources: It asks for more than the capacity or its tenant's quota.
             WorkerExists, ResourceLimitExceeded, UnsupportedCapability,
             IdempotencyConflict, RuntimeStopped, StoreIo.
         """
@@ -372,10 +389,11 @@ class Runtime:
         if self._stopping:
             return
         self._stopping = True
+        self._dispatcher.close()
         try:
             async with asyncio.timeout(self.options.grace_ms / 1000 + END_S_MAX):
                 await self._changes.wait_idle()
-                for waiting in (True, False):  # Those that wait go first, so that no freed slot starts one.
+                for waiting in (True, False):  # Those that wait go first: theirs is the shorter end.
                     await self._leave_all(Cue.STOP, waiting=waiting)
         except TimeoutError:
             _LOG.error("workers are left %s s after their grace: %s", END_S_MAX, self._left())
@@ -391,6 +409,7 @@ class Runtime:
             return
         self._stopping = True
         self.tasks.leave()
+        self._dispatcher.close()
         try:
             async with asyncio.timeout(END_S_MAX):
                 await self._changes.wait_idle()
@@ -435,7 +454,9 @@ class Runtime:
 
     def launch_plan(self, worker: Worker) -> LaunchPlan:
         """How to start a worker. Raises OSError."""
-        return launch_plan(worker.ref, worker.record.request, self.directory(worker), self.options)
+        limits = held_to(worker.record.request.limits, worker.life.reservation)
+        request = worker.record.request.model_copy(update={"limits": limits})
+        return launch_plan(worker.ref, request, self.directory(worker), self.options)
 
     async def announce_input(self, worker: Worker) -> None:
         """Tell the runtime's log of an accepted input."""
@@ -445,6 +466,7 @@ class Runtime:
 
     async def on_ended(self, worker: Worker) -> None:
         """A worker's tree is empty: its room goes to the next."""
+        worker.life.let_go()
         self._dispatcher.withdraw(worker.worker_id)
         self._dispatcher.release(worker.worker_id)
         launch_failed = worker.life.exit is not None and worker.life.exit.reason == "launch_failed"
@@ -578,6 +600,17 @@ async def open_runtime(
             await (runtime.leave() if options.keep_workers else runtime.drain())
             await runtime.close()
             await store.close()
+
+
+def _ledger(options: RuntimeOptions) -> Ledger:
+    slots = options.running_workers_max
+    return Ledger(
+        Reservation(task_slots=slots, memory_bytes=options.capacity_memory_bytes, pids=options.capacity_pids),
+        quotas=options.tenants,
+        defaults=Reservation(
+            task_slots=1, memory_bytes=options.default_memory_bytes, pids=options.default_pids
+        ),
+    )
 
 
 def _runtime_id(options: RuntimeOptions, store: Store) -> RuntimeId:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.events import Event, Json
-from watchglass.protocol.execution import Usage
+from watchglass.protocol.execution import Reservation, Usage
 from watchglass.protocol.identity import WorkerId, WorkerRef
 from watchglass.protocol.lifecycle import ENDED, Cue, Phase, advance, status_of
 from watchglass.protocol.runtime import RuntimeEventKind
@@ -47,12 +47,22 @@ class Life:
     usage: Usage | None = None
     pid: int | None = None
     supervisor_pid: int | None = None
+    reservation: Reservation | None = None
+    reserved_us: int | None = None
     backlog_bytes: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, cue: Cue) -> None:
         """Advance by the table."""
         self.phase = advance(self.phase, cue)
+
+    def hold(self, reservation: Reservation, since_us: int) -> None:
+        """The ledger holds this for the worker."""
+        self.reservation, self.reserved_us = reservation, since_us
+
+    def let_go(self) -> None:
+        """The ledger holds nothing for the worker."""
+        self.reservation = self.reserved_us = None
 
     def restore(self, end: WorkerEnd) -> None:
         """An end that an earlier runtime saw."""
@@ -97,6 +107,11 @@ class Worker:
     def face(self) -> Face:
         """As what it was asked for."""
         return Face.WORKER if self.record.task is None else Face.TASK
+
+    @property
+    def tenant(self) -> str | None:
+        """On whose account it runs."""
+        return self.record.request.control_context.tenant
 
     def on_visible(self, records: Sequence[Record], events: Sequence[Event]) -> None:
         """Fold new events into the view, in the step in which they become visible."""
@@ -159,6 +174,8 @@ class Worker:
             metadata=request.metadata,
             program=shown_program(request.execution),
             face=self.face,
+            tenant=self.tenant,
+            reservation=self.life.reservation,
         )
 
     def detail(self) -> WorkerDetail:
@@ -192,6 +209,8 @@ class Worker:
             execution_plan=self.record.plan,
             usage=self.life.usage,
             pid=self.life.pid,
+            reservation=self.life.reservation,
+            reserved_at=_time(self.life.reserved_us),
             input_backlog_bytes=self.life.backlog_bytes,
             face=self.face,
         )

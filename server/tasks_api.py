@@ -7,6 +7,7 @@ from quart import Blueprint, Response, request
 from quart_schema import document_headers, document_querystring, document_request, document_response
 
 from watchglass.protocol.errors import (
+    InsufficientResources,
     InvalidQuery,
     InvalidWorkerId,
     PermissionDenied,
@@ -71,7 +72,9 @@ def _check_task_id(_endpoint: str | None, values: dict[str, str] | None) -> None
 @tasks_api.post("")
 @document_request(SubmitTaskRequest)
 @document_response(SubmitTaskAnswer)
-@refuses(WorkerExists, UnsupportedCapability, ResourceLimitExceeded, RuntimeStopped, StoreIo)
+@refuses(
+    WorkerExists, UnsupportedCapability, InsufficientResources, ResourceLimitExceeded, RuntimeStopped, StoreIo
+)
 async def submit_task() -> Response:
     """Submit a task; answered when it is in the journal."""
     return answer(await the_runtime().tasks.submit(await body(SubmitTaskRequest)))

@@ -34,6 +34,7 @@ CODES: Final[dict[type[RuntimeFault], str]] = {
     faults.IdempotencyConflict: "conflict",
     faults.RuntimeStopped: "conflict",
     faults.UnsupportedCapability: "unsupported_capability",
+    faults.InsufficientResources: "insufficient_resources",
     faults.LaunchFailed: "launch_failed",
     faults.ResourceLimitExceeded: "resource_limit_exceeded",
     faults.InputBacklog: "resource_limit_exceeded",

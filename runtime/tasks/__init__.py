@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .face import TaskFilter, Tasks
+from .tally import DURATION_BUCKETS_MS, TaskTally
 
-__all__ = ["TaskFilter", "Tasks"]
+__all__ = ["DURATION_BUCKETS_MS", "TaskFilter", "TaskTally", "Tasks"]

@@ -16,6 +16,7 @@ from watchglass.protocol.execution import Reservation
 from watchglass.protocol.frames import decode_event
 from watchglass.protocol.lifecycle import ENDED, Phase
 from watchglass.protocol.tasks import (
+    FINISHED,
     STATUS_OF,
     TaskArtifacts,
     TaskError,
@@ -55,7 +56,7 @@ def summary_of(worker: Worker) -> TaskSummary:
     """A task as a list shows it."""
     life = worker.life
     status = status_of(worker)
-    ended = life.exit if status in _FINISHED else None
+    ended = life.exit if status in FINISHED else None
     return TaskSummary(
         task_id=worker.worker_id,
         handle_id=worker.worker_id,
@@ -77,7 +78,7 @@ async def answer_of(
     assert worker.record.task is not None
     terms, life, request = worker.record.task, worker.life, worker.record.request
     status = status_of(worker, is_final=is_final)
-    ended = life.exit if status in _FINISHED else None
+    ended = life.exit if status in FINISHED else None
     stdout = await shown_output(directory, "stdout", terms.stdout_max_bytes)
     stderr = await shown_output(directory, "stderr", terms.stderr_max_bytes)
     return TaskStatusResponse(
@@ -105,9 +106,6 @@ async def answer_of(
         artifacts=_artifacts(worker, directory),
         metadata=request.metadata,
     )
-
-
-_FINISHED: Final = frozenset({TaskStatus.SUCCESS, TaskStatus.FAILED, TaskStatus.CANCELLED})
 
 
 def duration_ms(worker: Worker) -> int | None:
@@ -190,8 +188,9 @@ def _artifacts(worker: Worker, directory: Path) -> TaskArtifacts:
 
 
 def _updated_at(worker: Worker) -> str:
-    """When its journal was last written to; its sequences are times."""
-    return rfc3339(max(worker.record.created_us, worker.log.head))
+    """When its status changed last."""
+    life = worker.life
+    return rfc3339(life.finished_us or life.started_us or worker.record.created_us)
 
 
 def _time(time_us: int | None) -> str | None:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
 from typing import Final
 
+from watchglass import __version__
+from watchglass.protocol.errors import StoreFault
 from watchglass.protocol.execution import Namespaces, Reservation
+from watchglass.protocol.identity import RuntimeId
+from watchglass.protocol.runtime import ActiveReservation, RuntimeResources, TenantResources
 from watchglass.protocol.task_runtime import (
     Platform,
     TaskReservation,
     TaskResourceCapabilities,
     TaskRuntimeCapabilities,
+    TaskRuntimeConfig,
+    TaskRuntimeInfo,
     TaskRuntimeResources,
     TaskSandboxCapabilities,
     TaskStorageCapabilities,
+    TaskTenant,
 )
+from watchglass.protocol.tasks import STATUS_OF
 from watchglass.runtime.capabilities import Found, HostCapabilities
-from watchglass.runtime.catalog import Catalog
-from watchglass.runtime.ledger import Ledger
+from watchglass.runtime.options import RuntimeOptions
+from watchglass.store.base import Store
 from watchglass.store.numbering import rfc3339
 
-from .answers import status_of
+from .platform import this_platform
 
 STABLE: Final = (
     "task.submit",
@@ -37,6 +45,70 @@ STABLE: Final = (
 """What every runtime of this version does on every host."""
 _WANTED: Final = frozenset({"linux_sandbox", "memory", "pids", "cgroup_writable"})
 """A host without one of these cannot hold a task to what the contract lets one ask for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """Answers about one runtime; `host` and `resources_now` are asked anew each time."""
+
+    runtime_id: RuntimeId
+    started_us: int
+    options: RuntimeOptions
+    store: Store
+    host: Callable[[], HostCapabilities]
+    resources_now: Callable[[], RuntimeResources]
+    platform: Platform = field(default_factory=this_platform)
+
+    def info(self) -> TaskRuntimeInfo:
+        """Who answers."""
+        return TaskRuntimeInfo(
+            runtime_id=self.runtime_id,
+            version=__version__,
+            started_at=rfc3339(self.started_us),
+            platform=self.platform,
+        )
+
+    async def capabilities(self) -> TaskRuntimeCapabilities:
+        """What the probes found, and whether the store takes writes now."""
+        try:
+            await self.store.check()
+            is_writable = True
+        except StoreFault:
+            is_writable = False
+        return capabilities_answer(
+            self.runtime_id,
+            self.host(),
+            self.platform,
+            self.resources_now().capacity,
+            is_writable=is_writable,
+        )
+
+    def config(self, listen_addr: str) -> TaskRuntimeConfig:
+        """How it is set; the bounds are those of all workers, for tasks have none of their own."""
+        return TaskRuntimeConfig(
+            runtime_id=self.runtime_id,
+            listen_addr=listen_addr,
+            data_dir=str(self.store.path),
+            max_running_tasks=self.options.running_workers_max,
+            max_queued_tasks=self.options.waiting_workers_max,
+            termination_grace_ms=self.options.grace_ms,
+            result_retention_secs=self.options.task_retention_s,
+            gc_interval_ms=self.options.gc_interval_ms,
+            default_capability_mode=self.options.capability_mode,
+        )
+
+    def resources(self) -> TaskRuntimeResources:
+        """The ledger; workers that are no tasks hold their part of it, and wait in the same queue."""
+        said = self.resources_now()
+        return TaskRuntimeResources(
+            runtime_id=self.runtime_id,
+            capacity=said.capacity,
+            reserved=said.reserved,
+            available=said.available,
+            active_reservations=[_held(each) for each in said.active_reservations],
+            accepted_waiting_tasks=said.waiting_worker_count,
+            tenants=[_tenant(each) for each in said.tenants],
+        )
 
 
 def capabilities_answer(
@@ -75,45 +147,17 @@ def capabilities_answer(
     )
 
 
-def resources_answer(
-    runtime_id: str, ledger: Ledger, catalog: Catalog, waiting: Iterator[str]
-) -> TaskRuntimeResources:
-    """The ledger as it is; workers that are no tasks hold their part of it too. `waiting`: ids in the queue."""
-    capacity, reserved = ledger.capacity, ledger.reserved
-    return TaskRuntimeResources(
-        runtime_id=runtime_id,
-        capacity=capacity,
-        reserved=reserved,
-        available=_left(capacity, reserved),
-        active_reservations=list(_active(ledger, catalog)),
-        accepted_waiting_tasks=sum(1 for _ in waiting),
-        tenants=[],
+def _held(each: ActiveReservation) -> TaskReservation:
+    return TaskReservation(
+        task_id=each.worker_id,
+        status=STATUS_OF[each.phase],
+        reservation=each.reservation,
+        reserved_at=each.reserved_at,
     )
 
 
-def _active(ledger: Ledger, catalog: Catalog) -> Iterator[TaskReservation]:
-    for worker_id, held in ledger.active.items():
-        worker = catalog.get(worker_id).worker
-        since_us = worker.life.started_us
-        yield TaskReservation(
-            task_id=worker_id,
-            status=status_of(worker),
-            reservation=held,
-            reserved_at=None if since_us is None else rfc3339(since_us),
-        )
-
-
-def _left(capacity: Reservation, reserved: Reservation) -> Reservation:
-    """What may still be reserved; never below zero, though restored workers may pass a lowered capacity."""
-    return Reservation(
-        task_slots=max(0, capacity.task_slots - reserved.task_slots),
-        memory_bytes=_difference(capacity.memory_bytes, reserved.memory_bytes),
-        pids=_difference(capacity.pids, reserved.pids),
-    )
-
-
-def _difference(most: int | None, taken: int | None) -> int | None:
-    return None if most is None else max(0, most - (taken or 0))
+def _tenant(each: TenantResources) -> TaskTenant:
+    return TaskTenant(tenant=each.tenant, quota=each.quota, reserved=each.reserved, available=each.available)
 
 
 def _named(host: HostCapabilities) -> Iterator[tuple[str, Found]]:

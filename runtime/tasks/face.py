@@ -22,7 +22,6 @@ from watchglass.protocol.errors import (
     WorkerNotFound,
 )
 from watchglass.protocol.execution import Reservation
-from watchglass.protocol.lifecycle import ENDED, Phase
 from watchglass.protocol.tasks import (
     SubmitTaskAnswer,
     SubmitTaskRequest,
@@ -35,8 +34,6 @@ from watchglass.protocol.tasks import (
 )
 from watchglass.protocol.workers import CreateWorkerRequest, LifecycleRequest
 from watchglass.runtime.catalog import Catalog
-from watchglass.runtime.dispatcher import ONE_SLOT
-from watchglass.runtime.ledger import Ledger
 from watchglass.runtime.options import RuntimeOptions
 from watchglass.runtime.worker import Worker
 from watchglass.store.base import Store
@@ -69,7 +66,6 @@ class Tasks:
         options: RuntimeOptions,
         store: Store,
         catalog: Catalog,
-        ledger: Ledger,
         create: Create,
         stop: End,
         remove: Callable[[TaskId], Awaitable[None]],
@@ -79,7 +75,6 @@ class Tasks:
         self.tally = TaskTally()
         self._store = store
         self._catalog = catalog
-        self._ledger = ledger
         self._create = create
         self._stop = stop
         self._remove = remove
@@ -161,6 +156,12 @@ class Tasks:
         worker = self._task(task_id)
         return await read_history(task_id, worker.log)
 
+    @property
+    def running_count(self) -> int:
+        """How many tasks have a process now."""
+        tasks = (entry.worker for entry in self._catalog if entry.worker.record.task is not None)
+        return sum(status_of(task) is TaskStatus.RUNNING for task in tasks)
+
     # What the runtime tells.
 
     async def open(self) -> None:
@@ -218,16 +219,14 @@ class Tasks:
 
     async def _answer(self, worker: Worker, *, is_final: bool | None = None) -> TaskStatusResponse:
         directory = self._store.directory(worker.worker_id)
-        return await answer_of(worker, directory, self.reservation(worker), is_final=is_final)
+        return await answer_of(worker, directory, self._reservation(worker), is_final=is_final)
 
-    def reservation(self, worker: Worker) -> Reservation | None:
+    def _reservation(self, worker: Worker) -> Reservation | None:
         """What a worker holds, or held when it has ended; None: it never started."""
-        held = self._ledger.active.get(worker.worker_id)
         life = worker.life
-        launched = life.started_us is not None or (
-            life.phase is Phase.FAILED and life.exit is not None and life.exit.reason == "launch_failed"
-        )
-        return held or (ONE_SLOT if life.phase in ENDED and launched else None)
+        tried = life.exit is not None and life.exit.reason == "launch_failed"
+        held = worker.record.reservation if tried or life.started_us is not None else None
+        return life.reservation or held
 
     async def _wait(self, worker: Worker, wait_s: float) -> None:
         waits = [asyncio.ensure_future(worker.life.ended.wait()), asyncio.ensure_future(self._leaving.wait())]

@@ -92,7 +92,17 @@ class History:
         self._told.add(kind)
         if kind in _ENDS:
             return kind, self._why, self._exit
-        return kind, None, {} if name == "status" else data
+        return kind, _message(kind, data), {} if name == "status" else data
+
+
+def _message(kind: TaskEventType, data: Json) -> str | None:
+    if kind is TaskEventType.DEGRADED:
+        return "; ".join(data["fallback_reasons"])
+    if kind is TaskEventType.KILL_REQUESTED:
+        return str(data["reason"]) if data["reason"] else None
+    if kind is TaskEventType.TIMEOUT_TRIGGERED:
+        return f"the wall time of {data['wall_time_ms']} ms is over"
+    return None
 
 
 async def read_history(task_id: TaskId, log: Log) -> Sequence[TaskEvent]:

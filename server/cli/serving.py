@@ -13,8 +13,9 @@ _STORING = "What it keeps"
 _BOUNDS = "Bounds"
 
 
-def _number(flag: str, help_text: str, panel: str = _BOUNDS) -> Any:
-    return typer.Option(flag, metavar="N", help=help_text, rich_help_panel=panel, show_default=False)
+def _number(flag: str, help_text: str, panel: str = _BOUNDS, *, also: tuple[str, ...] = ()) -> Any:
+    """`also`: other names of the flag, such as the task contract's."""
+    return typer.Option(flag, *also, metavar="N", help=help_text, rich_help_panel=panel, show_default=False)
 
 
 def serve(
@@ -139,10 +140,16 @@ def serve(
         _number("--output-max-bytes", "The most bytes of one worker's stdout, and of its stderr.", _STORING),
     ] = None,
     max_running_workers: Annotated[
-        str | None, _number("--max-running-workers", "Processes at once; more workers wait.")
+        str | None,
+        _number(
+            "--max-running-workers", "Processes at once; more workers wait.", also=("--max-running-tasks",)
+        ),
     ] = None,
     max_waiting_workers: Annotated[
-        str | None, _number("--max-waiting-workers", "Workers that may wait; more are refused.")
+        str | None,
+        _number(
+            "--max-waiting-workers", "Workers that may wait; more are refused.", also=("--max-queued-tasks",)
+        ),
     ] = None,
     max_workers: Annotated[str | None, _number("--max-workers", "Workers, the ended ones included.")] = None,
     max_observers: Annotated[str | None, _number("--max-observers", "Open feeds at once.")] = None,
@@ -153,7 +160,19 @@ def serve(
         str | None, _number("--import-max-bytes", "The most bytes of one archive that is imported.")
     ] = None,
     grace_ms: Annotated[
-        str | None, _number("--grace-ms", "How long a stopped worker may take before SIGKILL.")
+        str | None,
+        _number(
+            "--grace-ms",
+            "How long a stopped worker may take before SIGKILL.",
+            also=("--termination-grace-ms",),
+        ),
+    ] = None,
+    result_retention_secs: Annotated[
+        str | None,
+        _number("--result-retention-secs", "Seconds until a finished task is forgotten.", _STORING),
+    ] = None,
+    gc_interval_ms: Annotated[
+        str | None, _number("--gc-interval-ms", "How often such tasks are looked for.", _STORING)
     ] = None,
     stall_s: Annotated[
         str | None, _number("--stall-s", "Seconds until a socket that takes no byte is closed.")
