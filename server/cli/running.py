@@ -61,7 +61,7 @@ def run(
         bool,
         typer.Option(
             "--task",
-            help="Run it as a task: no input, and its final status as JSON when it has ended; exit code 0 or 1.",
+            help="Run it as a task: no input; its final status, as JSON, when it has finished.",
             rich_help_panel=_RUNNING,
         ),
     ] = False,
