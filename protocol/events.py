@@ -228,7 +228,7 @@ SHAPES: dict[str, type[Shape]] = {
     "exit": Exit,
     "end": Nothing,
     "submitted": Nothing,
-    "planned": Nothing,
+    "execution_plan": Nothing,
     "degraded": Nothing,
     "kill_requested": Nothing,
     "timeout_triggered": Nothing,

@@ -13,12 +13,13 @@ one), and only the head of a line is ever looked at:
   times. Then it is *due*: nobody else is started before it, so that what is
   released gathers for it. Of several the one that was due first comes first.
 
-So nobody starves. While S workers hold something and T tenants wait, a head
-that has its quota sees at most `PASSES_MAX + 2 (T - 1)` others start before it
-(up to T - 1 until it is first in turn, `PASSES_MAX` that pass it, T - 1 that
-were due before it). Each release is followed by such a start or leaves one
-holder less, so it starts after at most S + PASSES_MAX + 2 (T - 1) releases; who
-stands at place p of its line, after p + 1 times as many.
+So nobody starves. Let S workers hold something and T lines wait when a worker
+is at the head of its line and its quota has room for it (which no one can take
+from it then). At most PASSES_MAX + T - 1 others are started before it: those that
+pass it, and one of each other line, which had its turn first or was due first.
+A release that is followed by no start leaves one holder less, and without any
+holder it fits; so it starts after at most S + PASSES_MAX + T - 1 releases. Who
+stands behind it in the line is the head then.
 
 What asks for more than there is in all (the capacity was lowered while the
 worker waited) is set aside: it never starts, and nobody waits for it.

@@ -24,6 +24,8 @@ _ENDED_BECAUSE: Final = {
     "store_corrupt": "its journal cannot be read back as it was written",
 }
 
+_UNITS: Final = {"task_slots": "slots", "memory_bytes": "bytes of memory", "pids": "processes"}
+
 
 def explain(worker: Worker, place: Place | None, ledger: Ledger) -> WorkerExplanation:
     """`place` is where the worker waits; None when it does not wait."""
@@ -44,13 +46,17 @@ def _awaited(worker: Worker, place: Place) -> str:
         whose = "" if short.of == "capacity" else f" of tenant {place.tenant!r}"
         taken = f"{short.bound - short.available} of {short.bound}{whose} are taken"
         if place.is_impossible:
-            return f"another configuration: it asks for {short.asked} {short.resource}, and {taken}"
-        return f"{short.asked} {short.resource}: {taken}"
+            return f"another configuration: it asks for {_named(short.resource, short.asked)}, and {taken}"
+        return f"{_named(short.resource, short.asked)}: {taken}"
     if place.before_it:
         return "the others of its line"
     if place.due not in {None, worker.worker_id}:
         return f"worker {place.due}, which was passed by too often and comes first now"
     return f"its turn, after {len(place.tenants_before_it)} other tenants"
+
+
+def _named(resource: str, amount: int) -> str:
+    return "a slot" if resource == "task_slots" and amount == 1 else f"{amount} {_UNITS[resource]}"
 
 
 def _waiting_for(place: Place, ledger: Ledger) -> WaitingFor:

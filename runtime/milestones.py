@@ -14,7 +14,7 @@ from watchglass.protocol.execution import ExecutionPlan
 from watchglass.protocol.lifecycle import Cue
 from watchglass.store.worker_record import WorkerRecord
 
-SUBMITTED, PLANNED, DEGRADED = "submitted", "planned", "degraded"
+SUBMITTED, PLANNED, DEGRADED = "submitted", "execution_plan", "degraded"
 KILL_REQUESTED, TIMEOUT_TRIGGERED, RECOVERED = "kill_requested", "timeout_triggered", "recovered"
 
 
@@ -43,15 +43,7 @@ def recovered(record: WorkerRecord) -> Sequence[Event]:
 
 
 def _planning(plan: ExecutionPlan) -> Sequence[Event]:
-    planned = Event(
-        PLANNED,
-        {
-            "capability_mode": plan.capability_mode,
-            "requested_sandbox": plan.requested_sandbox.profile,
-            "effective_sandbox": plan.effective_sandbox.profile,
-            "degraded": plan.degraded,
-        },
-    )
+    planned = Event(PLANNED, plan.model_dump(mode="json"))
     if not plan.degraded:
         return [planned]
     return [planned, Event(DEGRADED, {"fallback_reasons": plan.fallback_reasons})]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from watchglass.protocol.identity import RuntimeId
 from watchglass.protocol.runtime import ActiveReservation, RuntimeResources, TenantResources
-from watchglass.store.numbering import rfc3339
 
 from .catalog import Catalog
 from .dispatcher import Dispatcher
@@ -36,7 +35,7 @@ def _active(worker: Worker) -> ActiveReservation:
         phase=life.phase,
         tenant=worker.tenant,
         reservation=life.reservation,
-        reserved_at=None if life.reserved_us is None else rfc3339(life.reserved_us),
+        reserved_at=worker.reserved_at,
     )
 
 

@@ -113,6 +113,13 @@ class Worker:
         """On whose account it runs."""
         return self.record.request.control_context.tenant
 
+    @property
+    def reserved_at(self) -> str | None:
+        """Since when it holds its reservation: the time of the event that tells of it, which outlasts us."""
+        if self.life.reservation is None:
+            return None
+        return _time(self.view.reserved_at or self.life.reserved_us)
+
     def on_visible(self, records: Sequence[Record], events: Sequence[Event]) -> None:
         """Fold new events into the view, in the step in which they become visible."""
         self.view.apply(records, events)
@@ -210,7 +217,7 @@ class Worker:
             usage=self.life.usage,
             pid=self.life.pid,
             reservation=self.life.reservation,
-            reserved_at=_time(self.life.reserved_us),
+            reserved_at=self.reserved_at,
             input_backlog_bytes=self.life.backlog_bytes,
             face=self.face,
         )

@@ -6,7 +6,8 @@ once, however often a restart says it again.
 
     status accepted · running · succeeded · failed, lost · stopped, cancelled
         ─▶ accepted · started · finished  · failed       · cancelled
-    submitted, planned, degraded, kill_requested, timeout_triggered, recovered: as they are
+    submitted, degraded, kill_requested, timeout_triggered, recovered: as they are
+    execution_plan ─▶ planned
     reserved, released ─▶ resource_reserved, resource_released
 """
 

@@ -10,6 +10,7 @@ from .faults import UsageFault
 
 _LISTENING = "Where it listens, and who may come"
 _STORING = "What it keeps"
+_SHARING = "Who gets which part of the machine"
 _BOUNDS = "Bounds"
 
 
@@ -142,13 +143,47 @@ def serve(
     max_running_workers: Annotated[
         str | None,
         _number(
-            "--max-running-workers", "Processes at once; more workers wait.", also=("--max-running-tasks",)
+            "--max-running-workers",
+            "Processes at once; more workers wait.",
+            _SHARING,
+            also=("--max-running-tasks",),
         ),
     ] = None,
     max_waiting_workers: Annotated[
         str | None,
         _number(
-            "--max-waiting-workers", "Workers that may wait; more are refused.", also=("--max-queued-tasks",)
+            "--max-waiting-workers",
+            "Workers that may wait; more are refused.",
+            _SHARING,
+            also=("--max-queued-tasks",),
+        ),
+    ] = None,
+    capacity_memory: Annotated[
+        str | None,
+        _number("--capacity-memory", "Bytes that all workers together may reserve.", _SHARING),
+    ] = None,
+    capacity_pids: Annotated[
+        str | None,
+        _number("--capacity-pids", "Processes and threads that all together may reserve.", _SHARING),
+    ] = None,
+    default_memory: Annotated[
+        str | None,
+        _number(
+            "--default-memory",
+            "Bytes that a worker without a limit reserves and gets, where memory is accounted.",
+            _SHARING,
+        ),
+    ] = None,
+    default_pids: Annotated[
+        str | None, _number("--default-pids", "The same for its processes and threads.", _SHARING)
+    ] = None,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tenant",
+            metavar="QUOTA",
+            help="TENANT=slots:N[,memory:BYTES][,pids:N]: the most that this tenant has at once. Repeatable.",
+            rich_help_panel=_SHARING,
         ),
     ] = None,
     max_workers: Annotated[str | None, _number("--max-workers", "Workers, the ended ones included.")] = None,
@@ -195,7 +230,7 @@ def serve(
     from watchglass.server.config import ConfigError, serve_config
     from watchglass.server.serving import run
 
-    given.update(allow_host=allow_host or (), allow_origin=allow_origin or ())
+    given.update(allow_host=allow_host or (), allow_origin=allow_origin or (), tenant=tenant or ())
     try:
         config = serve_config(**given)
     except ConfigError as fault:

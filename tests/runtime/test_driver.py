@@ -55,8 +55,8 @@ async def test_a_driver_that_fails_tells_its_observers_and_kills_its_worker_alon
         with caplog.at_level(logging.ERROR):
             await runtime.send_input("broken", WorkerInput(content="boom!"))
             told = await soon(said(runtime, "broken"))
-        assert [name for name, _ in told[-4:]] == ["error", "exit", "status", "end"]
-        assert told[-4][1] == {"code": "state_poisoned", "message": str(StatePoisoned("broken"))}
+        assert [name for name, _ in told[-5:]] == ["error", "released", "exit", "status", "end"]
+        assert told[-5][1] == {"code": "state_poisoned", "message": str(StatePoisoned("broken"))}
         assert "a bug" in caplog.text
         assert runtime.worker("broken").phase == "failed"
         with pytest.raises(StatePoisoned):
