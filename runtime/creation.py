@@ -26,7 +26,7 @@ from .announcements import Announcements
 from .catalog import Catalog, Entry
 from .changes import Changes
 from .dispatcher import Dispatcher
-from .driver import Driver, DriverContext
+from .driver import DriverContext
 from .ledger import Ledger
 from .policy import resolve
 from .tally import Tally
@@ -110,7 +110,7 @@ class Creation:
 
     def enter(self, worker: Worker) -> Entry:
         """Into the catalog, with a driver that does not run yet."""
-        entry = Entry(worker, Driver(worker, self.context))
+        entry = Entry(worker, self.context)
         self.catalog.add(entry)
         return entry
 

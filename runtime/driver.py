@@ -114,7 +114,7 @@ class Driver:
         self._unsent: list[bytes] = []  # Accepted before there is a process.
         self._reservation_told: Reservation | None = None  # And its release not yet.
         self._is_over = False  # All of it has happened; at most it is not written yet.
-        self._has_left = False
+        self._has_left = worker.life.ended.is_set()
 
     # The callers' side.
 

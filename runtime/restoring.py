@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,6 +41,7 @@ from .views import WorkerView
 from .worker import Worker
 
 ADOPTIONS_AT_ONCE = 32
+COMPLETED_AT_ONCE = 1024
 LAST_WORDS = 3
 """`exit`, `status`, `end`: appended together, so their sequences are neighbours."""
 
@@ -64,11 +66,15 @@ class Restoration:
         for finding in self.store.findings:
             self.announcements.diagnose_finding(finding)
         live: list[Entry] = []
+        owing: list[tuple[Worker, WorkerEnd]] = []
         for record in await self.store.load():
             entry = await self.known(record)
             self.announcements.diagnose_creation(entry.worker)
             if record.end is None:
                 live.append(entry)
+            elif record.end.head not in {BEGINNING, entry.worker.log.head}:
+                owing.append((entry.worker, record.end))
+        await self._complete_all(owing)
         at_once = asyncio.Semaphore(ADOPTIONS_AT_ONCE)
         waiting = await asyncio.gather(*(self._bounded(at_once, entry) for entry in live))
         for launchable in waiting:
@@ -81,31 +87,41 @@ class Restoration:
         worker = Worker(WorkerRef(runtime_id=self.runtime_id, worker_id=record.worker_id), record)
         worker.log = await self.store.open(record.worker_id, self.creation.counted(worker.on_visible))
         worker.announced = True
-        entry = self.creation.enter(worker)
         if record.end is not None:
-            self._lay_down(entry, record.end)
-            if worker.log.head < record.end.head:
-                await self._say_last_words_again(worker, record.end)
-        return entry
+            self._lay_down(worker, record.end)
+        return self.creation.enter(worker)
 
-    async def _say_last_words_again(self, worker: Worker, end: WorkerEnd) -> None:
-        """Its log lost its end, which the record knows; without one its readers would wait for ever."""
+    async def _complete_all(self, owing: Sequence[tuple[Worker, WorkerEnd]]) -> None:
+        """Many at once, so that they share what a durable append waits for: a loss of power cuts all logs."""
+        for first in range(0, len(owing), COMPLETED_AT_ONCE):
+            some = owing[first : first + COMPLETED_AT_ONCE]
+            await asyncio.gather(*(self._complete(worker, end) for worker, end in some))
+
+    async def _complete(self, worker: Worker, end: WorkerEnd) -> None:
+        """Its log lost its end, which the record knows; without one its readers would wait for ever.
+
+        Then the record knows its log again, so the next start need not read it. One
+        whose record alone is behind, because a start ended in between, gets that.
+        """
+        log = worker.log
         try:
-            view = await self._replayed(worker)
-            held = worker.record.reservation if view.reserved_at is not None else None
-            words = last_words(end.exit, end.phase, worker.record.reason, released=held)
-            await worker.log.append(words, durable=True)
-        except StoreFault as fault:
+            if log.head < end.head:
+                view = await self._replayed(worker)
+                held = worker.record.reservation if view.reserved_at is not None else None
+                words = last_words(end.exit, end.phase, worker.record.reason, released=held)
+                await log.append(words, durable=True)
+            end = end.model_copy(update={"head": log.head})
+            worker.record = worker.record.model_copy(update={"end": end})
+            await self.store.save(worker.record)
+        except StoreFault as fault:  # The next start tries again.
             _LOG.warning("the journal of worker %s has no end: %s", worker.worker_id, fault)
 
-    def _lay_down(self, entry: Entry, end: WorkerEnd) -> None:
+    def _lay_down(self, worker: Worker, end: WorkerEnd) -> None:
         """It has ended: what a list shows is here, the rest is read when somebody asks."""
-        worker = entry.worker
         worker.life.restore(end)
         worker.view = WorkerView.asleep(
             worker.ref, partial(self.store.load_view, worker.worker_id), transcript_len=end.transcript_len
         )
-        entry.driver.leave()
 
     async def _bounded(self, at_once: asyncio.Semaphore, entry: Entry) -> Entry | None:
         async with at_once:
@@ -224,7 +240,8 @@ class Restoration:
             told["usage"] = None if process.exit is None else usage_of(process.exit)
         end = end.model_copy(update=told)
         worker.record = worker.record.model_copy(update={"end": end})
-        self._lay_down(entry, end)
+        self._lay_down(worker, end)
+        entry.driver.leave()
         try:
             await self.store.save(worker.record)
         except StoreFault as fault:  # The next start finds the same again.

@@ -57,6 +57,7 @@ from watchglass.protocol.workers import (
     WorkerSummary,
 )
 from watchglass.store.base import Store
+from watchglass.store.garbage import not_searched
 from watchglass.store.memory import open_memory_store, system_clock_us
 from watchglass.store.numbering import rfc3339
 from watchglass.store.worker_record import WorkerRecord
@@ -487,7 +488,8 @@ class Runtime:
         Raises:
             StoreIo: The store cannot be read or written.
         """
-        await self._restoration.restore()
+        with not_searched():
+            await self._restoration.restore()
         for entry in self._catalog:
             record = entry.worker.record
             if record.idempotency_key is not None and record.request_digest is not None:

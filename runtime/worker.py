@@ -8,7 +8,6 @@ What it says of itself is put together from three places: the catalog's record
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +31,10 @@ from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
 from .launching import shown_program
 from .views import WorkerView
+
+_OVER = asyncio.Event()
+"""What all who ended in an earlier runtime share: nobody has to wait for it."""
+_OVER.set()
 
 
 @dataclass(slots=True)
@@ -72,6 +75,7 @@ class Life:
         self.exit = end.exit
         self.usage = end.usage
         self.ended.set()
+        self.ended = _OVER
 
 
 class Worker:
@@ -85,7 +89,7 @@ class Worker:
         self.view = WorkerView(ref)
         self.life = Life()
         self.announced = False
-        self.untold: deque[tuple[RuntimeEventKind, str]] = deque()
+        self.untold: list[tuple[RuntimeEventKind, str]] = []
         """Runtime events that wait until the creation is told."""
 
     @property

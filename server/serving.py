@@ -32,6 +32,7 @@ from watchglass.protocol.errors import StoreFault, shown
 from watchglass.protocol.lifecycle import WorkerStatus
 from watchglass.runtime import Runtime, RuntimeOptions, WorkerFilter, open_runtime
 from watchglass.store.base import Store, StoreUnusable
+from watchglass.store.garbage import never_searched
 from watchglass.store.memory import open_memory_store
 from watchglass.store.numbering import rfc3339
 
@@ -116,7 +117,8 @@ async def serve(config: ServeConfig) -> None:
             async with connections.accepting(listener, close_s=config.feed.close_s):
                 async with _announced(config, state, runtime, host, port):
                     _LOG.info("serving", extra={"config": repr(config), "port": port})
-                    await leaving.asked.wait()
+                    with never_searched():  # A search through all that was restored would hold up every feed.
+                        await leaving.asked.wait()
                 _LOG.info("stopping", extra={"keeps_workers": leaving.keeps_workers})
                 await _leave(runtime, store, app, leaving, close_s=config.feed.close_s)
                 if leaving.keeps_workers and config.store is not None:
