@@ -117,6 +117,7 @@ def test_openapi_names_the_codes_that_the_docs_name(openapi: Any) -> None:
         "method_not_allowed",
         "cursor_malformed",  # The feed says these in diagnostics.
         "cursor_unknown_or_expired",
+        "task_not_found",  # Below /api/v1 it is `not_found`.
         "store_missing",  # The memory store reads nothing back.
         "store_corrupt",
     }
