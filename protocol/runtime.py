@@ -45,13 +45,14 @@ class RuntimeSummary(Wire):
 
 
 class ActiveReservation(Wire):
-    """What the ledger holds for one worker, and since when."""
+    """What the ledger holds for one worker, and since when; `pid` is that of its program."""
 
     worker_id: WorkerId
     phase: Phase
     tenant: str | None
     reservation: Reservation
     reserved_at: str | None
+    pid: int | None
 
 
 class TenantResources(Wire):

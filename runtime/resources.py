@@ -36,6 +36,7 @@ def _active(worker: Worker) -> ActiveReservation:
         tenant=worker.tenant,
         reservation=life.reservation,
         reserved_at=worker.reserved_at,
+        pid=life.pid,
     )
 
 

@@ -366,6 +366,7 @@ class Runtime:
         if not entry.worker.life.ended.is_set():
             raise WorkerActive(worker_id, entry.worker.life.phase)
         self._catalog.remove(worker_id)
+        self._dispatcher.release(worker_id)  # One that could not be taken over holds its room until now.
         await self._changes.finish(self._store.delete(worker_id))
 
     async def import_worker(self, pieces: AsyncIterator[bytes]) -> Imported:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from support.api import Api
-from support.feed import data_of, in_thread, journal
+from support.feed import data_of, in_thread, journal, names
 from support.processes import wait_gone, wait_true
 from support.serving import Place, Served, durable_server
 
@@ -75,6 +75,7 @@ def test_what_a_worker_holds_is_shown_where_it_is_asked_for(api: Api) -> None:
         "tenant": "blue",
         "reservation": held,
         "reserved_at": worker["reserved_at"],
+        "pid": worker["pid"],
     }
     api.act(worker["worker_id"], "stop")
     assert api.worker(worker["worker_id"])["reservation"] is None
@@ -165,4 +166,41 @@ async def test_after_the_death_of_a_server_the_sum_is_that_of_the_workers_that_l
         for number in range(12):
             told = await journal(served, f"w{number}")
             assert len(data_of(told, "reserved")) == len(data_of(told, "released")) <= 1
+        assert place.drain() == 0
+
+
+@pytest.mark.soak
+@pytest.mark.trio
+async def test_two_hundred_tasks_over_a_killed_server_all_end_and_each_journal_takes_turns(
+    place: Place,
+) -> None:
+    ids = [f"t{number}" for number in range(200)]
+
+    def submit(served: Served) -> None:
+        for number, worker_id in enumerate(ids):
+            Api(served).create(
+                *("sh", "-c", "read line"),
+                worker_id=worker_id,
+                control_context={"tenant": f"tenant-{number % 5}"},
+                initial_input={"content": "go"},
+            )
+
+    def sampled(served: Served, active_max: int) -> bool:
+        told = resources(Api(served))
+        assert told["reserved"]["task_slots"] <= 4
+        runtime = Api(served).get("/v1/runtime")["runtime"]
+        return bool(runtime["active_worker_count"] <= active_max)
+
+    with place.serving() as served:
+        await in_thread(submit, served)
+        await in_thread(wait_true, lambda: sampled(served, 120), "a good part of them has ended")
+        place.kill()
+    with place.serving() as served:
+        await in_thread(wait_true, lambda: sampled(served, 0), "all have ended")
+        assert (await in_thread(resources, Api(served)))["reserved"]["task_slots"] == 0
+        for worker_id in ids:
+            told = await journal(served, worker_id)
+            turns = [name for name in names(told) if name in {"reserved", "released"}]
+            assert turns == ["reserved", "released"] * (len(turns) // 2) != []
+            assert data_of(told, "exit") == [{"code": 0, "signal": None, "reason": "exited"}]
         assert place.drain() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 
 import pytest
@@ -295,9 +296,7 @@ class World:
         for worker_id in self.running:
             self.dispatcher.restore(worker_id, *self.asked[worker_id])
         for worker_id in list(self.waiting):
-            self.dispatcher.admit(
-                worker_id, lambda worker_id=worker_id: self.on_start(worker_id), *self.asked[worker_id]
-            )
+            self.dispatcher.admit(worker_id, partial(self.on_start, worker_id), *self.asked[worker_id])
 
     def check(self) -> None:
         held = [self.asked[worker_id] for worker_id in self.running]
