@@ -80,8 +80,8 @@ from .options import RuntimeOptions
 from .resources import resources
 from .restoring import Restoration
 from .tally import Tally
+from .task_description import Description
 from .tasks import Tasks
-from .tasks.describing import Description
 from .worker import Worker
 
 END_S_MAX = 15.0

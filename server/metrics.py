@@ -27,7 +27,7 @@ from watchglass.protocol.lifecycle import ENDED
 from watchglass.protocol.runtime import TenantResources
 from watchglass.protocol.tasks import FINISHED, TaskErrorCode, TaskStatus
 from watchglass.runtime import Runtime
-from watchglass.runtime.tasks import DURATION_BUCKETS_MS, TaskTally
+from watchglass.runtime.task_tally import DURATION_BUCKETS_MS, TaskTally
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 UNKNOWN_ROUTE = "(none)"

@@ -83,13 +83,15 @@ def test_openapi_has_every_endpoint_of_the_docs_and_no_other(openapi: Any) -> No
 
 def test_every_endpoint_of_the_docs_is_there(api: Api) -> None:
     for method, path in documented():
-        filled = path.replace("{worker_id}", "nobody").replace("{stream}", "stdout")
+        filled = re.sub(r"{(worker|task)_id}", "nobody", path).replace("{stream}", "stdout")
         body = b"{" if filled.endswith("/drain") else None  # The server is wanted for the next tests.
         answer = api.request(
             method.upper(), filled, body, headers=UPGRADE if filled.endswith("/ws") else None
         )
         if answer.headers["content-type"].startswith("application/json") and answer.status >= 400:
-            assert answer.code not in {"not_found", "method_not_allowed"}, (method, path)
+            error = answer.json["error"]
+            fault = error["details"]["fault"] if path.startswith("/api/v1/") else error["code"]
+            assert fault not in {"not_found", "method_not_allowed"}, (method, path)
 
 
 def test_openapi_is_well_formed(openapi: Any) -> None:

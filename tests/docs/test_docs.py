@@ -26,7 +26,7 @@ from watchglass.runtime.dispatcher import PASSES_MAX
 from watchglass.runtime.ledger import RESOURCES
 from watchglass.runtime.speech.jsonl import LINE_BYTES_MAX
 from watchglass.runtime.speech.text import DONE_CHARS_MAX
-from watchglass.runtime.tasks.output import INLINE_BYTES_MAX
+from watchglass.runtime.task_output import INLINE_BYTES_MAX
 from watchglass.server.cli.faults import ExitCode
 from watchglass.server.cli.main import app
 from watchglass.server.config import DURABILITIES, FeedBounds, serve_config

@@ -67,7 +67,7 @@ class TaskFace:
 
     def _speaks(self, task_id: str) -> bool:
         said = self.status(task_id)
-        return said["status"] == "running" and said["stdout"] != ""
+        return bool(said["status"] == "running" and said["stdout"])
 
 
 def refusal(answer: Answer) -> tuple[int, str, Json]:

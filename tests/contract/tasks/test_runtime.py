@@ -33,7 +33,7 @@ def samples(api: Api) -> Mapping[str, float]:
 def test_info_says_who_answers_and_where(api: Api) -> None:
     said = api.get("/api/v1/runtime/info")
     assert (said["runtime_id"], said["version"]) == ("rt-task-runtime", watchglass.__version__)
-    assert datetime.fromisoformat(said["started_at"])
+    assert datetime.fromisoformat(said["started_at"]).utcoffset() is not None
     assert said["snapshot_version"] == api.get("/api/v1/runtime/capabilities")["snapshot_version"]
     assert (said["platform"]["os"], said["platform"]["arch"]) == ("linux", platform.machine())
     assert said["platform"]["kubernetes"] is ("KUBERNETES_SERVICE_HOST" in os.environ)

@@ -33,17 +33,17 @@ from watchglass.protocol.tasks import (
     TaskTerms,
 )
 from watchglass.protocol.workers import CreateWorkerRequest, LifecycleRequest
-from watchglass.runtime.catalog import Catalog
-from watchglass.runtime.options import RuntimeOptions
-from watchglass.runtime.worker import Worker
 from watchglass.store.base import Store
 
-from . import folder
-from .answers import answer_of, duration_ms, error_code, status_of, summary_of
-from .collecting import Collector
-from .history import read_history
-from .requests import task_request, terms_of, worker_request
-from .tally import TaskTally
+from . import task_folder as folder
+from .catalog import Catalog
+from .options import RuntimeOptions
+from .task_answers import answer_of, duration_ms, error_code, status_of, summary_of
+from .task_collector import Collector
+from .task_history import read_history
+from .task_requests import task_request, terms_of, worker_request
+from .task_tally import TaskTally
+from .worker import Worker
 
 _LOG = logging.getLogger(__name__)
 Create = Callable[[CreateWorkerRequest, TaskTerms], Awaitable[TaskId]]

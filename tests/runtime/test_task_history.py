@@ -10,7 +10,7 @@ from watchglass.protocol.events import Event
 from watchglass.protocol.frames import encode_envelope
 from watchglass.protocol.lifecycle import Phase, status_of
 from watchglass.protocol.tasks import TaskEvent, TaskEventType
-from watchglass.runtime.tasks.history import History
+from watchglass.runtime.task_history import History
 from watchglass.store.base import Record
 
 TS = "2026-01-01T00:00:00.000000Z"

@@ -24,12 +24,12 @@ from watchglass.protocol.task_runtime import (
     TaskTenant,
 )
 from watchglass.protocol.tasks import STATUS_OF
-from watchglass.runtime.capabilities import Found, HostCapabilities
-from watchglass.runtime.options import RuntimeOptions
 from watchglass.store.base import Store
 from watchglass.store.numbering import rfc3339
 
-from .platform import this_platform
+from .capabilities import Found, HostCapabilities
+from .host_platform import this_platform
+from .options import RuntimeOptions
 
 STABLE: Final = (
     "task.submit",

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from watchglass.protocol.errors import StoreIo
-from watchglass.runtime.tasks.output import shown_output
+from watchglass.runtime.task_output import shown_output
 
 pytestmark = pytest.mark.asyncio
 

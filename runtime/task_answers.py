@@ -26,11 +26,11 @@ from watchglass.protocol.tasks import (
     TaskSummary,
 )
 from watchglass.protocol.workers import WorkerExit
-from watchglass.runtime.worker import Worker
 from watchglass.store.numbering import rfc3339
 
-from . import folder
-from .output import shown_output
+from . import task_folder as folder
+from .task_output import shown_output
+from .worker import Worker
 
 LAST_EVENTS: Final = 8
 """Among so many at a journal's end is the `error` of a launch that failed."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from watchglass.protocol.errors import StoreIo
-from watchglass.runtime.executor.exits import read_report
+
+from .executor.exits import read_report
 
 INLINE_BYTES_MAX: Final = 16 << 20
 _AT_ONCE_BYTES: Final = 64 << 10

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from watchglass.runtime.tasks.platform import this_platform
+from watchglass.runtime.host_platform import this_platform
 
 
 def test_a_bare_machine_is_no_container(tmp_path: Path) -> None:

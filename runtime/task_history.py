@@ -24,8 +24,9 @@ from watchglass.protocol.errors import CursorExpired
 from watchglass.protocol.events import Json
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.tasks import TaskEvent, TaskEventType, TaskId
-from watchglass.runtime import milestones
 from watchglass.store.base import Log, Record
+
+from . import milestones
 
 _STEPS: Final[dict[str, TaskEventType]] = {
     milestones.SUBMITTED: TaskEventType.SUBMITTED,

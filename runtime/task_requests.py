@@ -7,8 +7,9 @@ from typing import Final
 from watchglass.protocol.execution import Limits, TaskLimits
 from watchglass.protocol.tasks import SubmitTaskRequest, TaskTerms
 from watchglass.protocol.workers import CreateWorkerRequest, TaskIntent
-from watchglass.runtime.launching import shown_program
 from watchglass.store.worker_record import WorkerRecord
+
+from .launching import shown_program
 
 OBJECTIVE_CHARS_MAX: Final = 200
 

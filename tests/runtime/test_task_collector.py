@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from watchglass.protocol.errors import RuntimeStopped, StoreIo, WorkerNotFound
-from watchglass.runtime.tasks.collecting import Collector
+from watchglass.runtime.task_collector import Collector
 
 pytestmark = pytest.mark.asyncio
 
