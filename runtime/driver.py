@@ -465,7 +465,7 @@ class Driver:
         await self._end(final, WorkerExit(code=None, signal=None, reason=reason), before=told)
 
     async def _end_unlaunched(self, fault: LaunchFailed) -> None:
-        error = Event("error", {"code": fault.code, "message": str(fault)})
+        error = Event("error", {"code": fault.code, "message": str(fault), "step": fault.step})
         ended = WorkerExit(code=None, signal=None, reason="launch_failed")
         await self._end(Cue.LAUNCH_FAILED, ended, before=[error])
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import CursorExpired, StoreFault
+from watchglass.protocol.events import Event, Json
 from watchglass.protocol.execution import Reservation
 from watchglass.protocol.frames import decode_event
 from watchglass.protocol.lifecycle import ENDED, Phase
@@ -26,12 +27,15 @@ from watchglass.protocol.tasks import (
     TaskSummary,
 )
 from watchglass.protocol.workers import WorkerExit
+from watchglass.store.base import Record
 from watchglass.store.numbering import rfc3339
 
 from . import task_folder as folder
 from .task_output import shown_output
 from .worker import Worker
 
+SANDBOX_STEP: Final = "sandbox"
+"""The step of a launch that failed because the sandbox could not be made."""
 LAST_EVENTS: Final = 8
 """Among so many at a journal's end is the `error` of a launch that failed."""
 
@@ -131,10 +135,16 @@ async def _error(worker: Worker, ended: WorkerExit) -> TaskError | None:
     code = error_code(worker.life.phase, ended)
     if code is None:
         return None
+    message = _said(worker, code, ended)
+    if message is None:
+        told = await _told(worker)
+        if told.get("step") == SANDBOX_STEP:
+            code = TaskErrorCode.SANDBOX_SETUP_FAILED
+        message = str(told.get("message", f"the task ended: {ended.reason}"))
     details = {"reason": ended.reason, "exit_code": ended.code, "exit_signal": ended.signal}
     return TaskError(
         code=code,
-        message=_said(worker, code, ended) or await _told(worker) or f"the task ended: {ended.reason}",
+        message=message,
         details={name: value for name, value in details.items() if value is not None},
     )
 
@@ -160,30 +170,32 @@ def _said(worker: Worker, code: TaskErrorCode, ended: WorkerExit) -> str | None:
     return sentences.get(code)
 
 
-async def _told(worker: Worker) -> str | None:
-    """The `error` event near the journal's end."""
+async def _told(worker: Worker) -> Json:
+    """The data of the `error` near the journal's end; empty without one."""
     log = worker.log
     try:
         last = await log.read(after=Seq(max(log.trimmed_through, log.head - LAST_EVENTS)))
     except (StoreFault, CursorExpired):  # Then the reason must do.
-        return None
-    for record in reversed(last):
-        event = decode_event(record.line)
-        if event.name == "error":
-            return str(event.data["message"])
-    return None
+        return {}
+    errors = (event.data for event in map(_event, reversed(last)) if event.name == "error")
+    return next(errors, {})
+
+
+def _event(record: Record) -> Event:
+    return decode_event(record.line)
 
 
 def _artifacts(worker: Worker, directory: Path) -> TaskArtifacts:
     execution = worker.record.request.execution
     assert execution is not None
+    base = str(directory)  # Joined as text: paths of pathlib are a tenth of an answer's cost.
     return TaskArtifacts(
-        task_dir=str(directory),
-        request_path=str(directory / folder.REQUEST),
-        result_path=str(directory / folder.RESULT),
-        stdout_path=str(directory / "stdout.log"),
-        stderr_path=str(directory / "stderr.log"),
-        script_path=str(directory / "script") if execution.kind == "script" else None,
+        task_dir=base,
+        request_path=f"{base}/{folder.REQUEST}",
+        result_path=f"{base}/{folder.RESULT}",
+        stdout_path=f"{base}/stdout.log",
+        stderr_path=f"{base}/stderr.log",
+        script_path=f"{base}/script" if execution.kind == "script" else None,
     )
 
 

@@ -32,9 +32,8 @@ def is_there(directory: Path, name: str) -> bool:
 
 def write(directory: Path, name: str, said: Wire) -> None:
     """Put the whole file there in one step. Raises OSError."""
-    fresh = directory / f"{name}.new"
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
+    path = f"{directory}/{name}"
+    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
     with os.fdopen(fd, "wb") as file:
-        file.write(said.model_dump_json().encode())
-        file.write(b"\n")
-    fresh.rename(directory / name)
+        file.write(said.model_dump_json().encode() + b"\n")
+    os.rename(f"{path}.new", path)  # noqa: PTH104 - As in the answers, text is what costs nothing.

@@ -25,6 +25,7 @@ from watchglass.protocol.execution import Reservation
 from watchglass.protocol.tasks import (
     SubmitTaskAnswer,
     SubmitTaskRequest,
+    TaskErrorCode,
     TaskEvent,
     TaskId,
     TaskStatus,
@@ -192,9 +193,8 @@ class Tasks:
         """A worker's journal has its end."""
         if worker.record.task is None or worker.life.exit is None or worker.life.finished_us is None:
             return
-        status = status_of(worker, is_final=True)
-        self.tally.finished(status, error_code(worker.life.phase, worker.life.exit), duration_ms(worker))
-        await self._keep_result(worker)
+        code = await self._keep_result(worker) or error_code(worker.life.phase, worker.life.exit)
+        self.tally.finished(status_of(worker, is_final=True), code, duration_ms(worker))
         self._collector.add(worker.worker_id, worker.life.finished_us)
 
     def leave(self) -> None:
@@ -243,12 +243,16 @@ class Tasks:
         except OSError as fault:  # The store has it; the next start tries again.
             _LOG.warning("task %s has no %s: %s", worker.worker_id, folder.REQUEST, fault)
 
-    async def _keep_result(self, worker: Worker) -> None:
+    async def _keep_result(self, worker: Worker) -> TaskErrorCode | None:
+        """Write the final status; the code of its error."""
         directory = self._store.directory(worker.worker_id)
         try:
-            folder.write(directory, folder.RESULT, await self._answer(worker, is_final=True))
+            answer = await self._answer(worker, is_final=True)
+            folder.write(directory, folder.RESULT, answer)
         except (OSError, StoreFault) as fault:  # As above.
             _LOG.warning("task %s has no %s: %s", worker.worker_id, folder.RESULT, fault)
+            return None
+        return None if answer.error is None else answer.error.code
 
     async def _remove_if_finished(self, task_id: TaskId, finished_us: int) -> None:
         worker = self._catalog.get(task_id).worker
