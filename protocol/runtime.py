@@ -68,8 +68,8 @@ class TenantResources(Wire):
 class RuntimeResources(Wire):
     """Who holds which part of the capacity; `reserved` is the sum of the active reservations.
 
-    A resource that is null is not accounted. `waiting` is what all of those who
-    wait ask for, together.
+    The oldest reservation is the first. A resource that is null is not accounted.
+    `waiting` is what all of those who wait ask for, together.
     """
 
     runtime_id: RuntimeId

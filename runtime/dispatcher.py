@@ -107,7 +107,7 @@ class Dispatcher:
             ResourceLimitExceeded: It would have to wait, and the queue is full.
         """
         self._ledger.check(asked, tenant)
-        waits = not self._has_room(asked, tenant)
+        waits = not self.has_room(asked, tenant)
         if waits and len(self) + sum(held.waits for held in self._held.values()) >= self._waiting_max:
             raise ResourceLimitExceeded("workers waiting for room", self._waiting_max)
         self._held[worker_id] = _Promise(asked, tenant, waits)
@@ -228,8 +228,8 @@ class Dispatcher:
     def _shortage(self, waiting: Waiting) -> Shortage | None:
         return self._ledger.shortage(waiting.asked, waiting.tenant)
 
-    def _has_room(self, asked: Reservation, tenant: Tenant) -> bool:
-        """Whether it would start now, beside those that are being created and would."""
+    def has_room(self, asked: Reservation, tenant: Tenant) -> bool:
+        """Whether it would start now, beside those that are held and would; so ask before its own `hold`."""
         promised = [held for held in self._held.values() if not held.waits]
         shortage = self._ledger.shortage(
             asked,

@@ -15,12 +15,13 @@ def resources(
     runtime_id: RuntimeId, catalog: Catalog, ledger: Ledger, dispatcher: Dispatcher
 ) -> RuntimeResources:
     """Who holds which part of the capacity, and what the others wait for."""
+    active = [_active(catalog.get(worker_id).worker) for worker_id in ledger.active]
     return RuntimeResources(
         runtime_id=runtime_id,
         capacity=ledger.capacity,
         reserved=ledger.reserved,
         available=ledger.available,
-        active_reservations=[_active(catalog.get(worker_id).worker) for worker_id in ledger.active],
+        active_reservations=sorted(active, key=lambda each: (each.reserved_at or "", each.worker_id)),
         waiting_worker_count=len(dispatcher),
         waiting=dispatcher.waiting,
         tenants=[_tenant(tenant, ledger, dispatcher) for tenant in ledger.tenants],

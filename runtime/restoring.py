@@ -27,7 +27,7 @@ from watchglass.protocol.errors import RuntimeFault, StoreCorrupt, StoreFault
 from watchglass.protocol.identity import RuntimeId, WorkerRef
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.workers import WorkerExit
-from watchglass.store.base import Log, Store
+from watchglass.store.base import Log, Record, Store
 from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
 from .announcements import Announcements
@@ -45,6 +45,7 @@ COMPLETED_AT_ONCE = 1024
 LAST_WORDS = 3
 """`exit`, `status`, `end`: appended together, so their sequences are neighbours."""
 
+_OF_A_LAUNCH = (b'"event":"reserved"', b'"event":"released"', b'"event":"status"')
 _LOG = logging.getLogger(__name__)
 
 
@@ -106,8 +107,7 @@ class Restoration:
         log = worker.log
         try:
             if log.head < end.head:
-                view = await self._replayed(worker)
-                held = worker.record.reservation if view.reserved_at is not None else None
+                held = worker.record.reservation if await _tells_of_a_reservation(log) else None
                 words = last_words(end.exit, end.phase, worker.record.reason, released=held)
                 await log.append(words, durable=True)
             end = end.model_copy(update={"head": log.head})
@@ -172,8 +172,9 @@ class Restoration:
 
         Damage stays: then the transcript begins anew at the head, and readers behind the damage go on.
         """
+        load = partial(self.store.load_view, worker.worker_id)
         try:
-            return await self._replayed(worker)
+            return await WorkerView.restore(worker.ref, await load(), worker.log)
         except StoreCorrupt as fault:
             self._tell_unread(worker, fault)
             view = WorkerView.from_here(worker.ref, worker.log.head)
@@ -181,10 +182,7 @@ class Restoration:
             return view
         except StoreFault as fault:
             self._tell_unread(worker, fault)
-            return WorkerView.asleep(worker.ref, partial(self.store.load_view, worker.worker_id))
-
-    async def _replayed(self, worker: Worker) -> WorkerView:
-        return await WorkerView.restore(worker.ref, await self.store.load_view(worker.worker_id), worker.log)
+            return WorkerView.asleep(worker.ref, load)
 
     def _tell_unread(self, worker: Worker, fault: StoreFault) -> None:
         _LOG.warning("the transcript of worker %s cannot be read: %s", worker.worker_id, fault)
@@ -248,6 +246,28 @@ class Restoration:
             _LOG.warning("the record of worker %s has no end: %s", worker.worker_id, fault)
 
 
+async def _tells_of_a_reservation(log: Log) -> bool:
+    """Whether a log that lost its end has a `reserved` without its `released`.
+
+    What follows the launch need not be read: that `released` was in the append that is lost.
+    """
+    position, is_held = log.trimmed_through, False
+    while records := await log.read(after=position):
+        position = records[-1].seq
+        for record in records:
+            if any(mark in record.line for mark in _OF_A_LAUNCH):  # Most lines need no parsing.
+                told = _payload(record)
+                is_held = told["event"] == "reserved" or (is_held and told["event"] != "released")
+                if is_held and told["data"].get("phase") == Phase.RUNNING:
+                    return True
+    return is_held
+
+
+def _payload(record: Record) -> dict[str, Any]:
+    told: dict[str, Any] = orjson.loads(record.line)["payload"]
+    return told
+
+
 async def _end_in(log: Log) -> WorkerEnd | None:
     """How a complete log says that its worker ended; None when it is not complete."""
     told: dict[str, dict[str, Any]] = {}
@@ -256,7 +276,7 @@ async def _end_in(log: Log) -> WorkerEnd | None:
     except StoreCorrupt:  # Then its files say whether it runs.
         return None
     for record in last:
-        payload = orjson.loads(record.line)["payload"]
+        payload = _payload(record)
         told[payload["event"]] = payload["data"]
     if "end" not in told or "exit" not in told:
         return None

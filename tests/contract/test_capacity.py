@@ -86,7 +86,7 @@ def test_what_a_worker_holds_is_shown_where_it_is_asked_for(api: Api) -> None:
     ("memory_bytes", "tenant", "bound"),
     [(1_000_000_001, "red", 1_000_000_000), (500_000_001, "blue", 500_000_000)],
 )
-def test_more_than_there_is_is_refused_by_resource_amount_and_bound(
+def test_more_than_there_is_is_refused_by_resource_and_bound(
     api: Api, memory_bytes: int, tenant: str, bound: int
 ) -> None:
     answer = refusal(api, limits={"memory_bytes": memory_bytes}, control_context={"tenant": tenant})

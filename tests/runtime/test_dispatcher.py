@@ -129,6 +129,14 @@ def test_who_lacks_memory_needs_a_place_in_the_queue_though_slots_are_free() -> 
     starts.dispatcher.hold("d", Reservation(task_slots=1, memory_bytes=4))  # Beside the first.
 
 
+def test_whether_one_would_start_now_is_known_beforehand() -> None:
+    starts = Starts(slots=2, quotas={"blue": ONE_SLOT})
+    starts.admit("a", tenant="blue")
+    assert [starts.dispatcher.has_room(ONE_SLOT, tenant) for tenant in ("blue", None)] == [False, True]
+    starts.dispatcher.hold("b")
+    assert not starts.dispatcher.has_room(ONE_SLOT, None)
+
+
 def test_what_could_never_start_is_refused_whatever_is_free() -> None:
     starts = Starts(slots=2, memory_bytes=10, quotas={"blue": ONE_SLOT})
     for asked, tenant in (
