@@ -86,6 +86,8 @@ class FeedBounds:
     """A socket that takes no byte for so long is closed."""
     close_s: float = 3.0
     """How long feeds may take to say goodbye when the server stops."""
+    ready_frames: bool = True
+    """Whether frames are written many at a time, where the connection allows it; see `frames.py`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +150,7 @@ def serve_config(
     result_retention_secs: int | str | None = None,
     gc_interval_ms: int | str | None = None,
     stall_s: int | str | None = None,
+    ready_frames: bool = True,
     log_level: str = "warning",
     environ: Mapping[str, str] | None = None,
 ) -> ServeConfig:
@@ -235,7 +238,10 @@ def serve_config(
             if retain_age_s is None
             else _number("--retain-age-s", retain_age_s, 0, most=_AGE_S_MAX),
         ),
-        feed=FeedBounds(stall_s=_number("--stall-s", stall_s, round(feed.stall_s), most=_HOUR_S)),
+        feed=FeedBounds(
+            stall_s=_number("--stall-s", stall_s, round(feed.stall_s), most=_HOUR_S),
+            ready_frames=ready_frames,
+        ),
         log_level=log_level,
     )
 

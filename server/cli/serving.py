@@ -212,6 +212,14 @@ def serve(
     stall_s: Annotated[
         str | None, _number("--stall-s", "Seconds until a socket that takes no byte is closed.")
     ] = None,
+    ready_frames: Annotated[
+        bool,
+        typer.Option(
+            "--ready-frames/--no-ready-frames",
+            help="Write a feed's frames many at a time, or one by one through the framework.",
+            rich_help_panel=_BOUNDS,
+        ),
+    ] = True,
     max_transcript_projection_items: Annotated[
         str | None, _number("--max-transcript-projection-items", "Entries of one transcript answer.")
     ] = None,

@@ -18,6 +18,7 @@ from support.serving import Served
 pytestmark = pytest.mark.trio
 
 FLAGS = ["--runtime-id=rt-feed"]
+WAYS = {"many frames a call": [], "frame by frame": ["--no-ready-frames"]}
 
 CURSOR = re.compile(r"wo_[0-9a-f]{16}")
 
