@@ -237,6 +237,11 @@ SHAPES: dict[str, type[Shape]] = {
     "released": Share,
     "exit": Exit,
     "end": Nothing,
+    "submitted": Nothing,
+    "degraded": Nothing,
+    "kill_requested": Nothing,
+    "timeout_triggered": Nothing,
+    "recovered": Nothing,
 }
 
 RUNTIME_ONLY = frozenset({"snapshot", "execution_plan", "reserved", "released", "exit", "end"})

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from watchglass.protocol.capabilities import PlanAnswer
@@ -18,6 +18,7 @@ from watchglass.protocol.errors import LaunchFailed, RuntimeFault, UnsupportedCa
 from watchglass.protocol.events import Event
 from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Reservation
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, WorkerRef, generated_id
+from watchglass.protocol.tasks import TaskTerms
 from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.store.base import OnVisible, Record, Store
 from watchglass.store.worker_record import WorkerRecord
@@ -49,12 +50,19 @@ class Creation:
     changes: Changes
     tally: Tally
     context: DriverContext
+    on_accepted: Callable[[Worker], None]
     drivers: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def create(self, request: CreateWorkerRequest, once: tuple[str, str] | None = None) -> Entry:
+    async def create(
+        self,
+        request: CreateWorkerRequest,
+        once: tuple[str, str] | None = None,
+        task: TaskTerms | None = None,
+    ) -> Entry:
         """A new worker; returns when its process runs, or when it has to wait for a slot.
 
         `once`: an idempotency key and the digest of its request, kept with the worker.
+        With `task` it returns when it is accepted: how its launch goes is told by its journal.
 
         Raises:
             WorkerExists, ResourceLimitExceeded, InsufficientResources,
@@ -78,6 +86,8 @@ class Creation:
                 reservation=asked,
                 idempotency_key=key,
                 request_digest=digest,
+                task=task,
+                stdin_closed=task is not None,  # Nobody can say anything to a task.
             )
             entry = await self._register(record)
             launch = self.admit(entry)
@@ -85,7 +95,7 @@ class Creation:
             self.catalog.let_go(worker_id)
             self.dispatcher.let_go(worker_id)
         try:
-            if launch is not None:
+            if launch is not None and task is None:
                 await launch
         except (LaunchFailed, UnsupportedCapability):
             await self._discard(entry)
@@ -158,6 +168,7 @@ class Creation:
             task.cancel()
             await self._discard(entry)
             raise
+        self.on_accepted(worker)
         return entry
 
     async def _discard(self, entry: Entry) -> None:

@@ -53,6 +53,7 @@ from watchglass.protocol.workers import (
 from watchglass.store.base import Record, StreamOffsets
 from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
+from . import milestones
 from .dispatcher import ONE_SLOT
 from .executor import Executor, LaunchPlan, Process, ProcessExit
 from .exit_reasons import limits_met, reason_of
@@ -144,9 +145,7 @@ class Driver:
 
     async def begin(self) -> None:
         """Act: the first events of the journal. Raises StoreIo."""
-        events = [self._status_event()]
-        if self._worker.record.plan is not None:
-            events.append(plan_event(self._worker.record.plan))
+        events = [*milestones.opening(self._worker.record, self._status_event())]
         data = b""
         first = self._worker.record.request.initial_input
         if first is not None:
@@ -187,7 +186,9 @@ class Driver:
             failed = LaunchFailed("prepare", str(fault.filename), fault.errno or 0)
             await self._end_unlaunched(failed)
             raise failed from fault
-        self._life.pid = self._process.pid
+        self._life.pid, self._life.supervisor_pid = self._process.pid, self._process.supervisor_pid
+        if self._worker.record.stdin_closed:
+            self._process.close_stdin()
         await self._now_running(self._process.started_at_us)
         await self._verify(plan, self._process)
         self._send_unsent()
@@ -211,6 +212,7 @@ class Driver:
         self._stderr = PlainStream("stderr", start=offsets.stderr)
         if self._worker.view.reserved_at is not None:
             self._reservation_told = self._worker.record.reservation or ONE_SLOT
+        await self._journal.tell(*milestones.recovered(self._worker.record))
 
     def go_on_passive(self) -> None:
         """It is up from its creation on, whichever runtime keeps its journal."""
@@ -238,7 +240,7 @@ class Driver:
         """
         record = self._worker.record
         self._process = process
-        self._life.pid = process.pid
+        self._life.pid, self._life.supervisor_pid = process.pid, process.supervisor_pid
         self._life.started_us = process.started_at_us
         self._life.take(Cue.RESERVED)
         self._life.take(Cue.LAUNCHED)
@@ -296,8 +298,9 @@ class Driver:
             return
         if self._life.asked is not Cue.CANCEL:
             self._life.asked, self._life.reason = cue, reason
+        told = milestones.kill_requested(self._worker.record, cue, reason)
         if self._process is None:
-            await self._end_without_process(cue)
+            await self._end_without_process(cue, told)
             return
         await self._want_down()
         before = self._life.phase
@@ -307,7 +310,7 @@ class Driver:
         else:
             self._process.stop()
         if before is not Phase.STOPPING:
-            await self._journal.tell(self._status_event())
+            await self._journal.tell(*told, self._status_event())
 
     async def signal(self, number: int) -> WorkerLifecycleAck:
         """Act: send a signal to the process group. Raises InvalidRequest."""
@@ -431,7 +434,7 @@ class Driver:
         plan = await self._context.plan(self._worker.record.request)
         if plan is not None and plan != self._worker.record.plan:
             await self._keep(plan=plan)
-            await self._journal.tell(plan_event(plan))
+            await self._journal.tell(milestones.plan_event(plan))
 
     async def _verify(self, launch: LaunchPlan, process: Process) -> None:
         """A plan that is not borne out is told, and in strict mode it is the worker's end."""
@@ -494,16 +497,18 @@ class Driver:
         cue = ending(self._life.asked, lost=seen.cause == "lost", clean=clean)
         reason = self._refused or reason_of(self._life.asked, seen)
         ended = WorkerExit(code=seen.code, signal=seen.signal, reason=reason)
-        await self._end(cue, ended, before=[*held, *self._alerts(seen)])
+        timeout = milestones.timeout_triggered(self._worker.record) if reason == "timeout" else []
+        await self._end(cue, ended, before=[*held, *self._alerts(seen), *timeout])
 
-    async def _end_without_process(self, cue: Cue) -> None:
+    async def _end_without_process(self, cue: Cue, told: Sequence[Event]) -> None:
         self._life.take(cue)  # One that waited has ended by this; a passive one is stopping.
         final = ending(cue, lost=False, clean=False) if self._worker.active else None
         reason = "cancelled" if cue is Cue.CANCEL else "stopped"
-        await self._end(final, WorkerExit(code=None, signal=None, reason=reason))
+        await self._end(final, WorkerExit(code=None, signal=None, reason=reason), before=told)
 
     async def _end_unlaunched(self, fault: LaunchFailed | UnsupportedCapability) -> None:
-        error = Event("error", {"code": fault.code, "message": str(fault)})
+        facts = {"step": fault.step} if isinstance(fault, LaunchFailed) else {}
+        error = Event("error", {"code": fault.code, "message": str(fault), **facts})
         ended = WorkerExit(code=None, signal=None, reason=fault.code)
         await self._end(Cue.LAUNCH_FAILED, ended, before=[error])
 
@@ -512,7 +517,7 @@ class Driver:
             self._life.take(cue)
         self._life.exit = ended
         self._life.finished_us = self._context.now_us()
-        self._life.pid = None
+        self._life.pid = self._life.supervisor_pid = None
         self._life.backlog_bytes = 0
         self._is_over = True
         words = last_words(ended, self._life.phase, self._life.reason, released=self._reservation_told)
@@ -645,11 +650,6 @@ def last_words(
 
 def _share(name: str, reservation: Reservation) -> Event:
     return Event(name, reservation.model_dump(exclude_none=True))
-
-
-def plan_event(plan: ExecutionPlan) -> Event:
-    """What the worker gets of what was asked for it."""
-    return Event("execution_plan", plan.model_dump(mode="json"))
 
 
 def _status_event(phase: Phase) -> Event:

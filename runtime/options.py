@@ -24,7 +24,9 @@ class RuntimeOptions:
     comes over the network. `capacity_memory_bytes` and `capacity_pids` are what
     all workers together may reserve (None: not accounted), `default_memory_bytes`
     and `default_pids` what one without a limit reserves, and is limited to, of
-    what is accounted; `tenants` has the quota of each. With `keep_workers`, processes outlive
+    what is accounted; `tenants` has the quota of each. Finished tasks older than
+    `task_retention_s` are forgotten, which is looked for every `gc_interval_ms`.
+    With `keep_workers`, processes outlive
     the runtime unless it is drained, and the next one on the same store adopts
     them; that takes a store that keeps its data. Workers' control groups are made
     below `cgroup_root` (None: the server's own group), unless `cgroup_enabled` is off.
@@ -48,6 +50,8 @@ class RuntimeOptions:
     output_max_bytes: int = 1 << 30
     import_max_bytes: int = 4 << 30
     grace_ms: int = 5000
+    task_retention_s: int = 604_800
+    gc_interval_ms: int = 1000
     keep_workers: bool = False
     cgroup_enabled: bool = True
     cgroup_root: Path | None = None

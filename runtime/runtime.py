@@ -46,6 +46,7 @@ from watchglass.protocol.runtime import (
     RuntimeResources,
     RuntimeSummary,
 )
+from watchglass.protocol.tasks import TaskTerms
 from watchglass.protocol.workers import (
     CreateWorkerRequest,
     LifecycleRequest,
@@ -83,6 +84,8 @@ from .probing import Probing
 from .resources import resources
 from .restoring import Restoration
 from .tally import Tally
+from .task_description import Description
+from .tasks import Tasks
 from .uids import WorkerUids
 from .worker import Worker
 
@@ -120,6 +123,23 @@ class Runtime:
         self._announcements = Announcements(
             self.runtime_id, store.runtime_log, options.limits.max_event_batch_items
         )
+        self.tasks = Tasks(
+            options=options,
+            store=store,
+            catalog=self._catalog,
+            create=self._create_task,
+            stop=self.stop,
+            remove=self.remove,
+            now_us=system_clock_us,
+        )
+        self.task_runtime = Description(
+            runtime_id=self.runtime_id,
+            started_us=self.started_us,
+            options=options,
+            store=store,
+            host=lambda: self.capabilities,
+            resources_now=self.resources,
+        )
         self._creation = Creation(
             runtime_id=self.runtime_id,
             capability_mode=options.capability_mode,
@@ -132,6 +152,7 @@ class Runtime:
             changes=self._changes,
             tally=self.tally,
             context=self,
+            on_accepted=self.tasks.on_accepted,
         )
         self._restoration = Restoration(
             runtime_id=self.runtime_id,
@@ -426,6 +447,7 @@ class Runtime:
         if self._stopping:
             return
         self._stopping = True
+        self.tasks.leave()
         self._dispatcher.close()
         try:
             async with asyncio.timeout(END_S_MAX):
@@ -438,6 +460,7 @@ class Runtime:
 
     async def close(self) -> None:
         """End the drivers; the executor then kills what a drain had to leave, or lets go what is kept."""
+        await self.tasks.close()
         await self._creation.close()
         await self._probing.close()
         for entry in self._catalog:
@@ -504,11 +527,12 @@ class Runtime:
         launch_failed = worker.life.exit is not None and worker.life.exit.reason == LaunchFailed.code
         if launch_failed:
             self.tally.launches_failed += 1
-        if worker.announced or not launch_failed:  # Otherwise its creation is refused.
+        if worker.announced or not launch_failed or worker.record.task is not None:  # Or it is refused.
             self.tally.workers_ended[worker.life.phase] += 1
         cancelled = worker.life.phase is Phase.CANCELLED
         kind = RuntimeEventKind.WORKER_CANCELLED if cancelled else RuntimeEventKind.WORKER_STOPPED
         await self._announcements.tell_of(worker, kind, f"worker {worker.worker_id} {worker.life.phase}")
+        await self.tasks.on_ended(worker)
 
     # Inside.
 
@@ -526,6 +550,7 @@ class Runtime:
             record = entry.worker.record
             if record.idempotency_key is not None and record.request_digest is not None:
                 self._keys.restore(record.idempotency_key, record.request_digest, record.worker_id)
+        await self.tasks.open()
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STARTED, f"runtime {self.runtime_id} started")
 
     async def _create_once(
@@ -540,6 +565,11 @@ class Runtime:
             raise
         claimed.set_result(detail.worker_id)
         return detail
+
+    async def _create_task(self, request: CreateWorkerRequest, terms: TaskTerms) -> WorkerId:
+        self._check_running()
+        entry = await self._changes.finish(self._creation.create(request, task=terms))
+        return entry.worker.worker_id
 
     async def _create(self, request: CreateWorkerRequest, once: tuple[str, str] | None) -> WorkerDetail:
         self._check_ref(request.initial_input)

@@ -51,6 +51,11 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "released": {"task_slots": 1},
     "exit": {"code": None, "signal": 9, "reason": "cancelled"},
     "end": {},
+    "submitted": {},
+    "degraded": {"fallback_reasons": ["sandbox: not here"]},
+    "kill_requested": {"by": "stop", "reason": None},
+    "timeout_triggered": {"wall_time_ms": 1},
+    "recovered": {},
 }
 REQUIRED = [
     pytest.param(name, field, id=f"{name}.{field}")
