@@ -49,7 +49,7 @@ class LaunchPlan:
     that user's; only root can do so. `seccomp` loads the filter of `host/seccomp.py`.
 
     `sandbox` puts the worker below bubblewrap: `argv` and PATH are looked up inside,
-    it starts in the workspace, which is /workspace there, and `cwd` is not looked at.
+    the workspace is /workspace there, and the `cwd` that counts is the sandbox's.
     Without one, `restricted_filesystem` leaves it the workspace to write and the
     system to read, by Landlock, with TMPDIR in the workspace; and without `internet`
     it makes no socket but unix ones. A kernel that cannot do so refuses the launch.

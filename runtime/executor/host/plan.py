@@ -8,12 +8,13 @@ import json
 class Sandbox:
     """How bubblewrap is to be run; see `SandboxLaunch`."""
 
-    __slots__ = ("bwrap", "namespaces", "rootfs", "run_bytes", "script", "tmp_bytes")
+    __slots__ = ("bwrap", "cwd", "namespaces", "rootfs", "run_bytes", "script", "tmp_bytes")
 
     def __init__(
         self,
         *,
         bwrap: str,
+        cwd: str,
         namespaces: list[str],
         rootfs: str | None,
         script: str | None,
@@ -21,6 +22,7 @@ class Sandbox:
         run_bytes: int,
     ) -> None:
         self.bwrap = bwrap
+        self.cwd = cwd
         self.namespaces = frozenset(namespaces)
         self.rootfs = rootfs
         self.script = script
