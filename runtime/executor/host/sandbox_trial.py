@@ -103,6 +103,7 @@ class Trial:
             "script": None,
             "tmp_bytes": _SMALL,
             "run_bytes": _SMALL,
+            "egress": False,
         }
         changes = {"argv": [program], "directory": self._place, "uid": self._uid, "sandbox": sandbox}
         return Plan(json.dumps(self._template | changes).encode())

@@ -29,7 +29,7 @@ import signal
 import socket
 import time
 
-from . import entering, tree, wire
+from . import entering, netns, tree, wire
 from .channel import Channel, Listener
 from .child import ForkFailed
 from .ladder import KILL, LEASE, STOP, WALL_TIME, Ladder
@@ -178,6 +178,9 @@ class Supervisor(Boss):
 
     def _start(self) -> dict[str, object] | None:
         """Put it on record and let it go; why that failed, or None."""
+        failure = self._open_egress()
+        if failure is not None:
+            return failure
         try:
             self._worker.start()
         except OSError as error:
@@ -188,6 +191,23 @@ class Supervisor(Boss):
         self._started_at = time.monotonic()
         if self._plan.wall_time_ms is not None:
             self._wall_at = self._started_at + self._plan.wall_time_ms / 1000
+        return None
+
+    def _open_egress(self) -> dict[str, object] | None:
+        """Before the go, so that the place is there when the program looks; why that failed, or None.
+
+        bubblewrap that has died tells why by itself.
+        """
+        inside, sandbox = self._worker.inside, self._plan.sandbox
+        if inside is None or sandbox is None or not sandbox.egress or not inside.init:
+            return None
+        try:
+            self._line.hand_egress(netns.listener_inside(inside.init))
+        except (FileNotFoundError, ProcessLookupError):
+            self._ladder.force(KILL, now=time.monotonic())
+        except OSError as error:
+            self._ladder.force(KILL, now=time.monotonic())
+            return _failed("network", netns.SHOWN, error)
         return None
 
     def _on_report(self, _events: int) -> None:
