@@ -45,9 +45,7 @@ def listener_inside(pid: int) -> int:
             _help(pid, ours, theirs)
         theirs.close()
         try:
-            told, files, _flags, _address = socket.recv_fds(
-                ours, _ANSWER_BYTES, 1, socket.MSG_CMSG_CLOEXEC
-            )
+            told, files, _flags, _address = socket.recv_fds(ours, _ANSWER_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
         finally:
             os.waitpid(helper, 0)
     finally:
