@@ -11,6 +11,7 @@ import errno
 import os
 import resource
 import signal
+import warnings  # noqa: F401 - os.execvpe imports it, which a restricted child may not read any more.
 
 from . import identity, linux, signals
 from .entering import Entrance

@@ -4,7 +4,9 @@
 
 Without a pid namespace there is no init, and child-pid is the program. bubblewrap
 tells 128 + n for a signal, as a shell does. The kernel tells better
-(PIDFD_GET_INFO, Linux 6.15) of a process whose descriptor was opened in time.
+(PIDFD_GET_INFO, Linux 6.15) of a process whose descriptor was opened in time. To be
+in time, and to know when the program runs, we trace the init until then; where that
+is not allowed, we look as fast as we can, and may miss one that dies at once.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ import select
 import struct
 import time
 
-from . import linux, tree
+from . import linux, tracing, tree, verify
 from .bubblewrap import NAME
 
 CATCH_S_MAX = 0.01
-"""How long a supervisor does nothing but look out for the program that it let go."""
+"""How long a supervisor that may not trace does nothing but look out for the program."""
 
 _GET_INFO = 0xC040FF0B  # _IOWR(PIDFS_IOCTL_MAGIC, 11, struct pidfd_info of 64 bytes)
 _INFO_ASKED = 0xF
@@ -29,9 +31,23 @@ _INFO = struct.Struct("<Q52xi")  # mask, what does not matter here, exit_code
 
 
 class Inside:
-    """Follows bubblewrap's status pipe. `init` and `leader` are 0 until they are known."""
+    """Follows bubblewrap's status pipe. `init` and `leader` are 0 until they are known.
 
-    __slots__ = ("_has_init", "_init_pidfd", "_leader_pidfd", "_rest", "_told_code", "init", "leader", "pipe")
+    `verified` is what `verify.py` found when the program began.
+    """
+
+    __slots__ = (
+        "_has_init",
+        "_init_pidfd",
+        "_is_traced",
+        "_leader_pidfd",
+        "_rest",
+        "_told_code",
+        "init",
+        "leader",
+        "pipe",
+        "verified",
+    )
 
     def __init__(self, pipe: int, *, has_init: bool) -> None:
         """`pipe`, non-blocking, is ours now."""
@@ -42,6 +58,8 @@ class Inside:
         self._init_pidfd: int | None = None
         self._leader_pidfd: int | None = None
         self._told_code: int | None = None
+        self._is_traced = False
+        self.verified: dict[str, object] | None = None
         self._rest = b""
 
     def read(self) -> bool:
@@ -55,24 +73,56 @@ class Inside:
             self._note(json.loads(line))
         return bool(part)
 
+    def trace(self) -> None:
+        """Before its go: have the program stop at its start."""
+        self._is_traced = tracing.seize(self.init)
+
+    def on_stop(self, pid: int, status: int) -> None:
+        """A traced one stopped; look at it, and let it run."""
+        event = tracing.event_of(status)
+        if event == tracing.FORK:
+            self._take_leader(tracing.forked_by(pid))
+            tracing.detach(pid)
+        elif event == tracing.EXEC:
+            self._take_leader(pid)
+            self.verified = verify.in_force(pid)
+            tracing.detach(pid)
+        else:
+            tracing.go_on(pid, status)
+
+    def look(self) -> bool:
+        """Whether the program was executed. Never true of what failed before."""
+        if (
+            self.verified is None
+            and not self._is_traced
+            and self._find_leader()
+            and _is_executed(self.leader)
+        ):
+            self.verified = verify.in_force(self.leader)
+        return self.verified is not None or self._told_code is not None
+
     def catch_leader(self) -> None:
-        """Find the program right after its go: the earlier, the surer is what is known of its end."""
+        """Find the program right after its go, if nobody tells us."""
         until = time.monotonic() + CATCH_S_MAX
-        while not self.find_leader() and time.monotonic() < until:
+        while not self._is_traced and not self._find_leader() and time.monotonic() < until:
             os.sched_yield()
 
-    def find_leader(self) -> bool:
-        """Whether the program, or what is about to become it, is known."""
+    @property
+    def needs_looks(self) -> bool:
+        """Whether nothing will wake us when the program runs."""
+        return not self._is_traced
+
+    def _find_leader(self) -> bool:
         if not self.leader and self.init:
-            pids = tree.children(self.init) if self._has_init else [self.init]
-            if pids:
-                self._leader_pidfd = _open(pids[0])
-                self.leader = pids[0] if self._leader_pidfd is not None else 0
+            for pid in tree.children(self.init) if self._has_init else [self.init]:
+                if not self._has_init or _is_first(pid):
+                    self._take_leader(pid)
         return bool(self.leader)
 
-    def runs(self) -> bool:
-        """Whether the program was executed. Never true of what failed before."""
-        return self._told_code is not None or (self.find_leader() and _is_executed(self.leader))
+    def _take_leader(self, pid: int) -> None:
+        if pid and self._leader_pidfd is None:
+            self._leader_pidfd = _open(pid)
+            self.leader = pid if self._leader_pidfd is not None else 0
 
     def group_exists(self) -> bool:
         """Whether the number of the program's group is still its own."""
@@ -136,3 +186,12 @@ def _is_executed(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return first not in (b"", NAME.encode())
+
+
+def _is_first(pid: int) -> bool:
+    """Whether it is the init's own child, and not an orphan that came to it."""
+    try:
+        status = linux.read_small_file(f"/proc/{pid}/status")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return any(line.startswith(b"NSpid:") and line.split()[-1] == b"2" for line in status.splitlines())

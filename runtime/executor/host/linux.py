@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 
 _PR_SET_PDEATHSIG = 1
+_PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+
+_CAPABILITIES_MAX = 64
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -44,6 +48,17 @@ def set_namespace(fd: int, kind: int) -> None:
     if libc.setns(ctypes.c_int(fd), ctypes.c_int(kind)) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), "setns")
+
+
+def forbid_capabilities() -> None:
+    """No program that this process executes has a capability, not even as root. Raises OSError."""
+    for capability in range(_CAPABILITIES_MAX):
+        try:
+            prctl(_PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # The kernel knows no more of them.
+                return
+            raise
 
 
 def read_small_file(path: str) -> bytes:

@@ -24,6 +24,11 @@ PORT = 3128
 
 SHOWN = f"127.0.0.1:{PORT} inside"
 
+
+class NoWayOut(OSError):
+    """There is no socket in the worker's network, so there is nothing that it could reach."""
+
+
 _BACKLOG = 128
 _NS_GET_USERNS = 0xB701
 _CLONE_NEWUSER = 0x10000000
@@ -36,8 +41,19 @@ def listener_inside(pid: int) -> int:
     """A socket that listens on 127.0.0.1:PORT in the network of process `pid`, to be closed by the caller.
 
     Raises:
-        OSError: The network cannot be entered, or has no port free for it; no descriptor or process is.
+        ProcessLookupError: There is no such process any more.
+        NoWayOut: The network cannot be entered or listened in, or no descriptor or process is free.
     """
+    try:
+        return _asked_of_helper(pid)
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise ProcessLookupError(errno.ESRCH, error.strerror, SHOWN) from error
+    except OSError as error:
+        raise NoWayOut(error.errno, error.strerror, SHOWN) from error
+
+
+def _asked_of_helper(pid: int) -> int:
+    """Raises OSError: what the helper ran into."""
     ours, theirs = socket.socketpair()
     try:
         helper = os.fork()
@@ -53,7 +69,7 @@ def listener_inside(pid: int) -> int:
         theirs.close()
     if not files:
         number = int(told) if told.strip(b"0") else errno.EMFILE
-        raise OSError(number, os.strerror(number), SHOWN)
+        raise OSError(number, os.strerror(number))
     return files[0]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from . import folders, landlock, seccomp
+from . import folders, landlock, linux, seccomp
 from .plan import Plan
 
 _TMP = ".tmp"
@@ -26,6 +26,8 @@ def restrict(plan: Plan, workspace: int | None) -> None:
     if plan.restricted_filesystem and workspace is not None:
         _make_tmp(plan, workspace)
         landlock.restrict(workspace, internet=plan.internet)
+        if os.geteuid() == 0:
+            linux.forbid_capabilities()  # With them root reads other processes past Landlock.
     if plan.seccomp or not plan.internet:
         seccomp.load(seccomp.own_filter(internet=plan.internet))
 

@@ -20,7 +20,6 @@ A process that the kernel cannot kill (in an uninterruptible wait) keeps it in
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -33,6 +32,7 @@ from . import entering, netns, tree, wire
 from .channel import Channel, Listener
 from .child import ForkFailed
 from .ladder import KILL, LEASE, STOP, WALL_TIME, Ladder
+from .launch import Launch, failed
 from .line import Boss, Line
 from .loop import Loop
 from .plan import Plan
@@ -85,16 +85,12 @@ def supervise(server: socket.socket) -> None:
 
 def _setup_failure(plan: Plan, error: OSError) -> dict[str, object]:
     if isinstance(error, ForkFailed):
-        return _failed("spawn", "process", error)
+        return failed("spawn", "process", error)
     if isinstance(error, entering.RootUnconfined):
-        return _failed(
+        return failed(
             "sandbox", "bubblewrap as root is no sandbox, and the worker has no uid of its own", error
         )
-    return _failed("setup", plan.directory, error)
-
-
-def _failed(step: str, subject: str, error: OSError) -> dict[str, object]:
-    return {"step": step, "subject": subject, "error_number": error.errno or errno.EIO}
+    return failed("setup", plan.directory, error)
 
 
 def _tell_failed(channel: Channel, loop: Loop, failure: dict[str, object]) -> None:
@@ -117,10 +113,7 @@ class Supervisor(Boss):
         self._worker = worker
         self._line = Line(self, loop, channel, listener)
         self._ladder = Ladder()
-        self._report = b""
-        self._starting = True
-        self._is_ready = worker.inside is None  # For its go: bubblewrap has to be there first.
-        self._has_go = False
+        self._launch = Launch(worker, loop)
         self._verified: dict[str, object] | None = None
         self._started_at = time.monotonic()
         self._has_ended = False  # The leader; the two after it hold from then on.
@@ -139,17 +132,14 @@ class Supervisor(Boss):
 
     def run(self) -> None:
         """From the fork to the last frame."""
-        self._loop.watch(self._worker.report, self._on_report)
         self._loop.watch(self._worker.input.pipe, self._on_stdin, 0)
-        if self._worker.inside is not None:
-            self._loop.watch(self._worker.inside.pipe, self._on_status)
         self._line.open()
-        while not self._is_ready:
+        while not self._launch.is_ready:
             self._turn()
-        failure = self._start()
-        while self._starting:
+        failure = self._launch.failure() if self._launch.is_over else self._start()
+        while not self._launch.is_over:
             self._turn()
-        failure = failure or self._failure()
+        failure = failure or self._launch.failure()
         if failure is None:
             self._tell_started()
         else:
@@ -171,83 +161,37 @@ class Supervisor(Boss):
         self._worker.reaper.reap()  # First: a worker that ended by itself was not ended by a later command.
         self._note_leader()
         self._loop.handle(ready)
-        self._look_inside()
+        self._launch.look()
         self._keep_order()
 
     # Starting
 
     def _start(self) -> dict[str, object] | None:
         """Put it on record and let it go; why that failed, or None."""
-        failure = self._open_egress()
-        if failure is not None:
-            return failure
         try:
-            self._worker.start()
+            self._open_egress()
+            self._launch.go()
         except OSError as error:
             self._ladder.force(KILL, now=time.monotonic())
-            return _failed("setup", self._plan.directory, error)
-        self._has_go = True
-        self._look_inside()
+            return self._start_failure(error)
         self._started_at = time.monotonic()
         if self._plan.wall_time_ms is not None:
             self._wall_at = self._started_at + self._plan.wall_time_ms / 1000
         return None
 
-    def _open_egress(self) -> dict[str, object] | None:
-        """Before the go, so that the place is there when the program looks; why that failed, or None.
-
-        bubblewrap that has died tells why by itself.
-        """
-        inside, sandbox = self._worker.inside, self._plan.sandbox
-        if inside is None or sandbox is None or not sandbox.egress or not inside.init:
+    def _start_failure(self, error: OSError) -> dict[str, object] | None:
+        """None: bubblewrap has died, and says itself why."""
+        if isinstance(error, ProcessLookupError):
             return None
-        try:
-            self._line.hand_egress(netns.listener_inside(inside.init))
-        except (FileNotFoundError, ProcessLookupError):
-            self._ladder.force(KILL, now=time.monotonic())
-        except OSError as error:
-            self._ladder.force(KILL, now=time.monotonic())
-            return _failed("network", netns.SHOWN, error)
-        return None
+        if isinstance(error, netns.NoWayOut):
+            return failed("network", netns.SHOWN, error)
+        return failed("setup", self._plan.directory, error)
 
-    def _on_report(self, _events: int) -> None:
-        """The child said why it cannot become the program; the end alone says that it has."""
-        part = os.read(self._worker.report, 64)
-        self._report += part
-        if not part:
-            self._loop.forget(self._worker.report)
-            os.close(self._worker.report)
-            if self._report or self._worker.inside is None:
-                self._is_ready = True
-                self._starting = False
-
-    def _on_status(self, _events: int) -> None:
-        """bubblewrap said who the init is, how the program ended, or that it has ended itself."""
-        inside = self._worker.inside
-        assert inside is not None
-        if not inside.read():
-            self._loop.forget(inside.pipe)
-            self._is_ready = True
-            self._starting = False
-        elif inside.init:
-            self._is_ready = True
-
-    def _look_inside(self) -> None:
-        """Whether bubblewrap has become the program; nobody tells, so it is looked at until it has."""
-        inside = self._worker.inside
-        if inside is not None and self._has_go and self._starting and inside.runs():
-            self._starting = False
-
-    def _failure(self) -> dict[str, object] | None:
-        if not self._report:
-            inside = self._worker.inside
-            return None if inside is None or inside.runs() else self._worker.failure_inside()
-        step, number = self._report.decode().split()
-        plan = self._plan
-        subjects = {"chdir": plan.cwd, "exec": plan.argv[0]}
-        subjects |= {"workspace": plan.workspace, "identity": str(plan.uid)}
-        subjects |= {"sandbox": "restrictions" if plan.sandbox is None else plan.sandbox.bwrap}
-        return _failed(step, subjects.get(step, "process"), OSError(int(number), ""))
+    def _open_egress(self) -> None:
+        """The worker's way out, before its program looks for it. Raises NoWayOut, ProcessLookupError."""
+        listener = self._launch.egress()
+        if listener is not None:
+            self._line.hand_egress(listener)
 
     def _tell_started(self) -> None:
         self._worker.settle(runs=True)
@@ -415,7 +359,7 @@ class Supervisor(Boss):
         """Until the next deadline; None without one."""
         deadlines = (self._wall_at, self._drain_until, self._wake_at, self._retry_at, self._kill_at())
         due = [at for at in deadlines if at is not None]
-        if self._starting and self._has_go and self._worker.inside is not None:
+        if self._launch.needs_looks:
             due.append(time.monotonic())
         return min(due) - time.monotonic() if due else None
 

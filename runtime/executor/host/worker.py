@@ -108,6 +108,8 @@ class Worker:
                 "plan": self.plan.for_disk(),
             }
         )
+        if self.inside is not None:
+            self.inside.trace()
         self._forked.let_go()
         if self.inside is not None:
             self.inside.catch_leader()
@@ -121,7 +123,7 @@ class Worker:
 
     def in_force(self) -> dict[str, object] | None:
         """See `verify.py`."""
-        return verify.in_force(self.pid if self.inside is None else self.inside.leader)
+        return verify.in_force(self.pid) if self.inside is None else self.inside.verified
 
     def settle(self, *, runs: bool) -> None:
         """The launch is decided: leave run.json if the program runs, and open the folder to others."""

@@ -6,10 +6,11 @@ import asyncio
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -42,11 +43,11 @@ WORKER_UID = 64_321
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-def sandboxed(lab: Lab, *argv: str, **more: object) -> LaunchPlan:
+def sandboxed(lab: Lab, *argv: str, **more: Any) -> LaunchPlan:
     """A plan for `argv` in a sandbox, as a uid of its own when we are root."""
     box = {name: more.pop(name) for name in ("namespaces", "rootfs", "script") if name in more}
-    plan = {
-        "sandbox": SandboxLaunch(bwrap=bubblewraps()[0], **box),  # type: ignore[arg-type]
+    plan: dict[str, Any] = {
+        "sandbox": SandboxLaunch(bwrap=bubblewraps()[0], **box),
         "uid": WORKER_UID if os.geteuid() == 0 else None,
         "seccomp": True,
     }
@@ -55,7 +56,7 @@ def sandboxed(lab: Lab, *argv: str, **more: object) -> LaunchPlan:
     return made
 
 
-async def boxed(lab: Lab, script: str, **more: object) -> Subject:
+async def boxed(lab: Lab, script: str, **more: Any) -> Subject:
     return await lab.launch(sandboxed(lab, "/bin/sh", "-c", script, **more))
 
 
@@ -198,7 +199,7 @@ async def test_a_given_root_is_the_root(lab: Lab, tmp_path: Path) -> None:
     for file in await files_of("/bin/ls"):
         inside = root / file.lstrip("/")
         inside.parent.mkdir(parents=True, exist_ok=True)
-        inside.write_bytes(Path(file).read_bytes())
+        shutil.copyfile(file, inside)
         inside.chmod(0o755)
     before = {path.name for path in root.iterdir()}
     subject = await lab.launch(sandboxed(lab, "/bin/ls", "/", rootfs=str(root)))
@@ -295,11 +296,15 @@ async def test_it_outlives_its_server_and_is_adopted(
     assert (ended.code, ended.signal) == (137, None)
 
 
+def command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 async def test_the_record_names_the_sandbox_and_no_secret_is_in_a_command_line(lab: Lab) -> None:
     subject = await boxed(lab, "cat", env={"PATH": PATH, "KEY": "hunter2"})
     run = json.loads((subject.directory / "run.json").read_text())
     assert run["plan"]["sandbox"]["namespaces"] == ["ipc", "mount", "net", "pid", "uts"]
-    seen = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in lab.left()]
+    seen = [command_line(pid) for pid in lab.left()]
     assert len(seen) >= 3
     assert not any(b"hunter2" in line for line in seen)
     assert sum(line.startswith(b"watchglass-sandbox\0--args\0") for line in seen) == 2

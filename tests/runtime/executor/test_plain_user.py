@@ -1,0 +1,109 @@
+"""A supervisor without root: its sandbox is as tight, and its workers end as exactly.
+
+Forked from the test and made nobody, for a program that nobody may read could
+not be executed by nobody; what is tested is the supervisor itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from watchglass.protocol.execution import SandboxProfile
+from watchglass.runtime.executor import LaunchPlan, SandboxLaunch, bubblewraps
+from watchglass.runtime.executor.host import identity, linux, signals, wire
+from watchglass.runtime.executor.host.supervisor import supervise
+
+NOBODY = 65534
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become nobody"),
+    pytest.mark.skipif(
+        not any(identity.reachable_by(NOBODY, path) for path in bubblewraps()),
+        reason="no bubblewrap that nobody may execute is installed",
+    ),
+]
+
+
+def supervised_by_nobody(plan: LaunchPlan) -> list[tuple[int, dict[str, object]]]:
+    """The frames that the supervisor of the plan sends, as (kind, JSON); others have none."""
+    ours, theirs = socket.socketpair()
+    directory = os.open(plan.directory, os.O_RDONLY)
+    pid = os.fork()
+    if pid == 0:
+        _supervise(ours, theirs)
+    theirs.close()
+    with ours:
+        socket.send_fds(ours, [wire.pack(wire.PLAN, plan.encode())], [directory])
+        os.close(directory)
+        decoder = wire.Decoder()
+        frames = []
+        while received := ours.recv(1 << 16):
+            frames += decoder.feed(received)
+            if frames[-1][0] in (wire.EXIT, wire.FAILED):
+                break
+    assert os.waitpid(pid, 0)[1] == 0
+    return [(kind, json.loads(body) if body[:1] == b"{" else {}) for kind, body in frames]
+
+
+def _supervise(ours: socket.socket, theirs: socket.socket) -> None:
+    """Never returns."""
+    code = 1
+    try:
+        ours.close()
+        os.setsid()
+        signals.settle()
+        identity.become(NOBODY)
+        linux.adopt_orphans()
+        supervise(theirs)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder of nobody's."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o711)
+    worker = tmp_path / "worker"
+    (worker / "workspace").mkdir(parents=True)
+    for folder in (worker, worker / "workspace"):
+        folder.chmod(0o700)
+        os.chown(folder, NOBODY, NOBODY)
+    return worker
+
+
+@pytest.mark.parametrize("profile", SandboxProfile)
+@pytest.mark.parametrize(
+    ("script", "code", "number"),
+    [("exit 137", 137, None), ("kill -KILL $$", None, 9), ("echo x > file; cat file", 0, None)],
+)
+def test_its_workers_are_held_back_and_end_exactly(
+    place: Path, profile: SandboxProfile, script: str, code: int | None, number: int | None
+) -> None:
+    usable = next(path for path in bubblewraps() if identity.reachable_by(NOBODY, path))
+    box = SandboxLaunch(bwrap=usable) if profile is SandboxProfile.LINUX_SANDBOX else None
+    plan = LaunchPlan(
+        argv=("/bin/sh", "-c", script),
+        env={"PATH": "/usr/bin:/bin"},
+        cwd=str(place / "workspace"),
+        directory=place,
+        cookie="NOBODY=1",
+        seccomp=True,
+        sandbox=box,
+    )
+    frames = supervised_by_nobody(plan)
+    started = next(told for kind, told in frames if kind == wire.STARTED)
+    verified = started["verified"]
+    if box is not None:
+        assert isinstance(verified, dict)
+        assert {"pid", "net", "mount"} <= set(verified["unshared"])
+        assert (verified["uid"], verified["capabilities"], verified["seccomp"]) == (NOBODY, 0, True)
+    kind, told = frames[-1]
+    assert kind == wire.EXIT
+    assert (told["code"], told["signal"]) == (code, number)
