@@ -40,6 +40,7 @@ from watchglass.protocol.workers import WorkerExit, WorkerInput, WorkerInteracti
 from watchglass.store.base import Record, StreamOffsets
 from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
+from .egress import Resolver, WorkerEgress
 from .executor import Executor, LaunchPlan, Process, ProcessExit
 from .journal import Journal
 from .resending import accepted_input
@@ -59,6 +60,7 @@ class DriverContext(Protocol):
     """What a driver needs of its runtime."""
 
     executor: Executor
+    resolve: Resolver
     input_backlog_max_bytes: int
 
     def now_us(self) -> int:
@@ -99,6 +101,7 @@ class Driver:
         self._mailbox: deque[_Ask] = deque()
         self._wake = asyncio.Event()
         self._process: Process | None = None
+        self._egress: WorkerEgress | None = None
         self._journal = Journal(worker.log, self._offsets)
         self._speech = new_speech(worker.record.request.speech)
         self._stderr = PlainStream("stderr")
@@ -161,6 +164,7 @@ class Driver:
             await self._end_unlaunched(failed)
             raise failed from fault
         self._life.pid = self._process.pid
+        self._open_egress(self._process)
         await self._now_running(self._process.started_at_us)
         self._send_unsent()
 
@@ -207,6 +211,7 @@ class Driver:
         self._life.started_us = process.started_at_us
         self._life.take(Cue.RESERVED)
         self._life.take(Cue.LAUNCHED)
+        self._open_egress(process)
         if record.asked is None:
             await self._journal.tell(self._status_event())
         await self._resend(process)
@@ -287,11 +292,14 @@ class Driver:
 
     async def run(self) -> None:
         """Serve until the worker has ended and nobody waits for an answer."""
-        while self._mailbox or not self._life.ended.is_set():
-            await self._wake.wait()
-            self._wake.clear()
-            await self._serve()
-        self._has_left = True
+        try:
+            while self._mailbox or not self._life.ended.is_set():
+                await self._wake.wait()
+                self._wake.clear()
+                await self._serve()
+            self._has_left = True
+        finally:
+            await self._close_egress()
 
     def wake(self) -> None:
         """Something of the process may have changed."""
@@ -316,6 +324,8 @@ class Driver:
         elif self._is_over:
             await self._finish()
         elif self._process is not None:
+            if self._egress is not None and (told := self._egress.take_events()):
+                await self._journal.tell(*told)
             await self._follow_process(self._process)
 
     async def _answer(self, ask: _Ask) -> None:
@@ -379,6 +389,17 @@ class Driver:
         elif exit_seen is not None:
             await self._end_with_process(exit_seen)
 
+    def _open_egress(self, process: Process) -> None:
+        """The worker's way out, if it has one: it is ours until its tree is empty."""
+        listener = process.take_egress()
+        if listener is not None:
+            allowed = self._worker.record.request.sandbox.network_allow
+            self._egress = WorkerEgress(listener, allowed, self._context.resolve, on_news=self.wake)
+
+    async def _close_egress(self) -> Sequence[Event]:
+        """End it; the last that there is to tell of it."""
+        return () if self._egress is None else await self._egress.close()
+
     async def _now_running(self, started_us: int) -> None:
         self._life.take(Cue.LAUNCHED)
         self._life.started_us = started_us
@@ -423,7 +444,7 @@ class Driver:
         clean = seen.cause is None and seen.code == 0
         cue = ending(self._life.asked, lost=seen.cause == "lost", clean=clean)
         ended = WorkerExit(code=seen.code, signal=seen.signal, reason=_reason(self._life.asked, seen))
-        await self._end(cue, ended, before=[*held, *self._alerts(seen)])
+        await self._end(cue, ended, before=[*held, *await self._close_egress(), *self._alerts(seen)])
 
     async def _end_without_process(self, cue: Cue) -> None:
         self._life.take(cue)  # One that waited has ended by this; a passive one is stopping.

@@ -24,17 +24,16 @@ PORT = 3128
 
 SHOWN = f"127.0.0.1:{PORT} inside"
 
-
-class NoWayOut(OSError):
-    """There is no socket in the worker's network, so there is nothing that it could reach."""
-
-
 _BACKLOG = 128
 _NS_GET_USERNS = 0xB701
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
 _IP_FREEBIND = 15  # ip(7): the loopback may be a moment from having its address.
 _ANSWER_BYTES = 16
+
+
+class NoWayOut(OSError):
+    """There is no socket in the worker's network, so there is nothing that it could reach."""
 
 
 def listener_inside(pid: int) -> int:
