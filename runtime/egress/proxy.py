@@ -98,7 +98,7 @@ class EgressProxy:
     async def _serve(self, accepted: socket.socket) -> None:
         inside = Stream(accepted)
         try:
-            with contextlib.suppress(OSError, h11.ProtocolError):  # It broke off; or it was too slow.
+            with contextlib.suppress(OSError):  # It broke off, or was too slow.
                 await self._handle(inside)
         finally:
             inside.close()
@@ -109,17 +109,20 @@ class EgressProxy:
         try:
             async with asyncio.timeout(self._limits.head_s):
                 request = await _head(machine, inside)
-            if request is not None:
-                await self._fulfil(machine, request, inside)
+            asked = None if request is None else asked_by(request)
         except h11.RemoteProtocolError as fault:
             self._deny(None, Reason.MALFORMED)
             await self._answer(inside, fault.error_status_hint, str(fault))
         except BadRequest as fault:
             self._deny(None, Reason.MALFORMED)
             await self._answer(inside, fault.status, str(fault))
+        else:
+            if request is not None and asked is not None:
+                await self._fulfil(machine, request, asked, inside)
 
-    async def _fulfil(self, machine: h11.Connection, request: h11.Request, inside: Stream) -> None:
-        asked = asked_by(request)
+    async def _fulfil(
+        self, machine: h11.Connection, request: h11.Request, asked: Asked, inside: Stream
+    ) -> None:
         try:
             async with asyncio.timeout(self._limits.connect_s):
                 outside = await self._connected(asked.place)
@@ -148,6 +151,8 @@ class EgressProxy:
                 await Exchange(machine, inside, outside, patience).run(request, asked)
         except BadGateway as fault:
             await self._answer(inside, 502, f"{asked.place}: {fault}")
+        except (OSError, h11.ProtocolError):
+            inside.break_off()
         finally:
             self.tally.sent_bytes += outside.sent_bytes
             self.tally.received_bytes += outside.received_bytes

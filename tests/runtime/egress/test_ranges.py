@@ -14,7 +14,7 @@ from watchglass.runtime.egress.ranges import is_public
 @pytest.mark.parametrize(
     "text",
     [
-        "0.0.0.0",  # noqa: S104 - the address is the point.
+        "0.0.0.0",
         "10.1.2.3",
         "100.100.100.200",
         "127.0.0.1",

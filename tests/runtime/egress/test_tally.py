@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchglass.protocol.events import shape_fault
+from watchglass.protocol.events import Event, shape_fault
 from watchglass.protocol.places import Place
 from watchglass.runtime.egress.routing import Reason
 from watchglass.runtime.egress.tally import DENIED_PLACES_MAX, Denial, Tally
@@ -41,7 +41,7 @@ def test_beyond_a_number_of_places_only_their_number_is_told() -> None:
     for port in range(1, 5001):
         tally.deny(Denial(Place("a.example", port), Reason.NOT_ALLOWED))
     events = [event.data for event in tally.take_events()]
-    assert events[: DENIED_PLACES_MAX] == [
+    assert events[:DENIED_PLACES_MAX] == [
         {"host": "a.example", "port": port, "reason": "not_allowed", "count": 1}
         for port in range(1, DENIED_PLACES_MAX + 1)
     ]
@@ -66,5 +66,7 @@ def test_what_went_through_is_told_in_sum_and_nothing_of_nothing() -> None:
     tally.connections, tally.sent_bytes, tally.received_bytes = 2, 30, 400
     usage = tally.usage()
     assert usage is not None
-    assert usage == ("egress_usage", {"connections": 2, "sent_bytes": 30, "received_bytes": 400, "denied": 0})
+    assert usage == Event(
+        "egress_usage", {"connections": 2, "sent_bytes": 30, "received_bytes": 400, "denied": 0}
+    )
     assert shape_fault(usage) is None
