@@ -115,7 +115,8 @@ class Limits(Wire):
     """The budget of a worker; a worker has no wall time unless one is asked for.
 
     `stdout_max_bytes` and `stderr_max_bytes` bound what is kept of a stream:
-    further bytes are counted and dropped, and the journal says so.
+    further bytes are counted and dropped, and the journal says so. `file_size_bytes`
+    bounds each file that a process of the worker writes.
     """
 
     wall_time_ms: Positive | None = None
@@ -124,6 +125,8 @@ class Limits(Wire):
     pids_max: Positive | None = None
     stdout_max_bytes: Positive | None = None
     stderr_max_bytes: Positive | None = None
+    # ours:
+    file_size_bytes: Positive | None = None
 
 
 class TaskLimits(Limits):
@@ -264,13 +267,21 @@ class ExecutionPlan(Wire):
 
 
 class Usage(Wire):
-    """What the process tree used, from wait4(2) of every process reaped."""
+    """What the process tree used: as its control group counted, else as wait4(2) told of each process.
+
+    `oom_kills` are processes that the kernel killed for want of memory,
+    `forks_refused` how often the bound on processes was met; both and
+    `memory_peak_bytes` only where a control group counts them.
+    """
 
     duration_ms: int
     user_cpu_ms: int | None = None
     system_cpu_ms: int | None = None
     max_rss_bytes: int | None = None
     memory_peak_bytes: int | None = None
+    # ours:
+    oom_kills: int | None = None
+    forks_refused: int | None = None
 
 
 class Reservation(Wire):

@@ -147,7 +147,8 @@ class SignalRequest(LifecycleRequest):
 class WorkerExit(Wire):
     """How a worker ended: its process's code or signal, and the reason.
 
-    Reasons: `exited`, `signalled`, `stopped`, `cancelled`, `timeout`, `lost`,
+    Reasons: `exited`, `signalled`, `stopped`, `cancelled`, `timeout`,
+    `cpu_limit_exceeded`, `memory_limit_exceeded`, `resource_limit_exceeded`, `lost`,
     `launch_failed`, `runtime_stopped`; a passive worker ends without a process.
     """
 

@@ -42,6 +42,7 @@ from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
 from .egress import Resolver, WorkerEgress
 from .executor import Executor, LaunchPlan, Process, ProcessExit
+from .exit_reasons import limits_met, reason_of
 from .journal import Journal
 from .resending import accepted_input
 from .speech import PlainStream, Resumed, new_speech
@@ -443,7 +444,7 @@ class Driver:
         self._life.usage = usage_of(seen)
         clean = seen.cause is None and seen.code == 0
         cue = ending(self._life.asked, lost=seen.cause == "lost", clean=clean)
-        ended = WorkerExit(code=seen.code, signal=seen.signal, reason=_reason(self._life.asked, seen))
+        ended = WorkerExit(code=seen.code, signal=seen.signal, reason=reason_of(self._life.asked, seen))
         await self._end(cue, ended, before=[*held, *await self._close_egress(), *self._alerts(seen)])
 
     async def _end_without_process(self, cue: Cue) -> None:
@@ -498,8 +499,8 @@ class Driver:
         await self._keep(end=end, request=request)
 
     def _alerts(self, seen: ProcessExit) -> Sequence[Event]:
-        """What an observer must know of bytes that did not arrive where they were meant to."""
-        told = []
+        """What an observer must know of limits, and of bytes that did not arrive where they were meant to."""
+        told = list(limits_met(seen))
         for stream, sizes in (("stdout", seen.stdout), ("stderr", seen.stderr)):
             if sizes.is_truncated:
                 told.append(
@@ -602,6 +603,9 @@ def usage_of(seen: ProcessExit) -> Usage | None:
         user_cpu_ms=seen.usage.user_cpu_ms,
         system_cpu_ms=seen.usage.system_cpu_ms,
         max_rss_bytes=seen.usage.max_rss_bytes,
+        memory_peak_bytes=seen.usage.memory_peak_bytes,
+        oom_kills=seen.usage.oom_kills,
+        forks_refused=seen.usage.forks_refused,
     )
 
 
@@ -609,19 +613,6 @@ def _settle(answer: asyncio.Future[object], fault: RuntimeFault) -> None:
     if not answer.done():
         answer.set_exception(fault)
         answer.exception()  # Seen: the caller may have been cancelled.
-
-
-def _reason(asked: Cue | None, seen: ProcessExit) -> str:
-    """Why it ended, strongest first."""
-    if seen.cause == "lost":
-        return "lost"
-    if asked is Cue.CANCEL:
-        return "cancelled"
-    if seen.cause == "wall_time":
-        return "timeout"
-    if asked is Cue.STOP:
-        return "stopped"
-    return "exited" if seen.signal is None else "signalled"
 
 
 def signal_number(name: str) -> int:

@@ -38,6 +38,8 @@ def launch_plan(
         wall_time_ms=limits.wall_time_ms,
         cpu_time_s=limits.cpu_time_sec,
         memory_bytes=limits.memory_bytes,
+        pids_max=limits.pids_max,
+        file_size_bytes=limits.file_size_bytes,
         stdout_max_bytes=limits.stdout_max_bytes or options.output_max_bytes,
         stderr_max_bytes=limits.stderr_max_bytes or options.output_max_bytes,
         outlives_server=options.keep_workers,

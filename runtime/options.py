@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from watchglass.protocol.execution import CapabilityMode
 from watchglass.protocol.identity import RuntimeId
@@ -18,7 +19,8 @@ class RuntimeOptions:
     catalog holds, ended ones included; `import_max_bytes` bounds an archive that
     comes over the network. With `keep_workers`, processes outlive
     the runtime unless it is drained, and the next one on the same store adopts
-    them; that takes a store that keeps its data.
+    them; that takes a store that keeps its data. Workers' control groups are made
+    below `cgroup_root` (None: the server's own group), unless `cgroup_enabled` is off.
     """
 
     runtime_id: RuntimeId | None = None
@@ -33,6 +35,8 @@ class RuntimeOptions:
     import_max_bytes: int = 4 << 30
     grace_ms: int = 5000
     keep_workers: bool = False
+    cgroup_enabled: bool = True
+    cgroup_root: Path | None = None
     capability_mode: CapabilityMode = CapabilityMode.ADAPTIVE
     worker_path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     worker_lang: str = "C.UTF-8"

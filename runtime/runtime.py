@@ -550,7 +550,11 @@ async def open_runtime(
         if store is None:
             store = await stack.enter_async_context(open_memory_store())
         executor = await stack.enter_async_context(
-            open_executor(log_path=store.path / EXECUTOR_LOG if options.keep_workers else None)
+            open_executor(
+                log_path=store.path / EXECUTOR_LOG if options.keep_workers else None,
+                cgroup_enabled=options.cgroup_enabled,
+                cgroup_root=options.cgroup_root,
+            )
         )
         runtime = Runtime(options, store, executor)
         await runtime.open()

@@ -3,6 +3,7 @@
 from ._output import OutputChunk
 from .executor import Executor, open_executor
 from .exits import ProcessExit, StreamTotals, Usage
+from .host.identity import reachable_by
 from .plan import LaunchPlan
 from .process import Process
 from .sandbox import INSIDE_SCRIPT, INSIDE_WORKSPACE, SandboxLaunch, bubblewraps
@@ -22,4 +23,5 @@ __all__ = [
     "Verified",
     "bubblewraps",
     "open_executor",
+    "reachable_by",
 ]

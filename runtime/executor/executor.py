@@ -29,6 +29,7 @@ from ._probing import probe
 from ._spawner import Spawner
 from ._sweep import Sweeper
 from ._trial_request import trial_request
+from .host import cgroup_removal, linux
 from .plan import LaunchPlan
 from .process import Process
 
@@ -94,6 +95,7 @@ class Executor:
         self._is_closed = False
         self._processes: dict[Process, asyncio.Event] = {}
         self._endings: set[asyncio.Task[None]] = set()
+        self._cgroup_folders: set[str] = set()
 
     @property
     def spawn_daemon_pid(self) -> int | None:
@@ -125,6 +127,8 @@ class Executor:
             LaunchFailed: No worker runs; the error says which step failed on what.
         """
         body = plan.encode()
+        if plan.cgroup is not None:
+            self._cgroup_folders |= {folder.path for folder in plan.cgroup.folders}
         try:
             async with asyncio.timeout(LAUNCH_S_MAX):
                 return await self._launch(plan, body, on_change)
@@ -220,6 +224,7 @@ class Executor:
         await self._spawner.close(leave_behind=left_any)
         await asyncio.gather(*self._endings)
         await self._sweeper.close()
+        cgroup_removal.remove_if_empty(self._cgroup_folders)
 
     async def _launch(self, plan: LaunchPlan, body: bytes, on_change: Callable[[], None]) -> Process:
         directory = _adoption.lock_launch(plan.directory)
@@ -310,10 +315,19 @@ class Executor:
         with contextlib.suppress(OSError):
             told = process.read_exit()
         if not told:
+            await self._empty_groups(process)
             await self._spawner.settle()
             await self._sweeper.sweep(process.cookie)
             process.set_lost()
         self._forget(process)
+
+    async def _empty_groups(self, process: Process) -> None:
+        """Kill what is in the worker's control groups, and remove them."""
+        run = None
+        with contextlib.suppress(OSError):
+            run = _adoption.read_run(process.directory)
+        if run is not None and run.cgroups and run.boot_id == linux.boot_id():
+            await asyncio.to_thread(cgroup_removal.destroy, list(run.cgroups), within_s=CLOSE_S_MAX)
 
     def _forget(self, process: Process) -> None:
         self._processes.pop(process).set()

@@ -62,7 +62,7 @@ class Process:
         self.verified: Verified | None = None
         self.cookie = cookie
         self.outlives_server = outlives_server
-        self._directory = directory
+        self.directory = directory
         self._output = output
         self._grace_ms = grace_ms
         self._on_change = on_change
@@ -191,7 +191,7 @@ class Process:
 
     def read_exit(self) -> bool:
         """Take the exit from exit.json; False when it does not tell. Raises OSError."""
-        report = read_report(self._directory) if self._has_run else None
+        report = read_report(self.directory) if self._has_run else None
         if report is not None:
             self._set_reported(report)
         return report is not None

@@ -33,12 +33,13 @@ _MAY_BECOME_OTHERS = stat.S_ISUID | stat.S_ISGID
 class SandboxLaunch:
     """A worker below bubblewrap: its own root, read-only, with its workspace at INSIDE_WORKSPACE.
 
-    `namespaces` are those it does not share with the host; `mount` always is one.
-    Without `net` it reaches what the host reaches. `rootfs` is a folder of the host
-    that becomes the root, with folders proc, dev, tmp, run and workspace in it; None:
-    the host's programs and a few of its settings. `script` names a file in the
-    worker's folder that is copied to INSIDE_SCRIPT. `tmp_bytes` bounds each of /tmp
-    and /dev/shm, `run_bytes` /run with the script; all are memory of the worker.
+    It starts in `cwd`, a path inside. `namespaces` are those it does not share with
+    the host; `mount` always is one. Without `net` it reaches what the host reaches.
+    `rootfs` is a folder of the host that becomes the root, with folders proc, dev,
+    tmp, run and workspace in it; None: the host's programs and a few of its settings.
+    `script` names a file in the worker's folder that is copied to INSIDE_SCRIPT.
+    `tmp_bytes` bounds each of /tmp and /dev/shm, `run_bytes` /run with the script; all
+    are memory of the worker.
 
     With `egress`, which takes `net`, a socket listens inside before the program runs,
     at `host/netns.py`'s PORT, and `Process.take_egress` hands it out: whoever accepts
@@ -46,6 +47,7 @@ class SandboxLaunch:
     """
 
     bwrap: str
+    cwd: str = INSIDE_WORKSPACE
     namespaces: frozenset[str] = NAMESPACES
     rootfs: str | None = None
     script: str | None = None
@@ -65,6 +67,7 @@ class SandboxLaunch:
         """As the supervisor reads it."""
         return {
             "bwrap": self.bwrap,
+            "cwd": self.cwd,
             "namespaces": sorted(self.namespaces),
             "rootfs": self.rootfs,
             "script": self.script,

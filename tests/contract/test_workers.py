@@ -247,7 +247,9 @@ async def test_cpu_time_is_bounded(served: Served) -> None:
     python, *flags, _ = program("x")
     worker_id = await create(served, python, *flags, "-c", "while True: pass", limits={"cpu_time_sec": 1})
     ended = await journal(served, worker_id)
-    assert data_of(ended, "exit") == [{"code": None, "signal": signal.SIGXCPU, "reason": "signalled"}]
+    assert data_of(ended, "exit") == [
+        {"code": None, "signal": signal.SIGXCPU, "reason": "cpu_limit_exceeded"}
+    ]
 
 
 async def test_an_ended_worker_leaves_no_process(served: Served) -> None:

@@ -60,7 +60,9 @@ class Doors:
         return tuple(fd for fd in fds if fd is not None)
 
 
-def arguments(doors: Doors, *, namespaces: frozenset[str], tmp_bytes: int, run_bytes: int) -> list[str]:
+def arguments(
+    doors: Doors, *, namespaces: frozenset[str], cwd: str, tmp_bytes: int, run_bytes: int
+) -> list[str]:
     """bubblewrap's options. `namespaces` are of pid, uts, ipc and net; user and mount always are unshared."""
     return [
         *_isolation(namespaces),
@@ -70,7 +72,7 @@ def arguments(doors: Doors, *, namespaces: frozenset[str], tmp_bytes: int, run_b
         *_memory("/tmp", tmp_bytes),  # noqa: S108 - both are the worker's own.
         *_memory("/run", run_bytes),
         *_copy(doors.script, SCRIPT),
-        *["--bind-fd", str(doors.workspace), WORKSPACE, "--remount-ro", "/", "--chdir", WORKSPACE],
+        *["--bind-fd", str(doors.workspace), WORKSPACE, "--remount-ro", "/", "--chdir", cwd],
         *([] if doors.seccomp is None else ["--seccomp", str(doors.seccomp)]),
         *["--json-status-fd", str(doors.status), "--block-fd", str(doors.block)],
     ]

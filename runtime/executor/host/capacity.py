@@ -25,6 +25,7 @@ def memory_capacity_bytes(found: list[Hierarchy]) -> int:
             limits += limits_above(hierarchy, "memory.max")
         elif "memory" in hierarchy.controllers:
             limits += limits_above(hierarchy, "memory.limit_in_bytes")
+            limits += _hidden_limits(hierarchy)
     return without_reserve(min(limits), MEMORY_RESERVE_BYTES_MAX)
 
 
@@ -54,6 +55,15 @@ def limits_above(hierarchy: Hierarchy, name: str) -> list[int]:
         if len(folder) <= len(hierarchy.mount):
             return limits
         folder = os.path.dirname(folder)  # noqa: PTH120 - pathlib would weigh on the spawn daemon's children
+
+
+def _hidden_limits(hierarchy: Hierarchy) -> list[int]:
+    """v1 tells of the groups that a namespace hides too."""
+    try:
+        words = read_small_file(f"{hierarchy.own}/memory.stat").split()
+        return [int(words[words.index(b"hierarchical_memory_limit") + 1])]
+    except (OSError, ValueError):
+        return []
 
 
 def _memory_total() -> int:

@@ -1,8 +1,10 @@
 """What the forked child does, in this order, until it is the worker.
 
-Whatever restricts it further belongs in this sequence. Nothing here is raced: every step
-is done before the program runs, and a step that fails ends the launch. The last one is to
-wait for the supervisor's go, so that nothing runs that is not on record.
+It joins its groups first, so that all it does counts, and nothing of it is born
+outside. Whatever restricts it further belongs in this sequence. Nothing here is
+raced: every step is done before the program runs, and a step that fails ends the
+launch. The last one is to wait for the supervisor's go, so that nothing runs that
+is not on record.
 """
 
 from __future__ import annotations
@@ -14,9 +16,18 @@ import signal
 import warnings  # noqa: F401 - os.execvpe imports it, which a restricted child may not read any more.
 
 from . import identity, linux, signals
+from .cgroup import Groups
 from .entering import Entrance
 from .plan import Plan
 from .restricting import open_own, restrict
+
+CPU_SOFT_EXTRA_S = 1
+"""How much more CPU time a single process gets from the kernel than the tree from us.
+
+The kernel's clock for this counts ticks, on a busy virtual machine also stolen ones, so
+at the same number it would often be first, and a worker that handles SIGXCPU would end
+of nothing that anybody can tell.
+"""
 
 CPU_HARD_EXTRA_S = 2
 """Seconds between SIGXCPU, which a worker may handle, and the kernel's SIGKILL."""
@@ -36,8 +47,10 @@ class Forked:
 
     __slots__ = ("_go", "pid", "report")
 
-    def __init__(self, plan: Plan, stdio: tuple[int, int, int], directory: int, status: int | None) -> None:
-        """Fork the worker with `stdio` as its descriptors 0 to 2. `directory` is its folder.
+    def __init__(
+        self, plan: Plan, stdio: tuple[int, int, int], groups: Groups, directory: int, status: int | None
+    ) -> None:
+        """Fork the worker with `stdio` as its descriptors 0 to 2, into `groups`. `directory` is its folder.
 
         `status` is where bubblewrap reports, if the plan has a sandbox: then what
         runs before the go, and waits for it, is bubblewrap.
@@ -54,7 +67,8 @@ class Forked:
         except OSError as error:
             raise ForkFailed(error.errno, error.strerror) from error
         if self.pid == 0:
-            _Child(plan, directory, report_in_child, go_in_child).become_worker(stdio, parent, status)
+            child = _Child(plan, groups, directory, report_in_child, go_in_child)
+            child.become_worker(stdio, parent, status)
         os.close(report_in_child)
         os.close(go_in_child)
 
@@ -71,18 +85,21 @@ class Forked:
 class _Child:
     """The forked process. `step` is what it is at, for the report."""
 
-    __slots__ = ("_directory", "_go", "_plan", "_report", "_step")
+    __slots__ = ("_directory", "_go", "_groups", "_plan", "_report", "_step")
 
-    def __init__(self, plan: Plan, directory: int, report: int, go: int) -> None:
+    def __init__(self, plan: Plan, groups: Groups, directory: int, report: int, go: int) -> None:
         self._plan = plan
+        self._groups = groups
         self._directory = directory
         self._report = report
         self._go = go
-        self._step = "setup"
+        self._step = "cgroup"
 
     def become_worker(self, stdio: tuple[int, int, int], parent: int, status: int | None) -> None:
         """Never returns: execs, or writes the step and errno that stopped it and exits."""
         try:
+            self._groups.join()
+            self._step = "setup"
             os.setsid()
             for target, fd in enumerate(stdio):
                 os.dup2(fd, target)
@@ -112,7 +129,7 @@ class _Child:
         restrict(plan, workspace)
         self._step = "setup"
         linux.close_all_fds(but=(self._report, self._go))
-        _set_limits(plan)
+        _set_limits(plan, self._groups)
         if not os.read(self._go, 1):
             os._exit(127)
         self._step = "exec"
@@ -125,7 +142,7 @@ class _Child:
         self._give_up_rights(parent)
         self._step = "setup"
         linux.close_all_fds(but=(self._report, *entrance.kept))
-        _set_limits(self._plan)
+        _set_limits(self._plan, self._groups)
         self._step = "sandbox"
         entrance.exec()
 
@@ -139,12 +156,19 @@ class _Child:
         linux.refuse_new_privileges()
 
 
-def _set_limits(plan: Plan) -> None:
-    """Per process, and inherited. Memory comes last: under it we may run out ourselves."""
+def _set_limits(plan: Plan, groups: Groups) -> None:
+    """Per process, and inherited. Memory comes last: under it we may run out ourselves.
+
+    A group bounds the memory of the whole tree; a bound on each process would
+    only refuse what is there for it.
+    """
     _limit(resource.RLIMIT_CORE, 0, 0)
     if plan.cpu_time_s is not None:
-        _limit(resource.RLIMIT_CPU, plan.cpu_time_s, plan.cpu_time_s + CPU_HARD_EXTRA_S)
-    if plan.memory_bytes is not None:
+        soft = plan.cpu_time_s + CPU_SOFT_EXTRA_S
+        _limit(resource.RLIMIT_CPU, soft, soft + CPU_HARD_EXTRA_S)
+    if plan.file_size_bytes is not None:
+        _limit(resource.RLIMIT_FSIZE, plan.file_size_bytes, plan.file_size_bytes)
+    if plan.memory_bytes is not None and groups.serving("memory") is None:
         _limit(resource.RLIMIT_DATA, plan.memory_bytes, plan.memory_bytes)
 
 

@@ -66,6 +66,7 @@ class Entrance:
         said = bubblewrap.arguments(
             doors,
             namespaces=sandbox.namespaces,
+            cwd=sandbox.cwd,
             tmp_bytes=sandbox.tmp_bytes,
             run_bytes=sandbox.run_bytes,
         )

@@ -20,6 +20,11 @@ class Hierarchy:
         self.mount = mount
         self.own = own
 
+    def below(self, root: str) -> Hierarchy:
+        """The same, as if we were in the group `root`: a path in the hierarchy, or below its mount."""
+        inside = root if root.startswith(self.mount + "/") else f"{self.mount}/{root.strip('/')}"
+        return Hierarchy(self.version, self.controllers, self.mount, inside)
+
 
 def hierarchies() -> list[Hierarchy]:
     """Those that are mounted here; [] without control groups."""

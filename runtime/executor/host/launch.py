@@ -74,7 +74,8 @@ class Launch:
             return None if inside is None or inside.look() else self._worker.failure_inside()
         step, number = self._report.decode().split()
         plan = self._worker.plan
-        subjects = {"chdir": plan.cwd, "exec": plan.argv[0]}
+        subjects = {"cgroup": " ".join(self._worker.groups.paths)}
+        subjects |= {"chdir": plan.cwd, "exec": plan.argv[0]}
         subjects |= {"workspace": plan.workspace, "identity": str(plan.uid)}
         subjects |= {"sandbox": "restrictions" if plan.sandbox is None else plan.sandbox.bwrap}
         return failed(step, subjects.get(step, "process"), OSError(int(number), ""))

@@ -8,12 +8,13 @@ import json
 class Sandbox:
     """How bubblewrap is to be run; see `SandboxLaunch`."""
 
-    __slots__ = ("bwrap", "egress", "namespaces", "rootfs", "run_bytes", "script", "tmp_bytes")
+    __slots__ = ("bwrap", "cwd", "egress", "namespaces", "rootfs", "run_bytes", "script", "tmp_bytes")
 
     def __init__(
         self,
         *,
         bwrap: str,
+        cwd: str,
         namespaces: list[str],
         rootfs: str | None,
         script: str | None,
@@ -22,6 +23,7 @@ class Sandbox:
         egress: bool,
     ) -> None:
         self.bwrap = bwrap
+        self.cwd = cwd
         self.namespaces = frozenset(namespaces)
         self.rootfs = rootfs
         self.script = script
@@ -42,15 +44,18 @@ class Plan:
 
     __slots__ = (
         "argv",
+        "cgroup",
         "cookie",
         "cpu_time_s",
         "cwd",
         "directory",
         "env",
+        "file_size_bytes",
         "grace_ms",
         "internet",
         "memory_bytes",
         "outlives_server",
+        "pids_max",
         "restricted_filesystem",
         "sandbox",
         "seccomp",
@@ -72,6 +77,9 @@ class Plan:
         self.wall_time_ms: int | None = fields["wall_time_ms"]
         self.cpu_time_s: int | None = fields["cpu_time_s"]
         self.memory_bytes: int | None = fields["memory_bytes"]
+        self.pids_max: int | None = fields["pids_max"]
+        self.file_size_bytes: int | None = fields["file_size_bytes"]
+        self.cgroup: list[dict[str, object]] = fields["cgroup"]  # [{path, version, serves: [service]}]
         self.stdout_max_bytes: int = fields["stdout_max_bytes"]
         self.stderr_max_bytes: int = fields["stderr_max_bytes"]
         self.outlives_server: bool = fields["outlives_server"]

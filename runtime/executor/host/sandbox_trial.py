@@ -98,6 +98,7 @@ class Trial:
     def _plan(self, program: str, namespaces: frozenset[str], rootfs: str | None) -> Plan:
         sandbox = {
             "bwrap": self._bwrap,
+            "cwd": bubblewrap.WORKSPACE,
             "namespaces": sorted(namespaces),
             "rootfs": rootfs,
             "script": None,

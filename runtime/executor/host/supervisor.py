@@ -29,9 +29,11 @@ import socket
 import time
 
 from . import entering, netns, tree, wire
+from .budget import Budget
+from .cgroup import CgroupRefused
 from .channel import Channel, Listener
 from .child import ForkFailed
-from .ladder import KILL, LEASE, STOP, WALL_TIME, Ladder
+from .ladder import CPU_TIME, KILL, LEASE, STOP, WALL_TIME, Ladder
 from .launch import Launch, failed
 from .line import Boss, Line
 from .loop import Loop
@@ -50,6 +52,9 @@ RETRY_S = 0.25
 
 WAKE_GAP_S = 0.002
 """The least time between two wakes: a worker that says much costs the server no more than this."""
+
+CPU_GRACE_S = 2.0
+"""Between SIGXCPU, which a worker may handle, and SIGKILL."""
 
 KILL_TICK_MIN_S = 0.005
 KILL_TICK_MAX_S = 0.25
@@ -86,6 +91,8 @@ def supervise(server: socket.socket) -> None:
 def _setup_failure(plan: Plan, error: OSError) -> dict[str, object]:
     if isinstance(error, ForkFailed):
         return failed("spawn", "process", error)
+    if isinstance(error, CgroupRefused):
+        return failed("cgroup", error.filename, error)
     if isinstance(error, entering.RootUnconfined):
         return failed(
             "sandbox", "bubblewrap as root is no sandbox, and the worker has no uid of its own", error
@@ -113,6 +120,7 @@ class Supervisor(Boss):
         self._worker = worker
         self._line = Line(self, loop, channel, listener)
         self._ladder = Ladder()
+        self._budget = Budget(plan, worker.groups, worker.reaper)
         self._launch = Launch(worker, loop)
         self._verified: dict[str, object] | None = None
         self._started_at = time.monotonic()
@@ -175,6 +183,7 @@ class Supervisor(Boss):
             self._ladder.force(KILL, now=time.monotonic())
             return self._start_failure(error)
         self._started_at = time.monotonic()
+        self._budget.begin(self._started_at)
         if self._plan.wall_time_ms is not None:
             self._wall_at = self._started_at + self._plan.wall_time_ms / 1000
         return None
@@ -216,7 +225,7 @@ class Supervisor(Boss):
         elif kind == wire.SIGNAL:
             self._signal_group(wire.unpack_u8(body))
         elif kind == wire.STOP:
-            self._ask(STOP, wire.unpack_u64(body) / 1000)
+            self._ask(STOP, wire.unpack_u64(body) / 1000, signal.SIGTERM)
         elif kind == wire.KILL:
             self._force(KILL)
         else:
@@ -295,14 +304,20 @@ class Supervisor(Boss):
 
     # The end
 
-    def _ask(self, cause: str, grace_s: float) -> None:
+    def _enforce(self, passed: str | None) -> None:
+        if passed == CPU_TIME:
+            self._ask(CPU_TIME, CPU_GRACE_S, signal.SIGXCPU)
+        elif passed is not None:
+            self._force(passed)
+
+    def _ask(self, cause: str, grace_s: float, number: int) -> None:
         """The first step of the ladder, unless the worker has ended by itself."""
         if self._has_ended:
             return
         if self._ladder.ask(cause, now=time.monotonic(), grace_s=grace_s):
             self._worker.input.close()
             self.note_input()
-            self._signal_group(signal.SIGTERM)
+            self._signal_group(number)
             self._signal_group(signal.SIGCONT)  # One that was stopped can only then handle it.
 
     def _force(self, cause: str) -> None:
@@ -311,7 +326,7 @@ class Supervisor(Boss):
 
     def _signal_group(self, number: int) -> None:
         """To the leader's group; only while the leader is not reaped, so the number is still its own."""
-        if self._worker.reaper.status is None and (group := self._worker.group):
+        if self._worker.reaper.status is None and (group := self._worker.process_group):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(group, number)
 
@@ -322,6 +337,7 @@ class Supervisor(Boss):
             self._status = status
             self._ended_at = time.monotonic()
             self._wall_at = None
+            self._budget.end()
             self._worker.input.close()
             self.note_input()
 
@@ -337,10 +353,13 @@ class Supervisor(Boss):
             self._line.wake()
         if self._wall_at is not None and now >= self._wall_at:
             self._wall_at = None
-            self._ask(WALL_TIME, self._plan.grace_ms / 1000)
+            self._ask(WALL_TIME, self._plan.grace_ms / 1000, signal.SIGTERM)
+        if (look_at := self._budget.due_at) is not None and now >= look_at:
+            self._enforce(self._budget.look(now))
         kill_at = self._kill_at()
         if kill_at is not None and now >= kill_at:
-            self._strays |= tree.kill_descendants(os.getpid()) - self._worker.own_pids
+            killed = self._worker.groups.kill() | tree.kill_descendants(os.getpid())
+            self._strays |= killed - self._worker.own_pids
             self._kill_again_at = now + self._kill_tick_s
             self._kill_tick_s = min(2 * self._kill_tick_s, KILL_TICK_MAX_S)
 
@@ -357,8 +376,8 @@ class Supervisor(Boss):
 
     def _timeout_s(self) -> float | None:
         """Until the next deadline; None without one."""
-        deadlines = (self._wall_at, self._drain_until, self._wake_at, self._retry_at, self._kill_at())
-        due = [at for at in deadlines if at is not None]
+        by_clock = (self._wall_at, self._budget.due_at, self._drain_until, self._wake_at, self._retry_at)
+        due = [at for at in (*by_clock, self._kill_at()) if at is not None]
         if self._launch.needs_looks:
             due.append(time.monotonic())
         return min(due) - time.monotonic() if due else None
@@ -397,10 +416,11 @@ class Supervisor(Boss):
         """exit.json, then EXIT with the same content. A disk that refuses the first stops not the second."""
         report = self._worker.exit_report(
             self._status,
-            cause=self._ladder.cause,
+            asked=self._ladder.cause,
             duration_ms=round((self._ended_at - self._started_at) * 1000),
             strays_killed=len(self._strays),
         )
+        self._worker.groups.remove()
         try:
             self._worker.record.write_exit(json.dumps(report).encode())
         except OSError as error:

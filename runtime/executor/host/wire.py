@@ -17,15 +17,18 @@ A control channel, a SOCK_STREAM for each supervisor, carries frames:
     | length | kind | body ...        |          length counts the body alone
 
 From the server:              From the supervisor:
-    PLAN         JSON             STARTED       JSON {pid, started_at_us}
+    PLAN         JSON             STARTED       JSON {pid, started_at_us, verified}
     INPUT        bytes            FAILED        JSON {step, subject, error_number}
     CLOSE_STDIN                   WAKE          output was written since the last one
     STOP         u64 grace_ms     TAKEN         u64, bytes of input the pipe took in all
     KILL                          STDIN_CLOSED  no further input can be delivered
     SIGNAL       u8 number        EXIT          JSON, the content of exit.json; the last frame
                                   STATE         JSON {pid, started_at_us, received_input_bytes,
-                                                taken_bytes, stdin_closed, stdin_closing, cause}
+                                                taken_bytes, stdin_closed, stdin_closing, cause,
+                                                verified}
                                   EGRESS        empty, with a descriptor: see below
+
+`verified` is what `verify.py` found in force after the start, or null.
 
 The first channel is one end of a pair. PLAN comes first and once, and with its
 first byte a descriptor: the worker's folder, locked (flock) until run.json tells

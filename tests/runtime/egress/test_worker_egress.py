@@ -14,8 +14,8 @@ import pytest
 
 from watchglass.protocol.workers import WorkerInput
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
-from watchglass.runtime import runtime as runtime_module
 from watchglass.runtime.executor import LaunchPlan
+from watchglass.runtime.launching import launch_plan
 from watchglass.store.filesystem import open_filesystem_store
 
 from support.boxes import TRIES, boxed, needs_box
@@ -33,12 +33,10 @@ HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 @pytest.fixture(autouse=True)
 def _in_boxes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Launch every worker in a box, whatever its plan says."""
-    plain = runtime_module.launch_plan
-
     def plan(*asked: Any) -> LaunchPlan:
-        return boxed(plain(*asked))
+        return boxed(launch_plan(*asked))
 
-    monkeypatch.setattr(runtime_module, "launch_plan", plan)
+    monkeypatch.setattr("watchglass.runtime.runtime.launch_plan", plan)
     yield
     assert not marked(RUNTIME_ID)
 

@@ -15,7 +15,7 @@ import pytest
 
 from watchglass.protocol.execution import SandboxProfile
 from watchglass.runtime.executor import LaunchPlan, SandboxLaunch, bubblewraps
-from watchglass.runtime.executor.host import identity, linux, signals, wire
+from watchglass.runtime.executor.host import identity, linux, signals, tracing, wire
 from watchglass.runtime.executor.host.supervisor import supervise
 
 NOBODY = 65534
@@ -78,6 +78,19 @@ def place(tmp_path: Path) -> Path:
     return worker
 
 
+def plan_of(place: Path, *argv: str, is_boxed: bool) -> LaunchPlan:
+    usable = next(path for path in bubblewraps() if identity.reachable_by(NOBODY, path))
+    return LaunchPlan(
+        argv=argv,
+        env={"PATH": "/usr/bin:/bin"},
+        cwd=str(place / "workspace"),
+        directory=place,
+        cookie="NOBODY=1",
+        seccomp=True,
+        sandbox=SandboxLaunch(bwrap=usable) if is_boxed else None,
+    )
+
+
 @pytest.mark.parametrize("profile", SandboxProfile)
 @pytest.mark.parametrize(
     ("script", "code", "number"),
@@ -86,24 +99,42 @@ def place(tmp_path: Path) -> Path:
 def test_its_workers_are_held_back_and_end_exactly(
     place: Path, profile: SandboxProfile, script: str, code: int | None, number: int | None
 ) -> None:
-    usable = next(path for path in bubblewraps() if identity.reachable_by(NOBODY, path))
-    box = SandboxLaunch(bwrap=usable) if profile is SandboxProfile.LINUX_SANDBOX else None
-    plan = LaunchPlan(
-        argv=("/bin/sh", "-c", script),
-        env={"PATH": "/usr/bin:/bin"},
-        cwd=str(place / "workspace"),
-        directory=place,
-        cookie="NOBODY=1",
-        seccomp=True,
-        sandbox=box,
-    )
+    plan = plan_of(place, "/bin/sh", "-c", script, is_boxed=profile is SandboxProfile.LINUX_SANDBOX)
     frames = supervised_by_nobody(plan)
     started = next(told for kind, told in frames if kind == wire.STARTED)
     verified = started["verified"]
-    if box is not None:
+    if plan.sandbox is not None:
         assert isinstance(verified, dict)
         assert {"pid", "net", "mount"} <= set(verified["unshared"])
         assert (verified["uid"], verified["capabilities"], verified["seccomp"]) == (NOBODY, 0, True)
     kind, told = frames[-1]
     assert kind == wire.EXIT
     assert (told["code"], told["signal"]) == (code, number)
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "number"),
+    [("exit 137", 137, None), ("sleep 0.1; kill -KILL $$", None, 9), ("exit 0", 0, None)],
+)
+def test_a_supervisor_that_may_not_trace_finds_the_program_by_looking(
+    place: Path, script: str, code: int | None, number: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "seize", lambda _pid: False)
+    frames = supervised_by_nobody(plan_of(place, "/bin/sh", "-c", script, is_boxed=True))
+    assert wire.STARTED in [kind for kind, _ in frames]
+    kind, told = frames[-1]
+    assert kind == wire.EXIT
+    assert (told["code"], told["signal"]) == (code, number)
+
+
+@pytest.mark.parametrize("may_trace", [True, False])
+def test_a_program_that_is_not_there_has_never_run(
+    place: Path, may_trace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not may_trace:
+        monkeypatch.setattr(tracing, "seize", lambda _pid: False)
+    frames = supervised_by_nobody(plan_of(place, "no-such-program", is_boxed=True))
+    assert wire.STARTED not in [kind for kind, _ in frames]
+    kind, told = frames[-1]
+    assert kind == wire.FAILED
+    assert told == {"step": "exec", "subject": "no-such-program", "error_number": 2}

@@ -45,7 +45,7 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 
 def sandboxed(lab: Lab, *argv: str, **more: Any) -> LaunchPlan:
     """A plan for `argv` in a sandbox, as a uid of its own when we are root."""
-    box = {name: more.pop(name) for name in ("namespaces", "rootfs", "script") if name in more}
+    box = {name: more.pop(name) for name in ("cwd", "namespaces", "rootfs", "script") if name in more}
     plan: dict[str, Any] = {
         "sandbox": SandboxLaunch(bwrap=bubblewraps()[0], **box),
         "uid": WORKER_UID if os.geteuid() == 0 else None,
@@ -70,6 +70,14 @@ async def test_it_starts_in_its_workspace_and_writes_only_there(lab: Lab) -> Non
     assert await subject.says() == f"{INSIDE_WORKSPACE}\n".encode()
     assert (subject.directory / "workspace" / "file").read_text() == "kept\n"
     assert subject.read_all()["stderr"].count(b"Read-only file system") == 4
+
+
+async def test_it_starts_where_it_was_asked_to(lab: Lab) -> None:
+    assert await (await boxed(lab, "pwd", cwd="/usr/bin")).says() == b"/usr/bin\n"
+    with pytest.raises(LaunchFailed) as caught:
+        await boxed(lab, "pwd", cwd="/no/such/place")
+    assert caught.value.subject == "bwrap: Can't chdir to /no/such/place: No such file or directory"
+    assert (caught.value.step, caught.value.error_number) == ("sandbox", errno.ENOENT)
 
 
 async def test_it_sees_no_process_and_no_folder_of_the_host(lab: Lab) -> None:
@@ -318,6 +326,19 @@ async def test_its_environment_is_what_was_given(lab: Lab) -> None:
     found = dict(entry.split(b"=", 1) for entry in said.split(b"\0") if entry)
     assert found.pop(b"PWD") == INSIDE_WORKSPACE.encode()
     assert found == {name.encode(): value.encode() for name, value in plan.env.items()}
+
+
+async def test_its_whole_tree_shares_one_budget_of_processes(lab: Lab) -> None:
+    limits = (await lab.executor.probe()).limits
+    if not limits.pids:
+        pytest.skip(f"no group bounds processes here: {limits.pids.reason}")
+    forks = "for n in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; echo never"
+    subject = await boxed(lab, forks, cgroup=limits.cgroup, pids_max=8)
+    assert await subject.says() == b""
+    ended = await subject.exit()
+    assert b"Cannot fork" in subject.read_all()["stderr"]
+    assert ended.cause == "pids"
+    assert lab.left() == []
 
 
 @needs_python
