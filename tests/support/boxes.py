@@ -26,7 +26,7 @@ TRIES = (
     "-u",
     "-c",
     """
-import errno, os, socket, sys
+import errno, os, socket, sys, time
 def heard(connected):
     said = b""
     while part := connected.recv(65536):
@@ -34,6 +34,10 @@ def heard(connected):
     return said
 def told(kind, place):
     host, _, port = place.rpartition(":")
+    if kind == "wait":
+        while not os.path.exists(place):
+            time.sleep(0.01)
+        return "found"
     if kind == "direct":
         socket.create_connection((host, int(port)), 5).close()
         return "reached"
@@ -53,7 +57,10 @@ for line in sys.stdin:
         print(errno.errorcode.get(error.errno, error))
 """,
 )
-"""For each line "METHOD host:port" or "direct host:port": the status and the body, or the error's name."""
+"""For each line "METHOD host:port" or "direct host:port": the status and the body, or the error's name.
+
+"wait file" goes on when the workspace has that file.
+"""
 
 
 def boxed(plan: LaunchPlan, *allowed: str, argv: tuple[str, ...] = TRIES) -> LaunchPlan:

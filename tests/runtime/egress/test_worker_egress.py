@@ -33,6 +33,7 @@ HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 @pytest.fixture(autouse=True)
 def _in_boxes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Launch every worker in a box, whatever its plan says."""
+
     def plan(*asked: Any) -> LaunchPlan:
         return boxed(launch_plan(*asked))
 
