@@ -34,7 +34,7 @@ from watchglass.protocol.errors import (
     StoreFault,
 )
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import Usage
+from watchglass.protocol.execution import Network, Usage
 from watchglass.protocol.lifecycle import Cue, Phase, Wanted, ending, status_of
 from watchglass.protocol.workers import WorkerExit, WorkerInput, WorkerInteractionAck, WorkerLifecycleAck
 from watchglass.store.base import Record, StreamOffsets
@@ -165,7 +165,7 @@ class Driver:
             await self._end_unlaunched(failed)
             raise failed from fault
         self._life.pid = self._process.pid
-        self._open_egress(self._process)
+        await self._open_egress(self._process)
         await self._now_running(self._process.started_at_us)
         self._send_unsent()
 
@@ -212,7 +212,7 @@ class Driver:
         self._life.started_us = process.started_at_us
         self._life.take(Cue.RESERVED)
         self._life.take(Cue.LAUNCHED)
-        self._open_egress(process)
+        await self._open_egress(process)
         if record.asked is None:
             await self._journal.tell(self._status_event())
         await self._resend(process)
@@ -390,12 +390,16 @@ class Driver:
         elif exit_seen is not None:
             await self._end_with_process(exit_seen)
 
-    def _open_egress(self, process: Process) -> None:
+    async def _open_egress(self, process: Process) -> None:
         """The worker's way out, if it has one: it is ours until its tree is empty."""
+        sandbox = self._worker.record.request.sandbox
         listener = process.take_egress()
         if listener is not None:
-            allowed = self._worker.record.request.sandbox.network_allow
-            self._egress = WorkerEgress(listener, allowed, self._context.resolve, on_news=self.wake)
+            self._egress = WorkerEgress(
+                listener, sandbox.network_allow, self._context.resolve, on_news=self.wake
+            )
+        elif sandbox.network is Network.PROXY and process.exit is None:
+            await self._journal.tell(self._alert("it reaches nothing: there is no way into its network"))
 
     async def _close_egress(self) -> Sequence[Event]:
         """End it; the last that there is to tell of it."""

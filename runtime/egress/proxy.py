@@ -187,7 +187,8 @@ class EgressProxy:
 async def _head(machine: h11.Connection, inside: Stream) -> h11.Request | None:
     """None: it ended before it said anything. Raises h11.RemoteProtocolError, OSError."""
     while (event := machine.next_event()) is h11.NEED_DATA:
-        machine.receive_data(await inside.receive())
+        left = HEAD_BYTES_MAX + 1 - inside.received_bytes
+        machine.receive_data(await inside.receive(left))
     return event if isinstance(event, h11.Request) else None
 
 

@@ -42,9 +42,9 @@ class Stream:
         self.received_bytes = 0
         self.sent_bytes = 0
 
-    async def receive(self) -> bytes:
+    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
         """What has come, b"" at the end. Raises OSError."""
-        received = await self._loop.sock_recv(self._socket, RECEIVE_BYTES)
+        received = await self._loop.sock_recv(self._socket, max_bytes)
         self.received_bytes += len(received)
         return received
 
