@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -32,7 +32,8 @@ async def serving(serve: Serve) -> AsyncIterator[Served]:
         assert task is not None
         connections.add(task)
         try:
-            await serve(reader, writer)
+            with suppress(ConnectionError, asyncio.IncompleteReadError):  # Whoever came has left.
+                await serve(reader, writer)
         finally:
             writer.close()
             connections.discard(task)
