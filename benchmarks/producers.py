@@ -37,23 +37,25 @@ def nobody(_records: Sequence[Record], _events: Sequence[Event]) -> None:
     """Nobody looks at what becomes visible."""
 
 
-async def produced(appends: Sequence[Append], count: int) -> Measured:
-    """Each appends its share of `count`, the next when the last has returned, and takes turns."""
+async def produced(appends: Sequence[Append], count: int, *, suspends: bool = False) -> Measured:
+    """Each appends its share of `count`, the next when the last has returned, and takes turns.
+
+    `suspends`: an append waits for the loop itself. One that does not is followed by a turn of the loop.
+    """
     taken: list[float] = []
     share = max(1, count // len(appends))
     began, began_cpu = time.perf_counter(), time.process_time()
     async with asyncio.TaskGroup() as group:
         for append in appends:
-            group.create_task(_append_some(append, share, taken))
+            group.create_task(_append_some(append, share, taken, suspends=suspends))
     taken_s, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
     return references.measured(share * len(appends), taken_s, taken, cpu_s)
 
 
-async def _append_some(append: Append, count: int, taken: list[float]) -> None:
+async def _append_some(append: Append, count: int, taken: list[float], *, suspends: bool) -> None:
     for _ in range(count):
         began = time.perf_counter()
-        waited = append()
-        await waited
+        await append()
         taken.append(time.perf_counter() - began)
-        if not isinstance(waited, asyncio.Future):  # A store's append may return without a turn of the loop.
+        if not suspends:
             await asyncio.sleep(0)

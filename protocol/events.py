@@ -1,9 +1,9 @@
 """What a worker says: `{"event": name, "data": {...}}`.
 
 The names and shapes are the worker runtime contract's ("Payloads"); `output`,
-`egress_denied`, `egress_usage`, `exit` and `end` are ours. An agent may use names that are not here: they are
-passed on unchanged, never dropped. Known names are checked, so that a reader
-of `text_delta` can count on `text`.
+`egress_denied`, `egress_usage`, `execution_plan`, `exit` and `end` are ours. An
+agent may use names that are not here: they are passed on unchanged, never dropped.
+Known names are checked, so that a reader of `text_delta` can count on `text`.
 
 In memory an event is the plain pair `Event`; the models only check shapes, at
 the edge, and are never built on the way from a worker to its observers.
@@ -203,6 +203,23 @@ class EgressUsage(Shape):
     denied: int
 
 
+class PlanMade(Shape):
+    """What was asked of the host, and what is given: an `ExecutionPlan`."""
+
+    capability_mode: str
+    degraded: bool
+    fallback_reasons: list[str]
+    features: Json
+
+
+class Share(Shape):
+    """The ledger holds this part of the capacity for the worker (`reserved`), or got it back (`released`)."""
+
+    task_slots: int
+    memory_bytes: int | None = None
+    pids: int | None = None
+
+
 class Exit(Shape):
     """How the process ended: a code, or a signal, and why."""
 
@@ -239,11 +256,16 @@ SHAPES: dict[str, type[Shape]] = {
     "output": Output,
     "egress_denied": EgressDenied,
     "egress_usage": EgressUsage,
+    "execution_plan": PlanMade,
+    "reserved": Share,
+    "released": Share,
     "exit": Exit,
     "end": Nothing,
 }
 
-RUNTIME_ONLY = frozenset({"snapshot", "egress_denied", "egress_usage", "exit", "end"})
+RUNTIME_ONLY = frozenset(
+    {"snapshot", "execution_plan", "reserved", "released", "egress_denied", "egress_usage", "exit", "end"}
+)
 """Names that the runtime alone may write, for they say what it did or saw itself."""
 
 PROCESS_RESERVED = RUNTIME_ONLY | {"user_message", "system_item", "output"}

@@ -189,6 +189,12 @@ class Sandbox(Wire):
         return self
 
     @model_validator(mode="after")
+    def _one_network(self) -> Sandbox:
+        if self.network is Network.HOST and self.namespaces is not None and self.namespaces.net:
+            raise ValueError("network 'host' and namespaces.net contradict each other")
+        return self
+
+    @model_validator(mode="after")
     def _allow_needs(self) -> Sandbox:
         if self.network_allow and self.network is not Network.PROXY:
             raise ValueError("network_allow needs network 'proxy'")

@@ -19,8 +19,11 @@ from orjson import JSONDecodeError, dumps, loads
 from pydantic import Field
 
 from .base import Wire
-from .cursor import encode_cursor
+from .cursor import Seq, encode_cursor
 from .events import Event, Json
+
+ENVELOPE_SEQ = slice(14, 30)
+"""Where an envelope, `{"cursor":"wo_0123456789abcdef",…`, has its sequence in 16 hex digits."""
 
 
 class Payload(Wire):
@@ -108,6 +111,11 @@ def fill_envelope(seq: int, middle: bytes, event: Event) -> bytes:
     return b"".join(
         (b'{"cursor":"', cursor, b'","event_id":"', cursor, middle, dumps(name), b',"data":', said, b"}}")
     )
+
+
+def envelope_seq(line: bytes) -> Seq:
+    """The sequence of an envelope that `encode_envelope` made."""
+    return Seq(int(line[ENVELOPE_SEQ], 16))
 
 
 def decode_event(line: bytes) -> Event:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import InvalidQuery, LimitTooLarge, WrongRuntimeCursor
@@ -27,6 +27,16 @@ DIAGNOSTICS_MAX = 1000
 Severity = Literal["info", "warning", "error"]
 
 
+class _Noted(NamedTuple):
+    """A diagnostic that nobody asked for yet: a start notes two of each worker, and most are never seen."""
+
+    number: int
+    severity: Severity
+    code: str
+    message: str
+    ref: WorkerRef | None
+
+
 class Announcements:
     """The runtime's own log, and the newest diagnostics."""
 
@@ -36,7 +46,7 @@ class Announcements:
         self._journal = Journal(log, lambda: None)
         self._turn = asyncio.Lock()  # Many tell; the journal takes one at a time.
         self._batch_items_max = batch_items_max
-        self._diagnostics: deque[RuntimeDiagnostic] = deque(maxlen=DIAGNOSTICS_MAX)
+        self._diagnostics: deque[_Noted] = deque(maxlen=DIAGNOSTICS_MAX)
         self.diagnostic_count = 0
 
     async def tell(self, kind: RuntimeEventKind, message: str, ref: WorkerRef | None = None) -> None:
@@ -51,7 +61,7 @@ class Announcements:
         created = f"worker {worker.worker_id} created"
         await self.tell(RuntimeEventKind.WORKER_CREATED, created, worker.ref)
         while worker.untold:
-            await self.tell(*worker.untold.popleft(), worker.ref)
+            await self.tell(*worker.untold.pop(0), worker.ref)
         worker.announced = True
 
     def diagnose_creation(self, worker: Worker) -> None:
@@ -84,7 +94,10 @@ class Announcements:
     @property
     def diagnostics(self) -> list[RuntimeDiagnostic]:
         """The newest ones that are kept."""
-        return list(self._diagnostics)
+        return [
+            RuntimeDiagnostic(id=number, severity=severity, code=code, message=message, worker_ref=ref)
+            for number, severity, code, message, ref in self._diagnostics
+        ]
 
     async def batch(self, cursor: RuntimeEventCursor | None, limit: int | None) -> RuntimeEventBatch:
         """Runtime events from a cursor on (none: from the oldest kept one).
@@ -120,11 +133,7 @@ class Announcements:
 
     def _diagnose(self, severity: Severity, code: str, message: str, ref: WorkerRef | None) -> None:
         self.diagnostic_count += 1
-        self._diagnostics.append(
-            RuntimeDiagnostic(
-                id=self.diagnostic_count, severity=severity, code=code, message=message, worker_ref=ref
-            )
-        )
+        self._diagnostics.append(_Noted(self.diagnostic_count, severity, code, message, ref))
 
 
 def _runtime_event(record: Record) -> RuntimeEvent:

@@ -38,7 +38,7 @@ class SandboxCapabilities:
     namespaces: Mapping[str, Found] = field(default_factory=dict)
     """`mount`, `pid`, `uts`, `ipc`, `net`: each unshared by itself."""
     rootfs: Found = MISSING
-    network_proxy: Found = MISSING
+    network_proxy: Found = Found(None, "this runtime has no proxy")
     restricted_filesystem: Found = MISSING
     """Landlock, for profile `process`."""
     seccomp: Found = MISSING

@@ -10,16 +10,27 @@ from watchglass.protocol.errors import InvalidQuery, ResourceLimitExceeded, Work
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.lifecycle import Phase, WorkerStatus, status_of
 
-from .driver import Driver
+from .driver import Driver, DriverContext
 from .worker import Worker
 
 
-@dataclass(frozen=True, slots=True)
 class Entry:
     """A worker and the driver that owns it."""
 
-    worker: Worker
-    driver: Driver
+    __slots__ = ("_context", "_driver", "worker")
+
+    def __init__(self, worker: Worker, context: DriverContext) -> None:
+        self.worker = worker
+        self._context = context
+        self._driver: Driver | None = None
+
+    @property
+    def driver(self) -> Driver:
+        """Made when it is first asked for, which nobody does of a worker that an earlier runtime saw end."""
+        driver = self._driver
+        if driver is None:
+            driver = self._driver = Driver(self.worker, self._context)
+        return driver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

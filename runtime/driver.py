@@ -7,7 +7,13 @@
 Asks are served in order of arrival, then the process's output is taken, piece
 by piece, so that neither starves the other. An ask is answered when what it
 promises is in the log. Nothing of a worker ends before its process tree is
-empty and its output is read to the end: output, then `exit`, `status`, `end`.
+empty and its output is read to the end: output, then `released`, `exit`,
+`status`, `end`, which are one append, so that a crash leaves all of them or none.
+
+`reserved` comes before the launch, `released` after the tree is empty; in every
+journal they take turns. Whoever goes on with one knows from it whether there is
+a `reserved` without its `released`, and says neither twice. The ledger itself
+gives the room to the next when that append is written.
 
 While the store takes no writes, what happened waits and no further output is
 read: the files of the process hold it, and at last the process waits too.
@@ -32,18 +38,27 @@ from watchglass.protocol.errors import (
     RuntimeFault,
     StatePoisoned,
     StoreFault,
+    UnsupportedCapability,
 )
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import Network, Usage
+from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Network, Reservation, Usage
 from watchglass.protocol.lifecycle import Cue, Phase, Wanted, ending, status_of
-from watchglass.protocol.workers import WorkerExit, WorkerInput, WorkerInteractionAck, WorkerLifecycleAck
+from watchglass.protocol.workers import (
+    CreateWorkerRequest,
+    WorkerExit,
+    WorkerInput,
+    WorkerInteractionAck,
+    WorkerLifecycleAck,
+)
 from watchglass.store.base import Record, StreamOffsets
 from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
+from .dispatcher import ONE_SLOT
 from .egress import Resolver, WorkerEgress
 from .executor import Executor, LaunchPlan, Process, ProcessExit
 from .exit_reasons import limits_met, reason_of
 from .journal import Journal
+from .policy import shortfalls
 from .resending import accepted_input
 from .speech import PlainStream, Resumed, new_speech
 from .views import system_item, user_message
@@ -70,8 +85,11 @@ class DriverContext(Protocol):
     def directory(self, worker: Worker) -> Path:
         """The worker's own folder."""
 
+    async def plan(self, request: CreateWorkerRequest) -> ExecutionPlan | None:
+        """What the request comes to on this host now. Raises UnsupportedCapability."""
+
     def launch_plan(self, worker: Worker) -> LaunchPlan:
-        """How to start the worker. Raises OSError."""
+        """How to start the worker as it is planned. Raises LaunchFailed, OSError."""
 
     async def save(self, record: WorkerRecord) -> None:
         """Keep a newer version of the worker's record. Raises StoreIo, StoreMissing."""
@@ -108,8 +126,10 @@ class Driver:
         self._stderr = PlainStream("stderr")
         self._accepted_bytes = 0
         self._unsent: list[bytes] = []  # Accepted before there is a process.
+        self._refused: str | None = None  # Why we killed it ourselves.
+        self._reservation_told: Reservation | None = None  # And its release not yet.
         self._is_over = False  # All of it has happened; at most it is not written yet.
-        self._has_left = False
+        self._has_left = worker.life.ended.is_set()
 
     # The callers' side.
 
@@ -128,6 +148,8 @@ class Driver:
     async def begin(self) -> None:
         """Act: the first events of the journal. Raises StoreIo."""
         events = [self._status_event()]
+        if self._worker.record.plan is not None:
+            events.append(plan_event(self._worker.record.plan))
         data = b""
         first = self._worker.record.request.initial_input
         if first is not None:
@@ -147,17 +169,21 @@ class Driver:
     async def launch(self) -> None:
         """Act: start the process; the ledger holds its room.
 
+        What the host can do may have changed since the worker was planned: then it
+        is planned again, and what /proc shows of its process must bear the plan out.
+
         Raises:
-            LaunchFailed: It cannot be started; the worker has ended as `failed`.
+            LaunchFailed, UnsupportedCapability: It cannot be started; the worker has ended as `failed`.
         """
         if not self._worker.active:
             return  # Stopped in the moment between its reservation and now.
         self._life.take(Cue.RESERVED)
-        await self._journal.tell(self._status_event())
+        await self._journal.tell(*self._reserved(), self._status_event())
         try:
+            await self._plan_again()
             plan = self._context.launch_plan(self._worker)
             self._process = await self._context.executor.launch(plan, self.wake)
-        except LaunchFailed as fault:
+        except (LaunchFailed, UnsupportedCapability) as fault:
             await self._end_unlaunched(fault)
             raise
         except OSError as fault:
@@ -167,6 +193,7 @@ class Driver:
         self._life.pid = self._process.pid
         await self._open_egress(self._process)
         await self._now_running(self._process.started_at_us)
+        await self._verify(plan, self._process)
         self._send_unsent()
 
     async def resume(self) -> None:
@@ -186,6 +213,8 @@ class Driver:
             ),
         )
         self._stderr = PlainStream("stderr", start=offsets.stderr)
+        if self._worker.view.reserved_at is not None:
+            self._reservation_told = self._worker.record.reservation or ONE_SLOT
 
     def go_on_passive(self) -> None:
         """It is up from its creation on, whichever runtime keeps its journal."""
@@ -194,7 +223,12 @@ class Driver:
         self._life.started_us = self._worker.record.created_us
 
     async def await_launch(self) -> None:
-        """Act: nothing ran yet; what was accepted is sent when something does. Raises as `resume`."""
+        """Act: nothing ran yet; what was accepted is sent when something does. Raises as `resume`.
+
+        A reservation that was told went with the runtime that made it.
+        """
+        if self._reservation_told is not None:
+            await self._journal.tell(*self._released(), self._status_event())
         data = await accepted_input(self._worker.log, self._speech, after_bytes=0)
         self._unsent = (
             [data] if data else []
@@ -213,8 +247,11 @@ class Driver:
         self._life.take(Cue.RESERVED)
         self._life.take(Cue.LAUNCHED)
         await self._open_egress(process)
-        if record.asked is None:
-            await self._journal.tell(self._status_event())
+        events = [self._status_event()] if record.asked is None else []
+        if self._reservation_told is None and process.exit is None:
+            events = [*self._reserved(), *events]
+        if events:
+            await self._journal.tell(*events)
         await self._resend(process)
         if record.stdin_closed:
             process.close_stdin()
@@ -355,6 +392,7 @@ class Driver:
         _LOG.error("worker %s: the driver failed", self._worker.worker_id, exc_info=bug)
         if self._process is not None:
             self._process.kill()
+            await self._wait_tree_empty(self._process)
         fault = bug if isinstance(bug, StoreFault) else StatePoisoned(self._worker.worker_id)
         self._life.phase = Phase.FAILED
         self._life.exit = WorkerExit(code=None, signal=None, reason=fault.code)
@@ -363,6 +401,7 @@ class Driver:
         try:
             await self._journal.tell(
                 Event("error", {"code": fault.code, "message": str(fault)}),
+                *self._released(),
                 Event("exit", self._life.exit.model_dump()),
                 self._status_event(),
                 Event("end", {}),
@@ -373,6 +412,13 @@ class Driver:
             await self._finish()
         else:
             self._wake.set()  # To finish, or to wait for room first.
+
+    async def _wait_tree_empty(self, process: Process) -> None:
+        """Its room is still in use; whoever asks something meanwhile waits too."""
+        while process.exit is None:
+            await self._wake.wait()
+            self._wake.clear()
+        self._wake.set()  # For what is in the mailbox.
 
     async def _follow_process(self, process: Process) -> None:
         self._life.backlog_bytes = process.backlog_bytes
@@ -389,6 +435,29 @@ class Driver:
             await asyncio.sleep(0)  # A chatty worker takes turns with everybody else.
         elif exit_seen is not None:
             await self._end_with_process(exit_seen)
+
+    async def _plan_again(self) -> None:
+        """Raises UnsupportedCapability: strict, and the host lost what the worker was planned with."""
+        plan = await self._context.plan(self._worker.record.request)
+        if plan is not None and plan != self._worker.record.plan:
+            await self._keep(plan=plan)
+            await self._journal.tell(plan_event(plan))
+
+    async def _verify(self, launch: LaunchPlan, process: Process) -> None:
+        """A plan that is not borne out is told, and in strict mode it is the worker's end."""
+        plan = self._worker.record.plan
+        if plan is None or process.verified is None:  # It had ended before anybody could look.
+            return
+        missing = list(shortfalls(plan, launch, process.verified))
+        for each in missing:
+            await self._journal.tell(
+                self._alert(f"{each.feature} is planned and not in force: {each.reason}")
+            )
+        if missing and plan.capability_mode is CapabilityMode.STRICT:
+            fault = UnsupportedCapability(*missing[0])
+            self._refused = fault.code
+            await self._journal.tell(Event("error", {"code": fault.code, "message": str(fault)}))
+            process.kill()
 
     async def _open_egress(self, process: Process) -> None:
         """The worker's way out, if it has one: it is ours until its tree is empty."""
@@ -448,7 +517,8 @@ class Driver:
         self._life.usage = usage_of(seen)
         clean = seen.cause is None and seen.code == 0
         cue = ending(self._life.asked, lost=seen.cause == "lost", clean=clean)
-        ended = WorkerExit(code=seen.code, signal=seen.signal, reason=reason_of(self._life.asked, seen))
+        reason = self._refused or reason_of(self._life.asked, seen)
+        ended = WorkerExit(code=seen.code, signal=seen.signal, reason=reason)
         await self._end(cue, ended, before=[*held, *await self._close_egress(), *self._alerts(seen)])
 
     async def _end_without_process(self, cue: Cue) -> None:
@@ -457,9 +527,9 @@ class Driver:
         reason = "cancelled" if cue is Cue.CANCEL else "stopped"
         await self._end(final, WorkerExit(code=None, signal=None, reason=reason))
 
-    async def _end_unlaunched(self, fault: LaunchFailed) -> None:
+    async def _end_unlaunched(self, fault: LaunchFailed | UnsupportedCapability) -> None:
         error = Event("error", {"code": fault.code, "message": str(fault)})
-        ended = WorkerExit(code=None, signal=None, reason="launch_failed")
+        ended = WorkerExit(code=None, signal=None, reason=fault.code)
         await self._end(Cue.LAUNCH_FAILED, ended, before=[error])
 
     async def _end(self, cue: Cue | None, ended: WorkerExit, before: Sequence[Event] = ()) -> None:
@@ -470,7 +540,8 @@ class Driver:
         self._life.pid = None
         self._life.backlog_bytes = 0
         self._is_over = True
-        words = last_words(ended, self._life.phase, self._life.reason)
+        words = last_words(ended, self._life.phase, self._life.reason, released=self._reservation_told)
+        self._reservation_told = None
         if await self._journal.tell(*before, *words, durable=True):
             await self._finish()
         else:
@@ -522,6 +593,15 @@ class Driver:
         return Event(
             "alert", {"level": "warning", "source": "executor", "message": message, "timestamp_ms": now_ms}
         )
+
+    def _reserved(self) -> Sequence[Event]:
+        assert self._life.reservation is not None, "it is launched by its reservation"
+        self._reservation_told = self._life.reservation
+        return [_share("reserved", self._life.reservation)]
+
+    def _released(self) -> Sequence[Event]:
+        told, self._reservation_told = self._reservation_told, None
+        return [] if told is None else [_share("released", told)]
 
     def _status_event(self) -> Event:
         return _status_event(self._life.phase)
@@ -575,10 +655,26 @@ class Driver:
         return self._process
 
 
-def last_words(ended: WorkerExit, phase: Phase, reason: str | None) -> Sequence[Event]:
-    """What a complete journal ends with."""
+def last_words(
+    ended: WorkerExit, phase: Phase, reason: str | None, *, released: Reservation | None
+) -> Sequence[Event]:
+    """What a complete journal ends with; `released` is what the journal says that the worker holds."""
     said = {"asked_because": reason} if reason else {}
-    return [Event("exit", {**ended.model_dump(), **said}), _status_event(phase), Event("end", {})]
+    return [
+        *([] if released is None else [_share("released", released)]),
+        Event("exit", {**ended.model_dump(), **said}),
+        _status_event(phase),
+        Event("end", {}),
+    ]
+
+
+def _share(name: str, reservation: Reservation) -> Event:
+    return Event(name, reservation.model_dump(exclude_none=True))
+
+
+def plan_event(plan: ExecutionPlan) -> Event:
+    """What the worker gets of what was asked for it."""
+    return Event("execution_plan", plan.model_dump(mode="json"))
 
 
 def _status_event(phase: Phase) -> Event:

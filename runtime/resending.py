@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 
 import orjson
 
-from watchglass.protocol.cursor import Seq
 from watchglass.protocol.workers import WorkerInput
-from watchglass.store.base import Log, Record
+from watchglass.store.base import Log
 
 from .speech import Speech
 
@@ -32,9 +31,9 @@ async def accepted_input(log: Log, speech: Speech, *, after_bytes: int) -> bytes
     newest: deque[bytes] = deque()
     held_bytes = 0
     position = log.trimmed_through
-    while records := await log.read(after=position):
-        position = Seq(records[-1].seq)
-        for said in _inputs(records):
+    while run := await log.read(after=position):
+        position = run.last
+        for said in _inputs(run.lines):
             newest.append(speech.encode(said))
             held_bytes += len(newest[-1])
             while held_bytes - len(newest[0]) >= wanted_bytes:
@@ -42,10 +41,10 @@ async def accepted_input(log: Log, speech: Speech, *, after_bytes: int) -> bytes
     return b"".join(newest)[-wanted_bytes:]
 
 
-def _inputs(records: Sequence[Record]) -> Iterator[WorkerInput]:
-    for record in records:
-        if any(mark in record.line for mark in _MARKS):  # Most lines need no parsing.
-            payload = orjson.loads(record.line)["payload"]
+def _inputs(lines: Sequence[bytes]) -> Iterator[WorkerInput]:
+    for line in lines:
+        if any(mark in line for mark in _MARKS):  # Most lines need no parsing.
+            payload = orjson.loads(line)["payload"]
             if payload["event"] == "user_message":
                 content = "".join(segment["content"] for segment in payload["data"]["segments"])
                 yield WorkerInput(kind="user", content=content)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
 
 from watchglass.protocol.cursor import Seq, encode_cursor
 from watchglass.protocol.errors import CursorExpired, LimitTooLarge, TranscriptExpired
@@ -56,10 +57,19 @@ class WorkerView:
         self._worker_ref = worker_ref
         self._marks_max = marks_max
         self._newest_max = newest_max
-        self._transcript = self._blank()
         self._load_state: LoadState | None = None
+        self._asleep_len = 0
         self._is_awake = True
-        self._waking = asyncio.Lock()
+
+    # Made when first used: most views are of workers that ended, and nobody asks for them.
+
+    @cached_property
+    def _transcript(self) -> Transcript:
+        return self._blank(self._asleep_len)
+
+    @cached_property
+    def _waking(self) -> asyncio.Lock:
+        return asyncio.Lock()
 
     @classmethod
     def asleep(
@@ -76,7 +86,7 @@ class WorkerView:
         Until then it costs nothing and knows `transcript_len` alone.
         """
         view = cls(worker_ref, marks_max=marks_max, newest_max=newest_max)
-        view._transcript = view._blank(transcript_len)
+        view._asleep_len = transcript_len
         view._load_state = load_state
         view._is_awake = False
         return view
@@ -141,7 +151,7 @@ class WorkerView:
     @property
     def transcript_len(self) -> int:
         """How many entries there are, kept or not."""
-        return self._transcript.length
+        return self._transcript.length if self._load_state is None else self._asleep_len
 
     @property
     def oldest_kept(self) -> int:
@@ -180,6 +190,11 @@ class WorkerView:
         """The open text, or None."""
         open_text = self._transcript.open_text
         return None if open_text is None else {"text": open_text.text}
+
+    @property
+    def reserved_at(self) -> Seq | None:
+        """The event that told of a reservation which was not told to be released; None while asleep, too."""
+        return self._transcript.reserved_at
 
     @property
     def events_since_state(self) -> int:

@@ -36,6 +36,7 @@ from watchglass.runtime import Runtime
 from .archives_api import IMPORT_ROUTE, archives_api, import_worker, is_import
 from .asgi import Headers, Message, Receive, Scope, Send, answer_http, header, refuse_websocket
 from .auth import Access
+from .capabilities_api import capabilities_api
 from .config import FeedBounds
 from .cors import is_preflight, origin_headers, preflight_headers
 from .docs_api import docs_api, document
@@ -221,7 +222,7 @@ def _http_app(runtime: Runtime, metrics: Metrics, leaving: Leaving) -> Quart:
     app.register_error_handler(HTTPException, _on_http_exception)
     app.register_error_handler(Exception, _on_bug)
     document(app)
-    for face in (workers_api, logs_api, archives_api, runtime_api, health_api, docs_api):
+    for face in (workers_api, logs_api, archives_api, runtime_api, capabilities_api, health_api, docs_api):
         app.register_blueprint(face)
     return app
 

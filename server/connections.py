@@ -32,8 +32,9 @@ from hypercorn.config import Config
 from watchglass.protocol.base import WEBSOCKET_INBOUND_BYTES_MAX
 
 from .asgi import App, Receive, Scope, Send
+from .frames import EXTENSION, FrameSink
 from .gathering import GatheringWriter
-from .hypercorn_socket import ClosingTCPServer
+from .hypercorn_socket import ClosingTCPServer, writes_through
 
 BACKLOG: Final = 1024
 KEEP_ALIVE_S: Final = 60.0
@@ -52,6 +53,7 @@ class Connection:
     """One of them; a request finds its own in `scope["state"]`."""
 
     transport: asyncio.WriteTransport
+    writer: GatheringWriter
     task: asyncio.Task[Any]
     asked_s: float
     requests: int = 0
@@ -69,8 +71,10 @@ def connection_of(scope: Scope) -> Connection | None:
 class Connections:
     """The connections of one listening socket."""
 
-    def __init__(self, app: App, *, stall_s: float) -> None:
+    def __init__(self, app: App, *, stall_s: float, ready_frames: bool = True) -> None:
+        """`ready_frames`: offer feeds the extension of `frames.py`."""
         self._app = app
+        self._ready_frames = ready_frames
         self._config = _hypercorn_config()
         self._context = WorkerContext(None)
         self._stall_s = stall_s
@@ -101,7 +105,7 @@ class Connections:
         task = asyncio.current_task()
         assert task is not None
         loop = asyncio.get_running_loop()
-        connection = Connection(writer.transport, task, loop.time())
+        connection = Connection(writer.transport, GatheringWriter(writer), task, loop.time())
         self._open.add(connection)
         try:
             await ClosingTCPServer(
@@ -111,7 +115,7 @@ class Connections:
                 self._context,
                 {_STATE_KEY: connection},
                 reader,
-                GatheringWriter(writer),  # type: ignore[arg-type]  # All of one that Hypercorn uses.
+                connection.writer,  # type: ignore[arg-type]  # All of one that Hypercorn uses.
             )
         except Exception:  # noqa: BLE001 - one connection's failure is not the server's.
             _LOG.exception("a connection failed")
@@ -124,11 +128,20 @@ class Connections:
         connection = connection_of(scope)
         assert connection is not None
         connection.requests += 1
+        if self._ready_frames and scope["type"] == "websocket":
+            self._offer_sink(scope, send, connection)
         try:
             await self._app(scope, receive, send)
         finally:
             connection.requests -= 1
             connection.asked_s = asyncio.get_running_loop().time()
+
+    def _offer_sink(self, scope: Scope, send: Send, connection: Connection) -> None:
+        if writes_through(send, connection.writer):
+            scope["extensions"][EXTENSION] = FrameSink(connection.writer)
+        elif scope["http_version"] == "1.1":
+            self._ready_frames = False
+            _LOG.warning("frames are sent one by one: Hypercorn's inside is not the one that we know")
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()

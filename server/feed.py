@@ -32,16 +32,18 @@ from watchglass.protocol.errors import (
 from watchglass.protocol.frames import FeedDiagnosticCode, diagnostic_frame, event_frame
 from watchglass.protocol.identity import parse_worker_id
 from watchglass.runtime import Reader, Runtime
-from watchglass.store.base import LogClosed
+from watchglass.store.base import LogClosed, Run
 
 from .asgi import Receive, Scope, Send
 from .connections import connection_of
+from .frames import FrameSink, frame_sink
 from .hypercorn_socket import feed_socket
 from .metrics import Metrics
 
 FEED_ROUTE: Final = "/v1/workers/{worker_id}/events/ws"
 _FEED_PATH = re.compile(r"/v1/workers/([^/]*)/events/ws\Z")
 _FRAMES_PER_TURN = 32
+_FRAMES_PER_COUNT = 256
 _LOG = logging.getLogger(__name__)
 
 CLOSE_CODES: Final[dict[FeedDiagnosticCode, int]] = {
@@ -154,7 +156,10 @@ class _Observer:
         self._send = send
         self._metrics = metrics
         self._uncounted_frames = 0
+        self._frames_this_turn = 0
         self.ear = _Ear(receive)
+        self.sink: FrameSink | None = None
+        """For frames that are ready; None before the upgrade, and where there is no such way."""
 
     @property
     def stalled(self) -> bool:
@@ -169,14 +174,29 @@ class _Observer:
         await self._send({"type": "websocket.accept"})
         if inbound is not None:
             inbound.accepted(on_violation=self.ear.observer_broke_protocol)
+            self.sink = frame_sink(self._scope)  # Only here, where nobody compresses.
 
     async def send_event(self, envelope: bytes) -> None:
         """One event. A send that has room does not wait, so the turn has to be given."""
         await self._send({"type": "websocket.send", "text": event_frame(envelope).decode()})
-        self._uncounted_frames += 1
-        if self._uncounted_frames == _FRAMES_PER_TURN:
-            self._count_frames()
+        self.count(1)
+        self._frames_this_turn += 1
+        if self._frames_this_turn == _FRAMES_PER_TURN:
+            self._frames_this_turn = 0
             await asyncio.sleep(0)
+
+    def count(self, frames: int) -> None:
+        """Frames that are on their way, told to the metrics many at a time."""
+        self._uncounted_frames += frames
+        if self._uncounted_frames >= _FRAMES_PER_COUNT:
+            self._count_frames()
+
+    async def drain(self, sink: FrameSink) -> None:
+        """Return when the observer has taken most of what was sent; of one that is gone, the ear hears."""
+        try:
+            await sink.drain()
+        except ConnectionError:
+            await self.ear.wait_closed()
 
     async def say_goodbye(self, ended: _Ended, *, timeout_s: float) -> None:
         """Say why, and leave the observer the time to close its side."""
@@ -277,13 +297,38 @@ async def _send_all(reader: Reader, observer: _Observer) -> None:
     await observer.send_event(snapshot)
     del snapshot
     try:
-        while True:
-            for record in await reader.next_batch():
-                await observer.send_event(record.line)
+        if observer.sink is None:
+            await _send_each(reader, observer)
+        else:
+            await _send_runs(reader, observer, observer.sink)
     except CursorFault as fault:
         raise _ended_by_cursor(fault) from None
     except LogClosed as closed:
         raise _ended_by_close(reader, removed=closed.removed) from None
+
+
+async def _send_each(reader: Reader, observer: _Observer) -> None:
+    """Event by event, through the framework; never returns."""
+    while True:
+        for envelope in (await reader.next_batch()).lines:
+            await observer.send_event(envelope)
+
+
+async def _send_runs(reader: Reader, observer: _Observer, sink: FrameSink) -> None:
+    """Many frames a call: behind the head at this observer's pace, there together with all; never returns."""
+
+    def take(run: Run) -> bool:
+        observer.count(len(run))
+        return sink.write(run.frames())
+
+    while True:
+        run = await reader.take_ready()
+        if not run:
+            await reader.listen(take)
+        elif take(run):
+            await asyncio.sleep(0)  # Others have their turn.
+            continue
+        await observer.drain(sink)
 
 
 async def _fail(ended: _Ended) -> None:

@@ -11,6 +11,8 @@ import asyncio
 from typing import Any, Final
 
 GATHERED_BYTES_MAX: Final = 64 << 10
+KEEPS_UP_BYTES_MAX: Final = 64 << 10
+"""What may wait for a peer that keeps up; asyncio pauses a writer above the same."""
 
 
 class GatheringWriter:
@@ -37,6 +39,15 @@ class GatheringWriter:
         self._waiting_bytes += len(data)
         if self._waiting_bytes >= GATHERED_BYTES_MAX:
             self._flush()
+
+    def write_at_once(self, data: bytes) -> bool:
+        """Send what waits, then this, now; whether the peer keeps up. After the end it goes nowhere."""
+        if self._waiting:
+            self._flush()
+        if self._ended or self._writer.is_closing():
+            return False
+        self._writer.write(data)
+        return self._writer.transport.get_write_buffer_size() <= KEEPS_UP_BYTES_MAX
 
     async def drain(self) -> None:
         """Wait while the peer is far behind. Raises ConnectionError when it is gone."""

@@ -23,11 +23,13 @@ from typing import Any
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Event as HypercornEvent
 from hypercorn.events import Updated
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import Handshake, WebsocketBuffer, WSStream
 from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Event, Message
 
 from .asgi import Send
+from .gathering import GatheringWriter
 
 
 class ClosingTCPServer(TCPServer):
@@ -77,6 +79,20 @@ def feed_socket(send: Send, *, on_data: Callable[[], None]) -> FeedSocket | None
     if isinstance(stream, WSStream) and isinstance(getattr(stream, "handshake", None), Handshake):
         return FeedSocket(stream, on_data=on_data)
     return None
+
+
+def writes_through(send: Send, writer: GatheringWriter) -> bool:
+    """Whether what this WebSocket sends is written to this writer at once, as it is: HTTP/1.1 without TLS."""
+    stream = getattr(send, "__self__", None)
+    protocol = getattr(getattr(stream, "send", None), "__self__", None)
+    server = getattr(getattr(protocol, "send", None), "__self__", None)
+    return (
+        isinstance(stream, WSStream)
+        and isinstance(protocol, H11Protocol)
+        and isinstance(server, ClosingTCPServer)
+        and getattr(server, "writer", None) is writer
+        and not protocol.ssl
+    )
 
 
 class _Unkept(WebsocketBuffer):

@@ -33,17 +33,12 @@ from watchglass.protocol.cursor import Seq
 from watchglass.protocol.events import Event
 from watchglass.protocol.identity import RuntimeId, WorkerId
 
+from .run import Record as Record
+from .run import Run as Run
 from .worker_record import WorkerRecord
 
 READ_RECORDS_MAX = 512
 READ_BYTES_MAX = 256 << 10
-
-
-class Record(NamedTuple):
-    """One event, numbered and encoded: `line` is its envelope without a newline."""
-
-    seq: Seq
-    line: bytes
 
 
 class LogClosed(Exception):
@@ -136,8 +131,11 @@ class Log(Protocol):
 
     async def read(
         self, *, after: Seq, max_records: int = READ_RECORDS_MAX, max_bytes: int = READ_BYTES_MAX
-    ) -> Sequence[Record]:
+    ) -> Run:
         """The kept records after a position, as many as fit (at least one), or none.
+
+        `max_bytes` is of their lines; a read may end when it has half of that. Records
+        are made when they are asked for: see `Run`.
 
         Raises:
             CursorExpired: Retention dropped something after this position.

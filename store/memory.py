@@ -27,6 +27,7 @@ from .base import (
     OnVisible,
     Record,
     Retention,
+    Run,
     StreamOffsets,
 )
 from .numbering import ClockUs, Numbering
@@ -79,7 +80,7 @@ class MemoryLog:
 
     async def read(
         self, *, after: Seq, max_records: int = READ_RECORDS_MAX, max_bytes: int = READ_BYTES_MAX
-    ) -> Sequence[Record]:
+    ) -> Run:
         """See `Log.read`."""
         if after < self._tail.trimmed_through:
             raise CursorExpired(encode_cursor(after), encode_cursor(self.oldest), encode_cursor(self.head))

@@ -29,6 +29,8 @@ def system_clock_us() -> int:
     return time.time_ns() // 1000
 
 
+_record = tuple.__new__
+"""Makes a record at half the price of calling its class, which matters to each event."""
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - all of it is UTC.
 
 
@@ -79,9 +81,9 @@ class Numbering:
         records: list[Record] = []
         seq = self.last
         try:
-            for event in events:
-                seq = next_seq(seq, now_us)
-                records.append(Record(seq, fill_envelope(seq, middle, event)))
+            for number, event in enumerate(events, next_seq(seq, now_us)):
+                seq = Seq(number)
+                records.append(_record(Record, (seq, fill_envelope(seq, middle, event))))
         except TypeError as fault:  # orjson.JSONEncodeError is a TypeError.
             raise InvalidRequest(f"event {event.name!r}: data cannot be encoded as JSON: {fault}") from None
         if seq >= self._ceiling.below:

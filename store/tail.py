@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from watchglass.protocol.cursor import BEGINNING, Seq
 
 from .base import LogClosed, Record, Retention
 from .numbering import ClockUs
+from .run import Run, count_within
 
 _COMPACT_DROPPED_MIN = 1024
 
@@ -73,19 +74,13 @@ class Tail:
         place = bisect_left(self._seqs, seq, self._start)
         return place < len(self._seqs) and self._seqs[place] == seq
 
-    def read(self, *, after: Seq, max_records: int, max_bytes: int) -> Sequence[Record]:
+    def read(self, *, after: Seq, max_records: int, max_bytes: int) -> Run:
         """Records after a position: as many as fit, at least one when there is one."""
         first = bisect_right(self._seqs, after, self._start)
-        last = min(first + max_records, len(self._lines))
-        taken: list[Record] = []
-        size_bytes = 0
-        for place in range(first, last):
-            line = self._lines[place]
-            size_bytes += len(line)
-            if taken and size_bytes > max_bytes:
-                break
-            taken.append(Record(Seq(self._seqs[place]), line))
-        return taken
+        lines = self._lines[first : first + max_records]
+        if len(lines) > 1:
+            del lines[max(1, count_within(lines, max_bytes)) :]
+        return Run(lines)
 
     async def wait(self, *, after: Seq) -> None:
         """Return when the head lies after this position; raise LogClosed when it never will."""

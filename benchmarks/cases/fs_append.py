@@ -8,7 +8,7 @@ level `fsync` is on the disk.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,11 +18,14 @@ from producers import EVENT, Append, nobody, passive_record, produced
 from references import RECORD, LoopGroup, ThreadGroup, appended_file, inserted, written
 from report import Case, Measured, Row, Scale, Spread, Target, interleaved
 
+from watchglass.protocol.events import Event
 from watchglass.store.base import Log
 from watchglass.store.filesystem import open_filesystem_store
 
 Level = Literal["os", "fsync"]
 BATCH = 64
+PIECE = 16
+"""Events that a worker's output brings at once, when it says much."""
 
 
 def run(scale: Scale) -> list[Row]:
@@ -49,6 +52,9 @@ def _ways(scale: Scale, many: int) -> dict[str, Callable[[], Measured]]:
         )
         ways[f"thread {writers}"] = partial(_thread_group, directory, writers, durable[writers])
     return ways | {
+        f"fsync plain 16 by {PIECE}": partial(
+            _ours, directory, "fsync", 16, PIECE * plain // 4, events=PIECE
+        ),
         "os durable 16": partial(_ours, directory, "os", 16, plain, durable=True),
         "write": partial(written, directory, plain, sync=False),
         "write sync": partial(written, directory, durable[1], sync=True),
@@ -74,6 +80,8 @@ def _unsynced_rows(seen: dict[str, dict[str, Spread]], many: int) -> list[Row]:
         ]  # fmt: skip
     one = seen["fsync plain 1"]
     rows += [
+        Row(f"not durable, 16 writers, {PIECE} events an append; group write, 1 an append", "events a second",
+            seen[f"fsync plain 16 by {PIECE}"]["rate"], seen["loop 16"]["rate"]),
         Row("durable at level `os`, 16 writers; group write on the loop's thread", "events a second",
             seen["os durable 16"]["rate"], seen["loop 16"]["rate"]),
         Row("not durable, 16 writers, processor time of an append; group write on the loop's thread", "µs",
@@ -118,28 +126,34 @@ def _by(writers: int) -> str:
     return f"{writers} writer{'s' if writers > 1 else ''}"
 
 
-def _ours(directory: Path, level: Level, writers: int, count: int, *, durable: bool = False) -> Measured:
+def _ours(
+    directory: Path, level: Level, writers: int, count: int, *, durable: bool = False, events: int = 1
+) -> Measured:
     with TemporaryDirectory(dir=directory) as root:
-        return asyncio.run(_appended(Path(root), level, writers, count, durable=durable))
+        return asyncio.run(_appended(Path(root), level, writers, count, durable=durable, events=events))
 
 
-async def _appended(root: Path, level: Level, writers: int, count: int, *, durable: bool) -> Measured:
+async def _appended(
+    root: Path, level: Level, writers: int, count: int, *, durable: bool, events: int
+) -> Measured:
     async with open_filesystem_store(root, durability=level) as store:
         logs = [await store.create(passive_record(number), nobody) for number in range(writers)]
         for log in logs:
             await log.append([EVENT])
         await store.settle()
-        return await produced([_to(log, durable=durable) for log in logs], count)
+        appends = [_to(log, [EVENT] * events, durable=durable) for log in logs]
+        measured = await produced(appends, count // events, suspends=durable and level == "fsync")
+        return {**measured, "rate": events * measured["rate"]}
 
 
-def _to(log: Log, *, durable: bool) -> Append:
-    return lambda: log.append([EVENT], durable=durable)
+def _to(log: Log, events: Sequence[Event], *, durable: bool) -> Append:
+    return lambda: log.append(events, durable=durable)
 
 
 def _loop_group(directory: Path, writers: int, count: int) -> Measured:
     async def run() -> Measured:
         group = LoopGroup(fd)
-        return await produced([lambda: group.append(RECORD)] * writers, count)
+        return await produced([lambda: group.append(RECORD)] * writers, count, suspends=True)
 
     with appended_file(directory) as fd:
         return asyncio.run(run())
@@ -149,7 +163,7 @@ def _thread_group(directory: Path, writers: int, count: int) -> Measured:
     async def run() -> Measured:
         group = ThreadGroup(fd)
         try:
-            return await produced([lambda: group.append(RECORD)] * writers, count)
+            return await produced([lambda: group.append(RECORD)] * writers, count, suspends=True)
         finally:
             group.close()
 

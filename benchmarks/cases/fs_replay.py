@@ -1,8 +1,8 @@
 """A whole log, read again from its files in the order of its events.
 
 The files are in the system's memory, as those of a log are that was just
-written. The reference believes what it reads; `Log.read` verifies every byte
-and gives each event with its sequence.
+written. The reference believes what it reads and joins bare texts; `Log.read`
+verifies every byte, its records have their sequences, and its frames their headers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from producers import EVERYTHING, nobody
 from report import Case, Measured, Row, Scale, Target, interleaved
 
 from watchglass.protocol.cursor import BEGINNING
-from watchglass.protocol.frames import event_frame
 from watchglass.store.filesystem import open_filesystem_store
 
 CHUNK_BYTES = 1 << 20
@@ -56,11 +55,14 @@ def _ours(root: Path, worker_id: str, events: int, *, frames: bool) -> Measured:
             log = await store.open(worker_id, nobody)
             began, began_cpu = time.perf_counter(), time.process_time()
             count, after = 0, BEGINNING
-            while records := await log.read(after=after):
-                count += len(records)
-                after = records[-1].seq
+            while run := await log.read(after=after):
+                after = run.last
                 if frames:
-                    b"".join([event_frame(line) for _, line in records])
+                    run.frames()
+                    count += len(run)
+                else:
+                    for _record in run:
+                        count += 1
             return _measured(events, count, began, began_cpu)
 
     return asyncio.run(replay())

@@ -1,6 +1,7 @@
 """How long a runtime takes to come back over what it left.
 
-Ended workers cost a file each, whatever they said; passive ones that live cost
+Ended workers cost a file each, whatever they said, in a process that has imported
+all it needs, and in the whole start of a server; passive ones that live cost
 the end of their log, whatever its length; live processes an answer of their
 supervisors. The reference reads and decodes every worker's record, or only
 starts a server that has nothing to come back to.
@@ -38,6 +39,7 @@ def run(scale: Scale) -> list[Row]:
         fill_ended(root, workers, events)
         ways[f"ended {workers}"] = partial(_opened, root, workers)
         ways[f"records {workers}"] = partial(_records_read, root, workers)
+        ways[f"served {workers}"] = partial(_served, scale.directory, root, workers)
     for workers, events in live:
         root = scale.directory / f"live-{workers}-{events}"
         fill_live(root, workers, events)
@@ -63,6 +65,8 @@ def _ended_rows(workers: int, events: int, seen: dict[str, dict[str, Spread]], *
         Row(f"of that, the store, {of}", "s", ours["store_s"]),
         Row(f"processor time of it, {of}", "s", ours["cpu_s"], records["cpu_s"]),
         Row(f"memory that it takes, {of}", "MiB RSS", ours["rss_mib"]),
+        Row(f"`serve`, from the start of its process until `/readyz` answers, {of}", "s",
+            seen[f"served {workers}"]["s"]),
     ]  # fmt: skip
 
 
@@ -91,6 +95,23 @@ def _records_read(root: Path, workers: int) -> Measured:
     records = [orjson.loads((each / "worker.json").read_bytes()) for each in directory.iterdir()]
     assert len(records) == workers
     return {"s": time.perf_counter() - began, "cpu_s": time.process_time() - began_cpu}
+
+
+def _served(directory: Path, root: Path, workers: int) -> Measured:
+    """All of a start: the interpreter, the imports and the spawn daemon too."""
+    with TemporaryDirectory(dir=directory) as state:
+        began = time.perf_counter()
+        server, process = start(Path(state), "--store", "fs", "--fs-root", str(root))
+        try:
+            with server.connect() as connection:
+                connection.request("GET", "/readyz")
+                taken_s = time.perf_counter() - began
+                known = connection.request("GET", "/v1/runtime")["runtime"]["worker_count"]
+        finally:
+            end(process)
+    if known != workers:
+        raise RuntimeError(f"{workers} workers were kept and {known} came back")
+    return {"s": taken_s}
 
 
 def _adopted(directory: Path, workers: int) -> Measured:

@@ -177,9 +177,9 @@ def _modified_us(record: WorkerRecord) -> int:
 
 async def _lines(log: Log, after: Seq) -> AsyncIterator[bytes]:
     """The journal after a position, some lines at a time, each with its newline."""
-    while records := await log.read(after=after):
-        after = records[-1].seq
-        yield b"".join(piece for record in records for piece in (record.line, b"\n"))
+    while run := await log.read(after=after):
+        after = run.last
+        yield b"\n".join([*run.lines, b""])
         await asyncio.sleep(0)  # Memory answers at once; others have their turn.
 
 

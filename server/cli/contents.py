@@ -37,6 +37,7 @@ CONTENTS: Final = (
             "watchglass run -- python agent.py",
             "watchglass run --rm -- cat < notes.txt",
             "watchglass run -e API_KEY --wall-time 10m -- ./agent --fast",
+            "watchglass run --sandbox linux_sandbox --memory 512M -- python3 -c 'print(6 * 7)'",
         ),
     ),
     Entry(
@@ -51,6 +52,16 @@ CONTENTS: Final = (
         ),
     ),
     Entry(
+        "plan",
+        _RUN,
+        "planning",
+        "plan",
+        (
+            "watchglass plan --sandbox linux_sandbox",
+            "watchglass plan --strict --memory 512M --pids 64 -- ./agent",
+        ),
+    ),
+    Entry(
         "ps",
         _WATCH,
         "reading",
@@ -60,6 +71,13 @@ CONTENTS: Final = (
             "watchglass ps --phase failed --label team=blue",
             "watchglass rm $(watchglass ps -q --status stopped)",
         ),
+    ),
+    Entry(
+        "top",
+        _WATCH,
+        "top",
+        "top",
+        ("watchglass top", "watchglass top --once", "watchglass top --json | jq .resources.tenants"),
     ),
     Entry(
         "attach",
@@ -166,7 +184,7 @@ CONTENTS: Final = (
     Entry("demo", _RUNTIME, "demo", "demo", ("watchglass demo",)),
 )
 
-_TAKE_A_PROGRAM: Final = frozenset({"run", "create"})
+_TAKE_A_PROGRAM: Final = frozenset({"run", "create", "plan"})
 
 
 class Commands(Mapping[str, Any]):

@@ -19,6 +19,7 @@ import typer
 from watchglass.client.faults import ApiError, ClientFault
 
 from . import options
+from .confining import Confinement
 from .copying import Copier, LogCopy
 from .faults import CliError, ExitCode, UsageFault
 from .following import following, on_signals, own_code
@@ -66,7 +67,16 @@ def run(
     env_file: options.EnvFileOption = None,
     cwd: options.CwdOption = None,
     first_input: options.InputOption = None,
+    sandbox: options.SandboxOption = None,
+    network: options.NetworkOption = None,
+    allow: options.AllowOption = None,
+    filesystem: options.FilesystemOption = None,
+    memory: options.MemoryOption = None,
+    pids: options.PidsOption = None,
     wall_time: options.WallTimeOption = None,
+    cpu_time: options.CpuTimeOption = None,
+    file_size: options.FileSizeOption = None,
+    strict: options.StrictOption = False,
     url: options.Url = None,
     token_file: options.TokenFile = None,
     runtime: options.RuntimeId = None,
@@ -90,7 +100,18 @@ def run(
             env_files=env_file or (),
             cwd=cwd,
             first_input=first_input,
-            wall_time=wall_time,
+            confinement=Confinement(
+                sandbox=sandbox,
+                network=network,
+                allow=allow or (),
+                filesystem=filesystem,
+                memory=memory,
+                pids=pids,
+                cpu_time=cpu_time,
+                wall_time=wall_time,
+                file_size=file_size,
+                strict=strict,
+            ),
             labels=label or (),
             metadata=metadata or (),
         )
@@ -171,6 +192,9 @@ class _Session:
             self.forwarder.worker_runs()
         elif said.name == "exit":
             self._exit = said.data
+        elif said.name == "execution_plan":
+            for reason in said.data["fallback_reasons"]:
+                note(f"not given: {reason}")
         elif (said.name, said.data.get("source", said.data.get("code"))) in _OURS:
             note(said.data["message"])
 

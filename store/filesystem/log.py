@@ -22,6 +22,7 @@ import orjson
 from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
 from watchglass.protocol.errors import CursorExpired, StoreFault, StoreIo, StoreMissing
 from watchglass.protocol.events import Event
+from watchglass.protocol.frames import envelope_seq
 from watchglass.protocol.identity import WorkerId
 from watchglass.store.base import (
     READ_BYTES_MAX,
@@ -29,6 +30,7 @@ from watchglass.store.base import (
     OnVisible,
     Record,
     Retention,
+    Run,
     StreamOffsets,
 )
 from watchglass.store.numbering import Numbering
@@ -132,7 +134,7 @@ class FileLog:
         self._segment_events = max(1, self._bounds.max_events // SEGMENTS_KEPT)
         self.worker_id = worker_id
         self._name = "runtime" if worker_id is None else worker_id
-        self.mark = orjson.dumps({"log": worker_id})
+        self.mark = b"%b" % orjson.dumps({"log": worker_id})  # A copy, for orjson's bytes keep 4 KiB each.
         """The line that names this log in the write-ahead file."""
         self.directory = directory
         self.on_visible = on_visible
@@ -430,7 +432,7 @@ class FileLog:
 
     async def read(
         self, *, after: Seq, max_records: int = READ_RECORDS_MAX, max_bytes: int = READ_BYTES_MAX
-    ) -> Sequence[Record]:
+    ) -> Run:
         """See `Log.read`."""
         if not self._is_known:
             self._loaded()
@@ -438,14 +440,14 @@ class FileLog:
             raise CursorExpired(encode_cursor(after), encode_cursor(self.oldest), encode_cursor(self.head))
         if after >= self._tail.trimmed_through:
             return self._tail.read(after=after, max_records=max_records, max_bytes=max_bytes)
-        return self._read_files(after, Bounds(max_records, max_bytes))
+        return Run(self._read_files(after, Bounds(max_records, max_bytes)))
 
-    def _read_files(self, after: Seq, bounds: Bounds) -> Sequence[Record]:
+    def _read_files(self, after: Seq, bounds: Bounds) -> Sequence[bytes]:
         """What the segments have behind a position, and what is pending behind them."""
         taken = self._read_segments(after, bounds)
         while taken and (left := bounds.left_after(taken)) is not None:
             try:
-                further = self._read_segments(taken[-1].seq, left)
+                further = self._read_segments(envelope_seq(taken[-1]), left)
             except StoreFault:
                 return taken  # The next read comes to it.
             if not further:
@@ -454,20 +456,20 @@ class FileLog:
         left = bounds.left_after(taken)
         if left is None or not self._pending:
             return taken
-        position = taken[-1].seq if taken else after
-        pending = [record for each in self._pending for record in each.records if record.seq > position]
-        return [*taken, *pending[: left.end(pending, 0)]]
+        position = envelope_seq(taken[-1]) if taken else after
+        pending = [line for each in self._pending for seq, line in each.records if seq > position]
+        return [*taken, *pending[: left.end(pending, 0, sum(map(len, pending)))]]
 
-    def _read_segments(self, after: Seq, bounds: Bounds) -> Sequence[Record]:
+    def _read_segments(self, after: Seq, bounds: Bounds) -> Sequence[bytes]:
         segments = self._loaded().segments
         if not segments:
             return []
         remembered = self._ground.remembered
         reached = remembered.take(self, after)
-        records, reached = read_segments(self._files, segments, after, reached, bounds)
+        lines, reached = read_segments(self._files, segments, after, reached, bounds)
         if reached is not None:
-            remembered.put(self, records[-1].seq if records else after, reached)
-        return records
+            remembered.put(self, envelope_seq(lines[-1]) if lines else after, reached)
+        return lines
 
     async def holds(self, seq: Seq) -> bool:
         """See `Log.holds`."""
@@ -501,6 +503,7 @@ class FileLog:
         """End the log for its readers, and take no more appends."""
         if removed:
             self._refuse(StoreMissing, "the worker was deleted")
+            self.on_visible = _nobody  # Whoever looked refers to this log too: both go without a search.
         else:
             self._refuse(StoreIo, "the store was closed")
             self._tail.close(removed=False)

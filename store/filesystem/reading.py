@@ -9,24 +9,19 @@ bytes, so what it finds is believed only when the verified window says so too.
 from __future__ import annotations
 
 import os
-from binascii import unhexlify
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from struct import unpack
-from typing import NamedTuple, Self, cast
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Self
 from zlib import crc32
 
 from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.errors import StoreCorrupt, StoreMissing
-from watchglass.store.base import Record, StreamOffsets
+from watchglass.protocol.frames import ENVELOPE_SEQ, envelope_seq
+from watchglass.store.base import StreamOffsets
 
 from .files import Files, fault_of
 from .seal import END_BYTES, crc_behind, stated_crc
 from .segment import BEGIN, Opening, Place, Segment, parsed_opening
 
-_record = cast("Callable[[tuple[int, bytes]], Record]", partial(tuple.__new__, Record))  # Without a frame.
-_SEQ = slice(14, 30)  # Of `{"cursor":"wo_0123456789abcdef",…`.
 _EVENT_BYTE = ord("u")  # An event's line is `{"cursor…`; opening and commit lines have another fourth byte.
 _SEALED_END = b'"}\n'  # An event's line ends with the braces of its data, its payload and itself.
 _OFFSETS_MARK = b'\n{"io":['
@@ -36,9 +31,9 @@ _PEEK_BYTES = 2 << 10
 
 
 class Window(NamedTuple):
-    """Verified records, the place behind them, and (in a segment's first window) its opening."""
+    """Verified events' lines, the place behind them, and (in a segment's first window) its opening."""
 
-    records: Sequence[Record]
+    lines: Sequence[bytes]
     end: Place
     opening: Opening | None
 
@@ -111,8 +106,8 @@ class SegmentReader:
             for start in _line_starts(data):
                 if offset + start >= high:
                     return None
-                if start + _SEQ.stop <= len(data) and data[start + 3] == _EVENT_BYTE:
-                    return offset + start, _seq_or_zero(data[start + _SEQ.start : start + _SEQ.stop])
+                if start + ENVELOPE_SEQ.stop <= len(data) and data[start + 3] == _EVENT_BYTE:
+                    return offset + start, _seq_or_zero(data[start : start + ENVELOPE_SEQ.stop])
             if offset + len(data) >= high:
                 return None
             want *= 4
@@ -178,13 +173,13 @@ def survey(data: bytes) -> Survey:
     end = _last_sealed_end(data)
     if end and _seal_holds(data, end, 0):
         window = _window(data, end, BEGIN)
-        return _surveyed(window.records, data[:end], window.end, window.opening, None)
+        return _surveyed(window.lines, data[:end], window.end, window.opening, None)
     return _damaged(data)
 
 
 def _damaged(data: bytes) -> Survey:
     """Append by append: each is good if it follows from what the sealed line before it states."""
-    good: list[Record] = []
+    good: list[bytes] = []
     text = bytearray()
     end = BEGIN
     opening: Opening | None = None
@@ -193,7 +188,7 @@ def _damaged(data: bytes) -> Survey:
         window = _window(piece.data, len(piece.data), piece.begin)
         if piece.begin.offset > end.offset and bad is None:
             bad = end.offset
-        good += window.records
+        good += window.lines
         text += piece.data
         opening = opening or window.opening
         end = window.end
@@ -220,7 +215,7 @@ def good_pieces(data: bytes) -> Iterator[Piece]:
 
 
 def _surveyed(
-    records: Sequence[Record], data: bytes, end: Place, opening: Opening | None, bad: int | None
+    lines: Sequence[bytes], data: bytes, end: Place, opening: Opening | None, bad: int | None
 ) -> Survey:
     at = max(data.rfind(_OFFSETS_MARK), 0)
     offsets: StreamOffsets | None = None
@@ -229,20 +224,19 @@ def _surveyed(
         offsets = StreamOffsets(*map(int, text.split(b",")))
     elif opening is not None:
         offsets = opening.offsets
-    head = records[-1].seq if records else BEGINNING
-    return Survey(end, opening, head, len(records), offsets, bad)
+    head = envelope_seq(lines[-1]) if lines else BEGINNING
+    return Survey(end, opening, head, len(lines), offsets, bad)
 
 
 def _window(data: bytes, end: int, place: Place) -> Window:
-    """The records of verified bytes that begin at a place."""
-    lines = data[: end - 1].split(b"\n")
-    crc = crc_behind(lines[-1] + b"\n")
+    """The events of verified bytes that begin at a place."""
+    lines = data[:end].split(b"\n")
+    crc = crc_behind(lines[-2] + b"\n")
     assert crc is not None
     opening = parsed_opening(lines[0]) if place.offset == 0 else None
-    kept = [line for line in lines if line[3] == _EVENT_BYTE]
-    seqs = unpack(f">{len(kept)}Q", unhexlify(b"".join([line[_SEQ] for line in kept])))
-    records = list(map(_record, zip(seqs, kept, strict=True)))
-    return Window(records, Place(place.offset + end, crc), opening)
+    lines.pop()  # What follows the last newline: nothing.
+    events = [line for line in lines if line[3] == _EVENT_BYTE]
+    return Window(events, Place(place.offset + end, crc), opening)
 
 
 def _seal_holds(data: bytes, end: int, crc: int) -> bool:
@@ -279,16 +273,11 @@ def _line_starts(data: bytes) -> Iterator[int]:
         newline = data.find(b"\n", newline + 1)
 
 
-def _seq_or_zero(digits: bytes) -> int:
+def _seq_or_zero(line: bytes) -> int:
     try:
-        return int(digits, 16)
+        return envelope_seq(line)
     except ValueError:
         return 0  # It is corrupt; the verified window will say so.
-
-
-def first_after(records: Sequence[Record], after: Seq) -> int:
-    """The place of the first record behind a position."""
-    return bisect_right(records, after, key=lambda record: record.seq)
 
 
 def missing_between(path: str, after: Seq, opening: Opening) -> StoreMissing:

@@ -24,7 +24,7 @@ from .layout import EVENTS, Layout
 from .loading import LogState, load_log
 from .log import FileLog, Ground, LogFacts
 from .reading import good_pieces
-from .records import RECORD_FILE, Kept, kept_of, known_log, read_record, write_record
+from .records import RECORD_FILE, Kept, SharedParts, kept_of, known_log, read_record, write_record
 from .wal import WAL_FILE
 
 _REMOVED = re.compile(r".+\+[0-9a-f]{16}")
@@ -183,6 +183,7 @@ class Recovery:
     def _kept_workers(self) -> list[tuple[WorkerId, Kept]]:
         """Every worker whose record can be read; a finding for each that cannot."""
         found: list[tuple[WorkerId, Kept]] = []
+        shared = SharedParts()
         for name in sorted(self._files.listdir(self._layout.workers)):
             directory = self._layout.worker(name)
             if id_fault(name) is not None:
@@ -197,6 +198,7 @@ class Recovery:
                 message = f"{directory}/{RECORD_FILE}: cannot be read back as it was written"
                 self._tell(Finding("error", "record_corrupt", message, name))
             else:
+                shared.put_into(kept.record)
                 found.append((name, kept))
         return found
 

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from watchglass.protocol.cursor import Seq
-from watchglass.store.base import Record
+from watchglass.protocol.frames import envelope_seq
+from watchglass.store.run import count_within, first_after
 
 from .files import Files
-from .reading import SegmentReader, Window, first_after, missing_between
+from .reading import SegmentReader, Window, missing_between
 from .segment import BEGIN, Place, Segment
 
 REMEMBERED_MAX = 64
@@ -26,12 +27,16 @@ _RECORD_BYTES_LIKELY = 512
 
 
 class Reached(NamedTuple):
-    """How far a reader is: verified records, not taken from `next` on, and the place behind them."""
+    """How far a reader is: verified lines, not taken from `next` on, and the place behind them.
+
+    `size_bytes`: all lines together have no more.
+    """
 
     segment: Segment
     end: Place
-    records: Sequence[Record]
-    next: int
+    lines: Sequence[bytes] = ()
+    next: int = 0
+    size_bytes: int = 0
 
 
 class Remembered:
@@ -61,9 +66,8 @@ class Remembered:
 
 
 def _size_bytes(reached: Reached) -> int:
-    """Roughly, for a bound: an average line for each record, read once."""
-    records = reached.records
-    return len(records) * (len(records[-1].line) + 100) if records else 0
+    """Roughly, for a bound: each line is an object of its own."""
+    return reached.size_bytes + 50 * len(reached.lines)
 
 
 class Bounds(NamedTuple):
@@ -78,46 +82,44 @@ class Bounds(NamedTuple):
         """How much of a segment to read for it."""
         return max(_WANT_BYTES_MIN, min(self.max_bytes, self.max_records * _RECORD_BYTES_LIKELY))
 
-    def left_after(self, taken: Sequence[Record]) -> Bounds | None:
-        """What may be added to the records that were taken; None when that is nothing."""
+    def left_after(self, taken: Sequence[bytes]) -> Bounds | None:
+        """What is to be added to the lines that were taken; None when they are enough.
+
+        That is half of the bytes: filling up a read costs more than the next one, which begins with a window.
+        """
         max_records = self.max_records - len(taken)
         if max_records <= 0 or not taken:
             return None if taken else self
-        max_bytes = self.max_bytes - sum([len(line) for _, line in taken])
-        return Bounds(max_records, max_bytes, 0) if max_bytes > 0 else None
+        max_bytes = self.max_bytes - sum(map(len, taken))
+        return Bounds(max_records, max_bytes, 0) if 2 * max_bytes > self.max_bytes else None
 
-    def end(self, records: Sequence[Record], start: int) -> int:
-        """Behind the last of the records from `start` on that fit."""
-        end = min(start + self.max_records, len(records))
-        if sum([len(line) for _, line in records[start:end]]) <= self.max_bytes:
+    def end(self, lines: Sequence[bytes], start: int, size_bytes: int) -> int:
+        """Behind the last of the lines from `start` on that fit; all together have `size_bytes` at most."""
+        end = min(start + self.max_records, len(lines))
+        if size_bytes <= self.max_bytes:
             return end
-        size_bytes = 0
-        for place in range(start, end):
-            size_bytes += len(records[place].line)
-            if size_bytes > self.max_bytes:
-                return max(place, start + self.at_least)
-        return end
+        return start + max(min(self.at_least, end - start), count_within(lines[start:end], self.max_bytes))
 
 
 def read_segments(
     files: Files, segments: Sequence[Segment], after: Seq, reached: Reached | None, bounds: Bounds
-) -> tuple[Sequence[Record], Reached | None]:
-    """The records behind a position, and where the reader is then; none at the end of what is written.
+) -> tuple[Sequence[bytes], Reached | None]:
+    """The lines behind a position, and where the reader is then; none at the end of what is written.
 
     Raises StoreCorrupt, StoreMissing, StoreIo.
     """
     if reached is None or reached.segment.first < segments[0].first:
         reached = _locate(files, segments, after, bounds)
-    while reached.next >= len(reached.records):
+    while reached.next >= len(reached.lines):
         further = _go_on(files, segments, after, reached, bounds)
         if further is None:
             return (), reached
         reached = further
     start = reached.next
-    end = bounds.end(reached.records, start)
-    taken = reached.records[start:end]
-    if end == len(reached.records):
-        return taken, reached._replace(records=(), next=0)
+    end = bounds.end(reached.lines, start, reached.size_bytes)
+    taken = reached.lines[start:end]
+    if end == len(reached.lines):
+        return taken, Reached(reached.segment, reached.end)
     return taken, reached._replace(next=end)
 
 
@@ -126,17 +128,22 @@ def _locate(files: Files, segments: Sequence[Segment], after: Seq, bounds: Bound
     place = bisect_right(segments, after, key=lambda segment: segment.first) - 1
     segment = segments[max(place, 0)]
     if place < 0 or segment.size_bytes == 0:
-        return Reached(segment, BEGIN, (), 0)
+        return Reached(segment, BEGIN)
     with SegmentReader(files, segment) as reader:
         begin = reader.find(after)
         window = reader.window(begin, bounds.want_bytes)
     if window is None or (begin.offset > 0 and not _begins_before(window, after)):
-        return Reached(segment, BEGIN, (), 0)  # The search was led astray by corrupt bytes.
-    return Reached(segment, window.end, window.records, first_after(window.records, after))
+        return Reached(segment, BEGIN)  # The search was led astray by corrupt bytes.
+    return _reached(segment, begin, window, after)
 
 
 def _begins_before(window: Window, after: Seq) -> bool:
-    return bool(window.records) and window.records[0].seq <= after
+    return bool(window.lines) and envelope_seq(window.lines[0]) <= after
+
+
+def _reached(segment: Segment, begin: Place, window: Window, after: Seq) -> Reached:
+    size_bytes = window.end.offset - begin.offset
+    return Reached(segment, window.end, window.lines, first_after(window.lines, after), size_bytes)
 
 
 def _go_on(
@@ -156,4 +163,4 @@ def _go_on(
     assert window is not None
     if window.opening is not None and window.opening.after > after:
         raise missing_between(segment.path, after, window.opening)
-    return Reached(segment, window.end, window.records, first_after(window.records, after))
+    return _reached(segment, begin, window, after)

@@ -20,6 +20,7 @@ from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import StoreFault, StoreIo, WorkerExists, WorkerNotFound
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, generated_id
 from watchglass.store.base import Finding, Log, OnVisible, Record, Retention, StoreUnusable
+from watchglass.store.garbage import not_searched
 from watchglass.store.incoming import remove_incoming
 from watchglass.store.numbering import ClockUs, Numbering, system_clock_us
 from watchglass.store.worker_record import WorkerRecord
@@ -343,7 +344,8 @@ def _recover(ground: Ground, layout: Layout, ceiling: FileCeiling) -> Recovered:
     try:
         remove_incoming(layout.path)
         below = kept_ceiling(layout.ceiling, ground.files)
-        recovered = Recovery(ground, layout).run()
+        with not_searched():
+            recovered = Recovery(ground, layout).run()
         newest = recovered.head
         if below is not None:
             newest = Seq(max(newest, below - 1))

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from watchglass.protocol.errors import InvalidQuery, ResourceLimitExceeded, WorkerExists, WorkerNotFound
 from watchglass.protocol.lifecycle import Phase, WorkerStatus
 from watchglass.runtime.catalog import Catalog, Entry, WorkerFilter
-from watchglass.runtime.driver import Driver
+from watchglass.runtime.driver import DriverContext
 
 from support.workers import worker_of
 
-NO_DRIVER = cast(Driver, None)
+NO_CONTEXT = cast(DriverContext, None)
 EVERYBODY = WorkerFilter()
 
 
@@ -30,7 +30,7 @@ def add(catalog: Catalog, worker_id: str, phase: Phase = Phase.RUNNING, **fields
     catalog.hold(worker_id)
     worker = worker_of(worker_id, **fields)
     worker.life.phase = phase
-    catalog.add(Entry(worker, NO_DRIVER))
+    catalog.add(Entry(worker, NO_CONTEXT))
 
 
 def ids(catalog: Catalog, wanted: WorkerFilter = EVERYBODY, **page: Any) -> list[str]:
@@ -50,7 +50,7 @@ def test_a_worker_that_comes_late_and_is_older_stands_in_its_place() -> None:
     for worker_id, created_us in (("oldest", 0), ("newest", 9)):
         worker = worker_of(worker_id)
         worker.record = worker.record.model_copy(update={"created_us": created_us})
-        catalog.add(Entry(worker, NO_DRIVER))
+        catalog.add(Entry(worker, NO_CONTEXT))
     assert ids(catalog) == ["oldest", "first", "second", "newest"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -11,12 +12,17 @@ from pathlib import Path
 import orjson
 import pytest
 
-from watchglass.protocol.errors import StoreCorrupt
+from watchglass.protocol.errors import StoreCorrupt, StoreIo
 from watchglass.protocol.events import ProducedEvent
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.workers import WorkerInput
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
-from watchglass.store.filesystem import open_filesystem_store
+from watchglass.runtime.catalog import Entry
+from watchglass.runtime.restoring import Restoration
+from watchglass.runtime.worker import Worker
+from watchglass.store.filesystem import FilesystemStore, open_filesystem_store
+from watchglass.store.filesystem.files import Files
+from watchglass.store.garbage import not_searched
 from watchglass.store.worker_record import WorkerRecord
 
 from support.agents import CAT, JSONL_ECHO, python
@@ -37,12 +43,14 @@ def life(tmp_path: Path) -> Iterator[Life]:
     """One life after the other of the same runtime; whoever runs at the end of one goes on."""
 
     @asynccontextmanager
-    async def living(*, keep_workers: bool = True, slots: int = 8) -> AsyncIterator[Runtime]:
+    async def living(
+        *, keep_workers: bool = True, slots: int = 8, files: Files | None = None
+    ) -> AsyncIterator[Runtime]:
         options = RuntimeOptions(
             runtime_id=RUNTIME_ID, grace_ms=300, keep_workers=keep_workers, running_workers_max=slots
         )
         async with (
-            open_filesystem_store(tmp_path, RUNTIME_ID) as store,
+            open_filesystem_store(tmp_path, RUNTIME_ID, files=files) as store,
             open_runtime(options, store) as runtime,
         ):
             yield runtime
@@ -241,3 +249,98 @@ async def test_events_of_the_runtime_go_on_with_their_cursor(life: Life) -> None
     async with life() as runtime:
         batch = await runtime.runtime_events(cursor, None)
         assert [event.kind for event in batch.events] == ["runtime_stopped", "runtime_started"]
+
+
+async def test_a_removed_worker_of_an_earlier_life_goes_without_a_search_for_garbage(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with life() as runtime:
+        await runtime.create_worker(request_of(worker_id="w", execution=CAT))
+        await runtime.stop("w")
+    met: list[weakref.ref[Worker]] = []
+    known = Restoration.known
+
+    async def noting(self: Restoration, record: WorkerRecord) -> Entry:
+        entry = await known(self, record)
+        met.append(weakref.ref(entry.worker))
+        return entry
+
+    monkeypatch.setattr(Restoration, "known", noting)
+    async with life() as runtime:
+        with not_searched():
+            await runtime.remove("w")
+            assert [worker() for worker in met] == [None]
+
+
+class Watched(Files):
+    """Notes whose segments are opened, and counts the syncs of write-ahead files."""
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+        self.rounds = 0
+        self._ahead: set[int] = set()
+        setattr(self, "open", self._open)  # noqa: B010 - the class has a function there.
+        setattr(self, "fdatasync", self._fdatasync)  # noqa: B010 - as above.
+
+    def _open(self, path: str, flags: int, mode: int = 0o777) -> int:
+        fd = os.open(path, flags, mode)
+        self._ahead.discard(fd)
+        if "/journal/wal-" in path:
+            self._ahead.add(fd)
+        elif "/workers/" in path and path.endswith(".jsonl"):
+            self.opened.append(path.split("/")[-3])
+        return fd
+
+    def _fdatasync(self, fd: int) -> None:
+        self.rounds += fd in self._ahead
+        os.fdatasync(fd)
+
+
+async def test_ends_that_a_loss_of_power_took_are_told_again_together_and_the_next_start_reads_no_journal(
+    life: Life, tmp_path: Path
+) -> None:
+    workers = [f"p-{number}" for number in range(20)]
+    async with life() as runtime:
+        for worker_id in workers:
+            await runtime.create_worker(request_of(worker_id=worker_id))
+            await runtime.stop(worker_id)
+    folder = tmp_path / "runtimes" / RUNTIME_ID / "workers"
+    for worker_id in workers:
+        [segment] = (folder / worker_id / "events").iterdir()
+        os.truncate(segment, segment.stat().st_size - 10)
+    files = Watched()
+    async with life(files=files) as runtime:
+        assert set(files.opened) == set(workers)
+        assert files.rounds < len(workers) // 2
+        for worker_id in workers:
+            assert (await soon(names(runtime, worker_id)))[-3:] == ["exit", "status", "end"]
+        heads = [runtime.worker(worker_id).head for worker_id in workers]
+    files = Watched()
+    async with life(files=files) as runtime:
+        assert files.opened == []
+        assert [runtime.worker(worker_id).head for worker_id in workers] == heads
+        for worker_id in workers:
+            assert (await soon(names(runtime, worker_id))).count("end") == 1
+
+
+async def test_a_start_that_ended_between_the_last_words_and_the_record_is_made_up_for(
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with life() as runtime:
+        await runtime.create_worker(request_of(worker_id="p"))
+        await runtime.stop("p")
+    [segment] = (tmp_path / "runtimes" / RUNTIME_ID / "workers" / "p" / "events").iterdir()
+    os.truncate(segment, segment.stat().st_size - 10)
+
+    async def refused(_self: FilesystemStore, record: WorkerRecord) -> None:
+        raise StoreIo("save", record.worker_id, "no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FilesystemStore, "save", refused)
+        async with life() as runtime:
+            assert (await soon(names(runtime, "p"))).count("end") == 1
+    async with life() as runtime:
+        assert (await soon(names(runtime, "p"))).count("end") == 1, "it was told already"
+    files = Watched()
+    async with life(files=files):
+        assert files.opened == []

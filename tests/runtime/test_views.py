@@ -17,7 +17,7 @@ from watchglass.protocol.events import Event, Snapshot, shape_fault
 from watchglass.protocol.lifecycle import Phase
 from watchglass.runtime.transcript import SNAPSHOT_CHARS_MAX, SNAPSHOT_ENTRIES_MAX
 from watchglass.runtime.views import SAVE_EVENTS, WINDOW_TRIES_MAX, WorkerView, user_message
-from watchglass.store.base import Record, Retention
+from watchglass.store.base import Record, Retention, Run
 from watchglass.store.memory import MemoryLog, open_memory_store
 
 from support.transcripts import (
@@ -44,7 +44,7 @@ class CountingLog(MemoryLog):
 
     reads = 0
 
-    async def read(self, **asked: Any) -> Sequence[Record]:
+    async def read(self, **asked: Any) -> Run:
         self.reads += 1
         await asyncio.sleep(0)
         return await super().read(**asked)
@@ -55,7 +55,7 @@ class MovingLog(MemoryLog):
 
     events_per_read = 1
 
-    async def read(self, *, after: Seq, **_asked: Any) -> Sequence[Record]:
+    async def read(self, *, after: Seq, **_asked: Any) -> Run:
         records = await super().read(after=after, max_records=2)
         for _ in range(self.events_per_read):
             await self.append([user_message("more")])
@@ -71,7 +71,7 @@ class AgingLog(MemoryLog):
         self._tail._retention = Retention(max_events=kept_events)
         self._tail._trim()
 
-    async def read(self, **asked: Any) -> Sequence[Record]:
+    async def read(self, **asked: Any) -> Run:
         records = await super().read(**asked)
         if self.on_read is not None:
             asyncio.get_running_loop().call_soon(self.on_read)
@@ -83,7 +83,7 @@ class BrokenLog(MemoryLog):
 
     is_broken = True
 
-    async def read(self, **asked: Any) -> Sequence[Record]:
+    async def read(self, **asked: Any) -> Run:
         if self.is_broken:
             raise StoreCorrupt("read", "1.jsonl", "line 7 is not JSON")
         return await super().read(**asked)

@@ -18,6 +18,7 @@ from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
 from watchglass.protocol.errors import CursorExpired, InvalidRequest, StoreIo, WorkerExists, WorkerNotFound
 from watchglass.protocol.events import Event
 from watchglass.protocol.lifecycle import Wanted
+from watchglass.protocol.ready_frames import ready_frames
 from watchglass.store.base import Log, LogClosed, Record, Retention, Store, StreamOffsets
 from watchglass.store.incoming import make_incoming, remove_tree
 from watchglass.store.memory import open_memory_store
@@ -208,6 +209,27 @@ async def test_without_bounds_a_read_gives_what_one_batch_holds(log: Log) -> Non
     records = await log.append(said(*["x" * 100] * 1500))
     assert 1 < len(await log.read(after=BEGINNING)) < len(records)
     assert await read_all(log) == records
+
+
+async def test_a_read_gives_the_very_lines_and_the_frames_of_its_records(log: Log) -> None:
+    records = await log.append(said(*["x" * size for size in range(0, 90_000, 9_000)]))
+    after = BEGINNING
+    lines: list[bytes] = []
+    frames = b""
+    while run := await log.read(after=after):
+        assert run.last == run[-1].seq > after
+        after = run.last
+        lines += run.lines
+        frames += run.frames()
+    assert lines == [record.line for record in records]
+    assert frames == ready_frames(lines)
+
+
+async def test_what_a_read_gave_stays_as_it_was(log: Log) -> None:
+    records = await log.append(said("a", "b"))
+    run = await log.read(after=BEGINNING)
+    await log.append(said("c"))
+    assert run == records
 
 
 async def test_a_log_holds_its_records_and_nothing_else(store: Store, log: Log) -> None:

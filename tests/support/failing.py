@@ -17,6 +17,7 @@ from watchglass.store.base import (
     OnVisible,
     Record,
     Retention,
+    Run,
     StreamOffsets,
 )
 from watchglass.store.memory import MemoryStore, system_clock_us
@@ -73,7 +74,7 @@ class FailingLog:
 
     async def read(
         self, *, after: Seq, max_records: int = READ_RECORDS_MAX, max_bytes: int = READ_BYTES_MAX
-    ) -> Sequence[Record]:
+    ) -> Run:
         return await self._log.read(after=after, max_records=max_records, max_bytes=max_bytes)
 
     async def holds(self, seq: Seq) -> bool:

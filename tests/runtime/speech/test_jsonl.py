@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -14,7 +15,7 @@ from watchglass.protocol.base import NAME_CHARS_MAX
 from watchglass.protocol.events import PROCESS_RESERVED, SHAPES, Event
 from watchglass.protocol.frames import EventFrame, encode_envelope, event_frame
 from watchglass.protocol.workers import WorkerInput
-from watchglass.runtime.speech.jsonl import LINE_BYTES_MAX, NESTING_MAX, JsonlSpeech
+from watchglass.runtime.speech.jsonl import LINE_BYTES_MAX, NESTING_MAX, JsonlSpeech, has_long_number
 
 from support import json_values
 from support.streams import chunked, cuts, heard
@@ -22,6 +23,17 @@ from support.streams import chunked, cuts, heard
 
 def line(event: object, data: object = None) -> bytes:
     return orjson.dumps({"event": event} if data is None else {"event": event, "data": data}) + b"\n"
+
+
+digits = st.text("0123456789", min_size=15, max_size=22).map(str.encode)
+
+
+@given(st.lists(digits | st.binary(max_size=3) | st.sampled_from([b"-", b".", b"e", b","]), max_size=6))
+@example([b"1" * 18, b"-", b"1" * 18])
+@example([b"9" * 19])
+def test_a_long_number_is_nineteen_digits_in_a_row(parts: list[bytes]) -> None:
+    text = b"".join(parts)
+    assert has_long_number(text) == (re.search(rb"[0-9]{19}", text) is not None)
 
 
 said_lines = st.builds(

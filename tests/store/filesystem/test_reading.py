@@ -12,10 +12,11 @@ from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import StoreCorrupt
 from watchglass.store.base import Record, StreamOffsets
 from watchglass.store.filesystem.files import Files
-from watchglass.store.filesystem.reading import SegmentReader, first_after, survey
+from watchglass.store.filesystem.reading import SegmentReader, survey
 from watchglass.store.filesystem.replay import Bounds, read_segments
 from watchglass.store.filesystem.segment import BEGIN, Opening, Place, Segment, SegmentWriter
 from watchglass.store.numbering import Numbering
+from watchglass.store.run import Run, first_after
 
 from support.clock import Clock
 from support.stores import said
@@ -53,15 +54,16 @@ def test_a_search_finds_what_follows_any_position(
     flat = all_of(records)
     after = data.draw(st.sampled_from([0, *(record.seq + step for record in flat for step in (-1, 0))]))
     bounds = Bounds(data.draw(st.integers(1, 600)), data.draw(st.integers(1, 9000)))
-    taken: list[Record] = []
+    taken: list[bytes] = []
     position, reached = Seq(max(after, 7)), None
     while True:
         found, reached = read_segments(Files(), [segment], position, reached, bounds)
         if not found:
             break
         taken += found
-        position = found[-1].seq
-    assert taken == flat[first_after(flat, Seq(after)) :]
+        position = Run(found).last
+    lines = [record.line for record in flat]
+    assert taken == lines[first_after(lines, Seq(after)) :]
     Path(segment.path).unlink()
 
 
@@ -70,7 +72,7 @@ def test_a_search_in_a_large_append_and_behind_it(tmp_path: Path) -> None:
     flat = all_of(records)
     for place in (0, 1, 1500, 3000, 3001, 3002):
         found, _ = read_segments(Files(), [segment], flat[place].seq, None, Bounds(5, 1 << 20))
-        assert list(found) == flat[place + 1 : place + 6]
+        assert Run(found) == flat[place + 1 : place + 6]
 
 
 @pytest.mark.parametrize("appends", [[[3], [1, 1], [2], [0]]])
@@ -97,14 +99,18 @@ def test_a_survey_of_a_part_gives_whole_appends(tmp_path: Path) -> None:
 
 
 def test_a_read_is_bounded_over_many_windows() -> None:
-    records = [Record(Seq(number), b"x" * 10) for number in range(1, 6)]
-    assert Bounds(5, 100).left_after(records[:3]) == Bounds(2, 70, 0)
-    assert Bounds(3, 100).left_after(records[:3]) is None
-    assert Bounds(5, 30).left_after(records[:3]) is None
+    lines = [b"x" * 10] * 5
+    assert Bounds(5, 100).left_after(lines[:3]) == Bounds(2, 70, 0)
+    assert Bounds(3, 100).left_after(lines[:3]) is None
+    assert Bounds(5, 61).left_after(lines[:3]) == Bounds(2, 31, 0)
+    assert Bounds(5, 60).left_after(lines[:3]) is None
+    assert Bounds(5, 30).left_after(lines[:3]) is None
     assert Bounds(2, 5).left_after([]) == Bounds(2, 5)
-    assert Bounds(5, 25).end(records, 0) == 2
-    assert Bounds(5, 5).end(records, 0) == 1
-    assert Bounds(5, 5, 0).end(records, 0) == 0
+    assert Bounds(5, 25).end(lines, 0, 60) == 2
+    assert Bounds(5, 60).end(lines, 1, 60) == 5
+    assert Bounds(5, 5).end(lines, 0, 60) == 1
+    assert Bounds(5, 5, 0).end(lines, 0, 60) == 0
+    assert Bounds(5, 5).end([], 0, 60) == 0
 
 
 def test_a_damaged_append_is_told_with_its_offset_and_those_before_it_are_given(tmp_path: Path) -> None:
@@ -116,7 +122,7 @@ def test_a_damaged_append_is_told_with_its_offset_and_those_before_it_are_given(
     with SegmentReader(Files(), segment) as reader:
         window = reader.window(BEGIN, 1 << 20)
         assert window is not None
-        assert list(window.records) == all_of(records)[:2]
+        assert Run(window.lines) == all_of(records)[:2]
         with pytest.raises(StoreCorrupt, match=rf"at offset {begins}: "):
             reader.window(window.end, 1 << 20)
 
