@@ -41,7 +41,7 @@ from watchglass.protocol.errors import (
     UnsupportedCapability,
 )
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Reservation, Usage
+from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Network, Reservation, Usage
 from watchglass.protocol.lifecycle import Cue, Phase, Wanted, ending, status_of
 from watchglass.protocol.workers import (
     CreateWorkerRequest,
@@ -55,6 +55,7 @@ from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
 from . import milestones
 from .dispatcher import ONE_SLOT
+from .egress import Resolver, WorkerEgress
 from .executor import Executor, LaunchPlan, Process, ProcessExit
 from .exit_reasons import limits_met, reason_of
 from .journal import Journal
@@ -76,6 +77,7 @@ class DriverContext(Protocol):
     """What a driver needs of its runtime."""
 
     executor: Executor
+    resolve: Resolver
     input_backlog_max_bytes: int
 
     def now_us(self) -> int:
@@ -119,6 +121,7 @@ class Driver:
         self._mailbox: deque[_Ask] = deque()
         self._wake = asyncio.Event()
         self._process: Process | None = None
+        self._egress: WorkerEgress | None = None
         self._journal = Journal(worker.log, self._offsets)
         self._speech = new_speech(worker.record.request.speech)
         self._stderr = PlainStream("stderr")
@@ -187,6 +190,7 @@ class Driver:
             await self._end_unlaunched(failed)
             raise failed from fault
         self._life.pid, self._life.supervisor_pid = self._process.pid, self._process.supervisor_pid
+        await self._open_egress(self._process)
         if self._worker.record.stdin_closed:
             self._process.close_stdin()
         await self._now_running(self._process.started_at_us)
@@ -244,6 +248,7 @@ class Driver:
         self._life.started_us = process.started_at_us
         self._life.take(Cue.RESERVED)
         self._life.take(Cue.LAUNCHED)
+        await self._open_egress(process)
         events = [self._status_event()] if record.asked is None else []
         if self._reservation_told is None and process.exit is None:
             events = [*self._reserved(), *events]
@@ -328,11 +333,14 @@ class Driver:
 
     async def run(self) -> None:
         """Serve until the worker has ended and nobody waits for an answer."""
-        while self._mailbox or not self._life.ended.is_set():
-            await self._wake.wait()
-            self._wake.clear()
-            await self._serve()
-        self._has_left = True
+        try:
+            while self._mailbox or not self._life.ended.is_set():
+                await self._wake.wait()
+                self._wake.clear()
+                await self._serve()
+            self._has_left = True
+        finally:
+            await self._close_egress()
 
     def wake(self) -> None:
         """Something of the process may have changed."""
@@ -357,6 +365,8 @@ class Driver:
         elif self._is_over:
             await self._finish()
         elif self._process is not None:
+            if self._egress is not None and (told := self._egress.take_events()):
+                await self._journal.tell(*told)
             await self._follow_process(self._process)
 
     async def _answer(self, ask: _Ask) -> None:
@@ -452,6 +462,21 @@ class Driver:
             await self._journal.tell(Event("error", {"code": fault.code, "message": str(fault)}))
             process.kill()
 
+    async def _open_egress(self, process: Process) -> None:
+        """The worker's way out, if it has one: it is ours until its tree is empty."""
+        sandbox = self._worker.record.request.sandbox
+        listener = process.take_egress()
+        if listener is not None:
+            self._egress = WorkerEgress(
+                listener, sandbox.network_allow, self._context.resolve, on_news=self.wake
+            )
+        elif sandbox.network is Network.PROXY and process.exit is None:
+            await self._journal.tell(self._alert("it reaches nothing: there is no way into its network"))
+
+    async def _close_egress(self) -> Sequence[Event]:
+        """End it; the last that there is to tell of it."""
+        return () if self._egress is None else await self._egress.close()
+
     async def _now_running(self, started_us: int) -> None:
         self._life.take(Cue.LAUNCHED)
         self._life.started_us = started_us
@@ -498,7 +523,8 @@ class Driver:
         reason = self._refused or reason_of(self._life.asked, seen)
         ended = WorkerExit(code=seen.code, signal=seen.signal, reason=reason)
         timeout = milestones.timeout_triggered(self._worker.record) if reason == "timeout" else []
-        await self._end(cue, ended, before=[*held, *self._alerts(seen), *timeout])
+        told = [*held, *await self._close_egress(), *self._alerts(seen), *timeout]
+        await self._end(cue, ended, before=told)
 
     async def _end_without_process(self, cue: Cue, told: Sequence[Event]) -> None:
         self._life.take(cue)  # One that waited has ended by this; a passive one is stopping.

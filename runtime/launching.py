@@ -25,6 +25,7 @@ from watchglass.protocol.identity import WorkerRef
 from watchglass.protocol.workers import CreateWorkerRequest
 
 from .capabilities import HostCapabilities
+from .egress import proxy_environment
 from .executor import INSIDE_SCRIPT, INSIDE_WORKSPACE, LaunchPlan, SandboxLaunch
 from .options import RuntimeOptions
 
@@ -59,6 +60,11 @@ class Launching:
     def is_sandboxed(self) -> bool:
         """Whether it runs below bubblewrap."""
         return self.given.profile is SandboxProfile.LINUX_SANDBOX
+
+    @property
+    def has_egress(self) -> bool:
+        """Whether a proxy is its one way out."""
+        return self.given.network is Network.PROXY
 
     @property
     def workspace(self) -> str:
@@ -145,6 +151,7 @@ def _sandbox(launching: Launching, host: HostCapabilities) -> SandboxLaunch:
         bwrap=bwrap,
         namespaces=frozenset(name for name, is_unshared in unshared.model_dump().items() if is_unshared),
         rootfs=launching.given.rootfs,
+        egress=launching.has_egress,
         script=_SCRIPT if launching.execution.kind == "script" else None,
     )
 
@@ -170,6 +177,7 @@ def _environment(
         "HOME": INSIDE_WORKSPACE if launching.is_sandboxed else str(workspace),
         "PATH": options.worker_path,
         "LANG": options.worker_lang,
+        **(proxy_environment(launching.given.network_allow) if launching.has_egress else {}),
         **launching.execution.env,
         name: value,
     }

@@ -73,6 +73,7 @@ from .creation import Creation
 from .describing import described
 from .dispatcher import Dispatcher
 from .driver import signal_number
+from .egress import Resolver, SystemResolver
 from .executor import Executor, LaunchPlan, open_executor
 from .explaining import explain
 from .idempotency import IdempotencyKeys, digest_of
@@ -109,6 +110,8 @@ class Runtime:
         self.started_us = system_clock_us()
         self.tally = Tally()
         self.executor = executor
+        self._resolver = SystemResolver()
+        self.resolve: Resolver = self._resolver
         self.input_backlog_max_bytes = options.input_backlog_max_bytes
         self._store = store
         self._changes = Changes()
@@ -462,6 +465,7 @@ class Runtime:
         """End the drivers; the executor then kills what a drain had to leave, or lets go what is kept."""
         await self.tasks.close()
         await self._creation.close()
+        self._resolver.close()
         await self._probing.close()
         for entry in self._catalog:
             if entry.worker.view.events_since_state:

@@ -43,6 +43,13 @@ def refuse_new_privileges() -> None:
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
+def set_namespace(fd: int, kind: int) -> None:
+    """setns(2): go into the namespace of kind CLONE_NEW* that `fd` stands for. Raises OSError."""
+    if libc.setns(ctypes.c_int(fd), ctypes.c_int(kind)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "setns")
+
+
 def forbid_capabilities() -> None:
     """No program that this process executes has a capability, not even as root. Raises OSError."""
     for capability in range(_CAPABILITIES_MAX):
