@@ -77,6 +77,7 @@ class Worker:
         self.view = WorkerView(ref)
         self.life = Life()
         self.announced = False
+        self._has_told_end = False
         self.untold: list[tuple[RuntimeEventKind, str]] = []
         """Runtime events that wait until the creation is told."""
 
@@ -95,8 +96,15 @@ class Worker:
         """Whether it has no process: others write its journal."""
         return self.record.request.execution is None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has ended and its log has its end: nothing will follow."""
+        return self._has_told_end or self.life.ended.is_set()
+
     def on_visible(self, records: Sequence[Record], events: Sequence[Event]) -> None:
         """Fold new events into the view, in the step in which they become visible."""
+        if events and events[-1].name == "end":
+            self._has_told_end = True
         self.view.apply(records, events)
         self.view.expire(self.log.trimmed_through)
 

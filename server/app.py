@@ -41,11 +41,13 @@ from .cors import is_preflight, origin_headers, preflight_headers
 from .docs_api import docs_api, document
 from .errors import STATUS, error_body, error_headers
 from .exchange import RUNTIME_KEY
-from .feed import FEED_ROUTE, Feeds, feed_worker_id
+from .feed import FEED_ROUTE, FeedsV1, feed_worker_id
+from .feed_v2 import FeedsV2, asks_for_v2
 from .health_api import METRICS_KEY, health_api
 from .leaving import Leaving
 from .logs_api import logs_api
 from .metrics import UNKNOWN_ROUTE, Metrics
+from .open_feeds import OpenFeeds
 from .runtime_api import LEAVING_KEY, runtime_api
 from .workers_api import workers_api
 
@@ -63,7 +65,9 @@ class Application:
         self._access = access
         self._runtime = runtime
         self._metrics = Metrics(runtime)
-        self.feeds = Feeds(runtime, self._metrics, close_s=bounds.close_s)
+        self.feeds = OpenFeeds(self._metrics)
+        self._feeds_v1 = FeedsV1(runtime, self.feeds, close_s=bounds.close_s)
+        self._feeds_v2 = FeedsV2(runtime, self._metrics, self.feeds, bounds)
         self._http = _http_app(runtime, self._metrics, leaving)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +104,8 @@ class Application:
         if worker_id is None:
             raise NotFound(scope["path"])
         scope[_ROUTE_KEY] = FEED_ROUTE
-        await self.feeds.serve(scope, receive, send, worker_id)
+        feeds = self._feeds_v2 if asks_for_v2(scope) else self._feeds_v1
+        await feeds.serve(scope, receive, send, worker_id)
 
 
 def create_app(

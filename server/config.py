@@ -84,6 +84,8 @@ class FeedBounds:
     """A socket that takes no byte for so long is closed."""
     close_s: float = 3.0
     """How long feeds may take to say goodbye when the server stops."""
+    heartbeat_s: float = 15.0
+    """A feed on which nothing is said for so long says where it stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,7 @@ def serve_config(
     import_max_bytes: int | str | None = None,
     grace_ms: int | str | None = None,
     stall_s: int | str | None = None,
+    heartbeat_s: int | str | None = None,
     log_level: str = "warning",
     environ: Mapping[str, str] | None = None,
 ) -> ServeConfig:
@@ -209,7 +212,10 @@ def serve_config(
             if retain_age_s is None
             else _number("--retain-age-s", retain_age_s, 0, most=_AGE_S_MAX),
         ),
-        feed=FeedBounds(stall_s=_number("--stall-s", stall_s, round(feed.stall_s), most=_HOUR_S)),
+        feed=FeedBounds(
+            stall_s=_number("--stall-s", stall_s, round(feed.stall_s), most=_HOUR_S),
+            heartbeat_s=_number("--heartbeat-s", heartbeat_s, round(feed.heartbeat_s), most=_HOUR_S),
+        ),
         log_level=log_level,
     )
 
