@@ -5,10 +5,11 @@ from __future__ import annotations
 from .catalog import WorkerFilter
 from .observation import Reader
 from .options import RuntimeOptions
-from .pins import pinned_frame, unpinned
+from .pins import Pin, pinned_frame, unpinned
 from .runtime import Runtime, open_runtime
 
 __all__ = [
+    "Pin",
     "Reader",
     "Runtime",
     "RuntimeOptions",

@@ -28,7 +28,7 @@ from watchglass.protocol.start import After, Earliest, FeedQuery, Latest, Start
 from watchglass.store.base import Log, Record, Run
 
 from .audience import Audiences, Take
-from .pins import Pin, pinned
+from .pins import Pin, pinned, unpinned
 from .placing import find_place
 from .worker import Worker
 
@@ -80,8 +80,13 @@ class Reader:
         """Whether the worker's log is, and this reader has all of it."""
         return self._worker.is_complete and self.position >= self._log.head
 
-    def start_over(self, fault: CursorExpired, pin: Pin) -> Reset:
-        """Go on at the head with a new snapshot, for retention has overtaken this reader."""
+    async def start_over(self, fault: CursorExpired, pin: Pin) -> Reset:
+        """Go on at the head with a new snapshot, for retention has overtaken this reader.
+
+        Raises:
+            StoreIo, StoreMissing, StoreCorrupt: The log cannot be read.
+        """
+        await self._worker.view.wake(self._log)
         self._place(None, pin)
         return Reset(
             reason=fault.loss,
@@ -186,7 +191,8 @@ class Observation:
         try:
             query = cursor if isinstance(cursor, FeedQuery) else _query(cursor)
             position, lost = await self._find_place(worker, query)
-            await worker.view.wake(worker.log)
+            if pin is not unpinned:
+                await worker.view.wake(worker.log)
             reset = None if lost is None else _reset(worker.log, lost)
             yield Reader(worker, position, self._audiences, self._now_us, pin, reset)
         finally:

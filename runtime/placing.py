@@ -45,7 +45,7 @@ async def _before_time(log: Log, time_us: int, requested: str, now_us: int) -> S
     """The newest event before a time; a sequence is never before its time."""
     if time_us > max(now_us + CLOCKS_APART_US, log.head):
         raise _unknown(log, "ahead", "lies in the future", requested)
-    if time_us <= log.trimmed_through:
+    if BEGINNING < log.trimmed_through >= time_us:
         raise _unknown(log, "retention", _DROPPED, requested)
     low, high = log.trimmed_through, min(time_us - 1, log.head)
     if high == log.head:

@@ -51,10 +51,10 @@ class Ear:
         """It takes no byte, and its connection will be dropped."""
         self._hear(Heard.STALLED)
 
-    async def speak_until_heard(self, speak: Callable[[], Awaitable[None]]) -> Heard:
-        """Run `speak` until the observer does something; what that is.
+    async def speak_until_heard(self, speak: Callable[[], Awaitable[None]]) -> Heard | None:
+        """Run `speak` until the observer does something; what that is (None: `speak` came to its end).
 
-        Raises what `speak` raises: a feed ends by a reason alone.
+        Raises what `speak` raises.
         """
         try:
             async with asyncio.timeout(None) as self._leash:
@@ -66,7 +66,7 @@ class Ear:
             return self._heard
         finally:
             self._leash = None
-        raise AssertionError("a feed ends by a reason alone")
+        return None
 
     async def wait_closed(self) -> None:
         """Return when the observer has closed its side."""

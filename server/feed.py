@@ -18,7 +18,6 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from typing import Final
-from urllib.parse import parse_qs
 
 from watchglass.protocol.errors import (
     CursorExpired,
@@ -33,7 +32,7 @@ from watchglass.protocol.identity import parse_worker_id
 from watchglass.runtime import Reader, Runtime
 from watchglass.store.base import LogClosed, Run
 
-from .asgi import Receive, Scope, Send
+from .asgi import Receive, Scope, Send, query_parameters
 from .connections import connection_of
 from .ear import Ear, Heard
 from .frames import FrameSink, frame_sink
@@ -207,6 +206,7 @@ async def _why_over(observer: _Observer, speak: Callable[[], Awaitable[None]]) -
     except Exception:  # noqa: BLE001 - whatever it is, the observer is told and the log has it.
         _LOG.exception("a feed failed")
         return _Ended(FeedDiagnosticCode.UNAVAILABLE, "the feed failed; the runtime's log says more")
+    assert heard is not None, "a feed ends by a reason alone"
     return _ENDED_BY_OBSERVER.get(heard)
 
 
@@ -267,8 +267,7 @@ def _ended_by_close(reader: Reader, *, removed: bool) -> _Ended:
 
 def _cursor(scope: Scope) -> str | None:
     """The query parameter of this name. Raises InvalidQuery."""
-    query = parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True)
-    given = query.get("cursor", [])
+    given = query_parameters(scope).get("cursor", [])
     if len(given) > 1:
         raise InvalidQuery("cursor", ", ".join(given), "is given more than once")
     return given[0] if given else None

@@ -6,6 +6,8 @@ import logging
 import random
 from typing import Any, Final
 
+import orjson
+
 from watchglass.protocol.errors import (
     CursorExpired,
     CursorFault,
@@ -63,6 +65,12 @@ def diagnosed(fault: Exception, worker_id: str) -> Diagnostic:
 def reset_of(fault: CursorUnknown | CursorExpired) -> Reset:
     """A cursor that cannot be honoured, as `reset` tells it."""
     return Reset(reason=fault.loss, requested=fault.asked, oldest=fault.oldest, head=fault.newest)
+
+
+def gone_body(fault: CursorUnknown | CursorExpired) -> bytes:
+    """The body of 410: what `reset` says, and the error as all have it."""
+    said = {**reset_of(fault).model_dump(), "error": {"code": fault.code, "message": str(fault)}}
+    return orjson.dumps(said)
 
 
 def _details(fault: CursorFault) -> dict[str, Any]:

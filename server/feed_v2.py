@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
-from urllib.parse import parse_qs
 
 from watchglass.protocol.errors import CursorFault, InvalidQuery, StoreFault
 from watchglass.protocol.feed_v2 import (
@@ -32,29 +31,24 @@ from watchglass.protocol.feed_v2 import (
 from watchglass.protocol.identity import parse_worker_id
 from watchglass.protocol.ready_frames import text_frame
 from watchglass.protocol.start import FeedQuery, parse_feed_query
-from watchglass.runtime import Reader, Runtime, pinned_frame, unpinned
+from watchglass.runtime import Reader, Runtime
 
-from .asgi import Message, Receive, Scope, Send
+from .asgi import Message, Receive, Scope, Send, query_parameters
 from .config import FeedBounds
 from .connections import connection_of
 from .ear import Ear
 from .feed_ends import HEARD, diagnosed
 from .frames import FrameSink, frame_sink
-from .greeting import hello
+from .greeting import hello, pin_for
 from .hypercorn_socket import feed_socket
 from .metrics import Metrics, Transport
 from .open_feeds import OpenFeed, OpenFeeds
-from .telling import Ended, Telling
+from .telling import Ended, ReadyFrames, Telling
 
 
 def asks_for_v2(scope: Scope) -> bool:
     """Whether a WebSocket offers the subprotocol of version 2."""
     return SUBPROTOCOL in scope.get("subprotocols", ())
-
-
-def query_parameters(scope: Scope) -> dict[str, list[str]]:
-    """The parameters of a request, with those that are empty."""
-    return parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True)
 
 
 class FeedsV2:
@@ -78,8 +72,9 @@ class FeedsV2:
         async with AsyncExitStack() as stack:
             try:
                 query = parse_feed_query(query_parameters(scope))
-                pin = unpinned if query.snapshot == "none" else pinned_frame
-                reader = await stack.enter_async_context(self._runtime.observe(worker_id, query, pin=pin))
+                reader = await stack.enter_async_context(
+                    self._runtime.observe(worker_id, query, pin=pin_for(query))
+                )
             except (InvalidQuery, CursorFault, StoreFault) as fault:
                 refused = fault  # What is said with it is said on the socket, with a close code.
                 await self._converse(socket, worker_id, lambda: _raise(refused))
@@ -148,9 +143,9 @@ class _Socket:
     # Voice.
 
     @property
-    def writes_at_once(self) -> bool:
+    def ready(self) -> ReadyFrames | None:
         """See `Voice`."""
-        return self._sink is not None
+        return None if self._sink is None else self
 
     async def say(self, kind: str, text: bytes, cursor: str | None) -> None:  # noqa: ARG002 - it is in the text.
         """See `Voice`."""
@@ -163,14 +158,16 @@ class _Socket:
         self._count_batch(len(lines), len(text))
         await self._send({"type": "websocket.send", "text": text.decode()})
 
+    # ReadyFrames.
+
     def write(self, frame: bytes, events: int) -> bool:
-        """See `Voice`."""
+        """See `ReadyFrames`."""
         assert self._sink is not None
         self._count_batch(events, len(frame))
         return self._sink.write(frame)
 
     async def drain(self) -> None:
-        """See `Voice`; of an observer that is gone, the ear hears."""
+        """See `ReadyFrames`; of an observer that is gone, the ear hears."""
         if self._sink is None:
             return
         try:
@@ -211,6 +208,7 @@ async def _last_frame(
         return End(cursor=socket.telling.position)
     except Exception as fault:  # noqa: BLE001 - whatever it is, the observer is told and the log has it.
         return diagnosed(fault, worker_id)
+    assert heard is not None, "a feed ends by a reason alone"
     return HEARD.get(heard)
 
 

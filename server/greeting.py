@@ -7,7 +7,13 @@ from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.errors import CursorExpired
 from watchglass.protocol.feed_v2 import FeedFilter, FeedRetention, Hello
 from watchglass.protocol.start import FeedQuery
-from watchglass.runtime import Reader, Runtime
+from watchglass.runtime import Pin, Reader, Runtime, pinned_frame, unpinned
+
+
+def pin_for(query: FeedQuery) -> Pin:
+    """What is to be said of the worker: a reader that may have to start over needs a snapshot."""
+    wants_none = query.snapshot == "none" and query.on_expired == "close"
+    return unpinned if wants_none else pinned_frame
 
 
 async def hello(runtime: Runtime, reader: Reader, query: FeedQuery, heartbeat_s: float) -> Hello:

@@ -36,24 +36,28 @@ EARLY: Final = 0.9
 """A bookmark comes this part of the heartbeat after the last frame, so that it is never late."""
 
 
+class ReadyFrames(Protocol):
+    """A way for frames that are ready: the same bytes for everybody who stands at the head."""
+
+    def write(self, frame: bytes, events: int) -> bool:
+        """A frame with so many events, now; False: `drain` before the next one."""
+
+    async def drain(self) -> None:
+        """Return when the observer has taken most of what was sent."""
+
+
 class Voice(Protocol):
     """One transport's way to say things. Each may wait for room, but not for more."""
 
     @property
-    def writes_at_once(self) -> bool:
-        """Whether `write` is there: the same bytes for everybody, without waiting."""
+    def ready(self) -> ReadyFrames | None:
+        """The way for ready frames, where there is one."""
 
     async def say(self, kind: str, text: bytes, cursor: str | None) -> None:
         """A frame that is no events; `cursor` is where the reader stands with it, if it says so."""
 
     async def tell(self, prev: bytes, lines: Sequence[bytes], *, replay: bool) -> None:
         """Some events. If it is cancelled, nobody knows whether they were sent."""
-
-    def write(self, frame: bytes, events: int) -> bool:
-        """A ready frame with so many events, now; False: `drain` before the next one."""
-
-    async def drain(self) -> None:
-        """Return when the observer has taken most of what was sent."""
 
 
 class Ended(Exception):
@@ -128,13 +132,13 @@ class Telling:
             self._greeted.set()
             if reader.reset is not None:
                 await self._say_reset(reader.reset)
-            if snapshot:
+            if snapshot and (self._query.snapshot == "auto" or reader.reset is not None):
                 await self._voice.say("snapshot", snapshot, None)
             del snapshot
             await self._sync_if_due()
 
     async def _start_over(self, fault: CursorExpired) -> None:
-        reset = self._reader.start_over(fault, pinned_frame)
+        reset = await self._reader.start_over(fault, pinned_frame)
         snapshot, self._reader.snapshot = self._reader.snapshot, b""
         async with self._turn:
             await self._say_reset(reset)
@@ -149,6 +153,10 @@ class Telling:
         """Behind the head at the observer's own pace; there, wait for what comes."""
         reader = self._reader
         while True:
+            left_s = self._said_s + self._bookmark_s - self._time()
+            if left_s <= 0:
+                await self.bookmark()
+                continue
             run = await reader.take_ready()
             if run:
                 async with self._turn:
@@ -156,22 +164,20 @@ class Telling:
                 await asyncio.sleep(0)  # Others have their turn.
             elif reader.is_complete:
                 raise Ended
-            elif (left_s := self._said_s + self._bookmark_s - self._time()) <= 0:
-                await self.bookmark()
             else:
                 await self._await_next(left_s)
 
     async def _await_next(self, timeout_s: float) -> None:
+        ready = self._voice.ready
         try:
             async with asyncio.timeout(timeout_s):
-                if self._voice.writes_at_once:
-                    await self._reader.listen(self._take)
-                else:
+                if ready is None:
                     await self._reader.wait()
                     return
+                await self._reader.listen(lambda run: self._take(ready, run))
         except TimeoutError:
             return
-        await self._voice.drain()
+        await ready.drain()
 
     async def _pass_on(self, run: Run) -> None:
         """Events behind the head; a frame has either what is at or before `as_of`, or what follows."""
@@ -189,25 +195,25 @@ class Telling:
         passing = lines if self._filter is None else self._filter.passing(lines)
         if not passing:
             self._position = cursor_of(lines[-1])
-        elif self._voice.writes_at_once:
+        elif (ready := self._voice.ready) is not None:
             frame = text_frame(events_text(self._prev, passing, replay=replay))
-            room = self._voice.write(frame, len(passing))
+            room = ready.write(frame, len(passing))
             self._passed(lines, passing)
             if not room:
-                await self._voice.drain()
+                await ready.drain()
         else:
             self._is_sending = True
             await self._voice.tell(self._prev, passing, replay=replay)
             self._is_sending = False
             self._passed(lines, passing)
 
-    def _take(self, run: Run) -> bool:
+    def _take(self, ready: ReadyFrames, run: Run) -> bool:
         """What comes at the head, handed to everybody in one step."""
         if self._filter is None:
-            room = self._voice.write(run.events_frame(self._prev), len(run))
+            room = ready.write(run.events_frame(self._prev), len(run))
             self._passed(run.lines, run.lines)
         elif passing := self._filter.passing(run.lines):
-            room = self._voice.write(text_frame(events_text(self._prev, passing, replay=False)), len(passing))
+            room = ready.write(text_frame(events_text(self._prev, passing, replay=False)), len(passing))
             self._passed(run.lines, passing)
         else:
             room = True
