@@ -40,15 +40,18 @@ from .config import FeedBounds
 from .cors import is_preflight, origin_headers, preflight_headers
 from .docs_api import docs_api, document
 from .errors import STATUS, error_body, error_headers
+from .events_path import EVENTS_ROUTE, asked_events_of, asks_for_stream
 from .exchange import RUNTIME_KEY
 from .feed import FEED_ROUTE, FeedsV1, feed_worker_id
 from .feed_v2 import FeedsV2, asks_for_v2
 from .health_api import METRICS_KEY, health_api
 from .leaving import Leaving
 from .logs_api import logs_api
+from .long_poll import LongPolls
 from .metrics import UNKNOWN_ROUTE, Metrics
 from .open_feeds import OpenFeeds
 from .runtime_api import LEAVING_KEY, runtime_api
+from .sse import EventStreams
 from .workers_api import workers_api
 
 LINGER_S = 2.0
@@ -68,6 +71,8 @@ class Application:
         self.feeds = OpenFeeds(self._metrics)
         self._feeds_v1 = FeedsV1(runtime, self.feeds, close_s=bounds.close_s)
         self._feeds_v2 = FeedsV2(runtime, self._metrics, self.feeds, bounds)
+        self._long_polls = LongPolls(runtime, self.feeds)
+        self._event_streams = EventStreams(runtime, self._metrics, self.feeds, bounds)
         self._http = _http_app(runtime, self._metrics, leaving)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,6 +101,12 @@ class Application:
         if is_import(scope):
             scope[_ROUTE_KEY] = IMPORT_ROUTE
             await exchange.answer_model(await import_worker(self._runtime, scope, exchange.receive))
+            return
+        worker_id = asked_events_of(scope)
+        if worker_id is not None:
+            scope[_ROUTE_KEY] = EVENTS_ROUTE
+            events = self._event_streams if asks_for_stream(scope) else self._long_polls
+            await events.serve(scope, exchange.receive, exchange.send, worker_id)
             return
         if scope["type"] == "http":
             await self._http(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]  # As above.
