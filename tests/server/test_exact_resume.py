@@ -11,15 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchglass.protocol.cursor import BEGINNING
-from watchglass.protocol.parsing import decode
-from watchglass.protocol.workers import CreateWorkerRequest, LifecycleRequest
 from watchglass.store.base import Log
 
 from support.following import TRANSPORTS, Reading, follow
-from support.inprocess import InProcess, listening
+from support.inprocess import InProcess
 from support.proxy import cutting
 from support.stores import OPENERS, read_all
 from support.tasks import soon
+from support.watched import stop, watched
 
 pytestmark = pytest.mark.asyncio
 Json = dict[str, Any]
@@ -46,7 +45,7 @@ async def write(server: InProcess, batches: list[int]) -> None:
         assert answer.status == 200
         first += count
         await asyncio.sleep(0)
-    await server.runtime.stop("w", LifecycleRequest())
+    await stop(server)
 
 
 async def logged(server: InProcess) -> list[Json]:
@@ -67,8 +66,7 @@ def without_prev(envelopes: list[Json]) -> list[Json]:
 async def test_any_cuts_at_any_bytes_leave_exactly_the_log(
     transport: str, store: str, cuts: list[int], batches: list[int], late: bool
 ) -> None:
-    async with listening(opener=OPENERS[store], hosts=("127.0.0.1",)) as server:
-        await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
+    async with watched(opener=OPENERS[store], hosts=("127.0.0.1",)) as server:
         with cutting("127.0.0.1", server.port, cuts) as proxy:
             if late:
                 await write(server, batches)
@@ -88,8 +86,7 @@ async def test_any_cuts_at_any_bytes_leave_exactly_the_log(
 async def test_a_filtered_reader_that_is_cut_gets_exactly_what_passes(
     transport: str, cuts: list[int], batches: list[int], types: set[str]
 ) -> None:
-    async with listening(hosts=("127.0.0.1",)) as server:
-        await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
+    async with watched(hosts=("127.0.0.1",)) as server:
         with cutting("127.0.0.1", server.port, cuts) as proxy:
             query = f"&types={'%2C'.join(sorted(types)).replace('é', '%C3%A9')}"
             async with asyncio.TaskGroup() as tasks:

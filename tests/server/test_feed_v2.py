@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -16,41 +15,30 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from watchglass.protocol.feed_v2 import CLOSES, COMING_BACK, CloseCode, DiagnosticCode
 from watchglass.protocol.frames import FeedDiagnosticCode
-from watchglass.protocol.parsing import decode
-from watchglass.protocol.workers import CreateWorkerRequest, LifecycleRequest
 from watchglass.runtime import RuntimeOptions
 from watchglass.server.config import FeedBounds
 from watchglass.store.base import Retention
 
 from support.following import feed_v2, frames_of
-from support.inprocess import BEARER, InProcess, listening
+from support.inprocess import BEARER, InProcess
 from support.stores import OPENERS
 from support.tasks import soon
+from support.watched import create, produce, stop, url, watched
 
 pytestmark = pytest.mark.asyncio
 Json = dict[str, Any]
 
-BOUNDS = FeedBounds(close_s=1.0, heartbeat_s=0.2)
-
-
-@asynccontextmanager
-async def serving(**options: Any) -> AsyncIterator[InProcess]:
-    """A server with one passive worker, `w`."""
-    async with listening(**{"bounds": BOUNDS, **options}) as server:
-        await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
-        yield server
-
 
 @pytest_asyncio.fixture
 async def server() -> AsyncIterator[InProcess]:
-    async with serving(options=RuntimeOptions(observers_max=3)) as server:
+    async with watched(options=RuntimeOptions(observers_max=3)) as server:
         yield server
 
 
 @pytest_asyncio.fixture(params=["memory", "fs-os"])
 async def either(request: pytest.FixtureRequest) -> AsyncIterator[InProcess]:
     """A server over each kind of store."""
-    async with serving(opener=OPENERS[request.param]) as server:
+    async with watched(opener=OPENERS[request.param]) as server:
         yield server
 
 
@@ -58,22 +46,6 @@ async def either(request: pytest.FixtureRequest) -> AsyncIterator[InProcess]:
 def ready_frames(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if not request.param:
         monkeypatch.setattr("watchglass.server.feed_v2.frame_sink", lambda _scope: None)
-
-
-def url(server: InProcess) -> str:
-    return f"http://127.0.0.1:{server.port}"
-
-
-async def produce(server: InProcess, *texts: str, name: str = "text_delta") -> Json:
-    events = [{"event": name, "data": {"text": text}} for text in texts]
-    answer = await server.ask("POST", "/v1/workers/w/events", {"events": events})
-    assert answer.status == 200
-    cursors: Json = answer.json
-    return cursors
-
-
-async def stop(server: InProcess) -> None:
-    await server.runtime.stop("w", LifecycleRequest())
 
 
 async def frame(feed: ClientConnection) -> Json:
@@ -255,7 +227,7 @@ async def test_a_quiet_feed_says_where_it_stands(server: InProcess, ready_frames
 
 @pytest.mark.parametrize("ping", ['{"kind":"ping"}', ' {"kind": "ping", "id": 7} '])
 async def test_a_ping_is_answered_with_a_bookmark(ping: str, ready_frames: None) -> None:
-    async with serving(bounds=FeedBounds(close_s=1.0)) as server:
+    async with watched(bounds=FeedBounds(close_s=1.0)) as server:
         last = await produce(server, "a")
         async with feed_v2(url(server), "w") as feed:
             await until(feed, "sync")
@@ -264,7 +236,7 @@ async def test_a_ping_is_answered_with_a_bookmark(ping: str, ready_frames: None)
 
 
 async def test_pings_without_end_are_answered_in_order_while_events_flow(ready_frames: None) -> None:
-    async with serving(bounds=FeedBounds(close_s=1.0)) as server, feed_v2(url(server), "w") as feed:
+    async with watched(bounds=FeedBounds(close_s=1.0)) as server, feed_v2(url(server), "w") as feed:
         position, bookmarks = "", 0
         for number in range(200):
             await feed.send('{"kind":"ping"}')
@@ -308,7 +280,7 @@ async def test_a_message_without_end_is_not_gathered() -> None:
         while True:
             yield "x" * 10_000
 
-    async with serving() as server, feed_v2(url(server), "w") as feed:
+    async with watched() as server, feed_v2(url(server), "w") as feed:
         pieces = asyncio.create_task(feed.send(endless()))
         told = await soon(collected(feed))
         assert told[-1]["code"] == "runtime.observation_only"
@@ -317,7 +289,7 @@ async def test_a_message_without_end_is_not_gathered() -> None:
 
 
 async def test_an_observer_that_breaks_the_protocol_is_told() -> None:
-    async with serving() as server, feed_v2(url(server), "w") as feed:
+    async with watched() as server, feed_v2(url(server), "w") as feed:
         feed.transport.write(b"\x81\x02hi")  # Not masked, as a client's frames must be.
         told = await soon(collected(feed))
         assert told[-1]["code"] == "runtime.websocket_error"
@@ -371,7 +343,7 @@ async def test_a_query_that_cannot_be_read_names_what_is_wrong(server: InProcess
 
 async def lost_cursors(server: InProcess) -> dict[str, str]:
     """A cursor for each reason why one cannot be honoured."""
-    await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "other"}'))
+    await create(server, "other")
     await produce(server, "a")
     return {"ahead": "wo_ffffffffffffffff", "generation": server.runtime.worker("other").head}
 
@@ -430,7 +402,7 @@ async def overtaken(server: InProcess, query: str) -> tuple[list[Json], ClientCo
 
 
 async def test_a_reader_that_retention_overtakes_is_told_where_it_stood() -> None:
-    async with serving(retention=Retention(max_events=10)) as server:
+    async with watched(retention=Retention(max_events=10)) as server:
         told, feed = await overtaken(server, "")
         assert kinds(told) == ["bookmark", "diagnostic"]
         assert told[-1]["code"] == "runtime.cursor_expired"
@@ -439,7 +411,7 @@ async def test_a_reader_that_retention_overtakes_is_told_where_it_stood() -> Non
 
 
 async def test_or_goes_on_after_a_reset_and_a_snapshot_without_a_second_sync() -> None:
-    async with serving(retention=Retention(max_events=10)) as server:
+    async with watched(retention=Retention(max_events=10)) as server:
         told, _ = await overtaken(server, "&on_expired=snapshot")
         assert kinds(told) == ["reset", "snapshot", "bookmark", "events"]
         assert told[0]["reason"] == "retention"
@@ -448,7 +420,7 @@ async def test_or_goes_on_after_a_reset_and_a_snapshot_without_a_second_sync() -
 
 
 async def test_a_cursor_that_retention_dropped_is_lost_to_it() -> None:
-    async with serving(retention=Retention(max_events=10)) as server:
+    async with watched(retention=Retention(max_events=10)) as server:
         first = await produce(server, "a")
         await produce(server, *map(str, range(50)))
         for query in (f"?cursor={first['first']}", "?cursor=time:1999-01-01T00:00:00Z"):
@@ -459,7 +431,7 @@ async def test_a_cursor_that_retention_dropped_is_lost_to_it() -> None:
 async def test_a_server_that_stops_says_where_a_feed_stood_and_when_to_come_back(
     ready_frames: None,
 ) -> None:
-    async with serving() as server, feed_v2(url(server), "w") as feed:
+    async with watched() as server, feed_v2(url(server), "w") as feed:
         last = await produce(server, "a")
         await until(feed, "sync")
         await server.store.close()
@@ -484,7 +456,7 @@ async def test_a_worker_that_is_not_there_and_one_observer_too_many_are_refused_
 
 
 async def test_an_observer_that_takes_nothing_is_told_so_if_it_wakes_in_time() -> None:
-    async with serving(bounds=FeedBounds(stall_s=1.0, close_s=2.0)) as server:
+    async with watched(bounds=FeedBounds(stall_s=1.0, close_s=2.0)) as server:
         stuck = await upgraded(server)
         while server.runtime.summary().observer_count < 1:  # noqa: ASYNC110 - nobody tells.
             await asyncio.sleep(0.01)
@@ -548,7 +520,7 @@ async def test_version_1_is_served_to_whoever_does_not_ask_for_2(server: InProce
 
 
 async def test_many_at_the_head_are_sent_the_same_bytes() -> None:
-    async with serving() as server:
+    async with watched() as server:
         feeds = [await feed_v2(url(server), "w") for _ in range(5)]
         for feed in feeds:
             await until(feed, "sync")
