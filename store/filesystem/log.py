@@ -489,10 +489,10 @@ class FileLog:
         """See `Log.before_newest`."""
         state = self._loaded()
         behind = state.events + self._pending_events - count
-        if count <= len(self._tail):
-            return self._tail.before_newest(count)
         if behind <= state.events_dropped:
             return self.trimmed_through
+        if count <= len(self._tail):
+            return self._tail.before_newest(count)
         return await position_behind(self, state.segments, self._stated_opening, behind)
 
     async def _events_through(self, seq: Seq) -> int:
