@@ -164,6 +164,17 @@ class Diagnostic(Wire):
     retry_after_ms: int | None = None
 
 
+class EventsAnswer(Wire):
+    """What a long poll is answered with; `next` is the cursor to ask with next."""
+
+    events: list[EnvelopeV2]
+    next: str
+    head: str
+    oldest: str
+    up_to_date: bool
+    ended: bool
+
+
 Control = Hello | SnapshotFrame | Sync | Bookmark | Reset | End | Diagnostic
 FrameV2 = Annotated[
     Hello | SnapshotFrame | EventsFrame | Sync | Bookmark | Reset | End | Diagnostic,

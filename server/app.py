@@ -40,7 +40,7 @@ from .config import FeedBounds
 from .cors import is_preflight, origin_headers, preflight_headers
 from .docs_api import docs_api, document
 from .errors import STATUS, error_body, error_headers
-from .events_path import EVENTS_ROUTE, asked_events_of, asks_for_stream
+from .events_path import EVENTS_ROUTE, asked_events_of, asks_for_stream, is_events_path
 from .exchange import RUNTIME_KEY
 from .feed import FEED_ROUTE, FeedsV1, feed_worker_id
 from .feed_v2 import FeedsV2, asks_for_v2
@@ -256,7 +256,8 @@ async def _on_http_exception(fault: HTTPException) -> Response:
     ours = _fault_of(fault)
     response = await _on_fault(ours)
     if isinstance(fault, NoSuchMethod) and fault.valid_methods:
-        response.headers["allow"] = ", ".join(sorted(fault.valid_methods))
+        ours_too = {"GET"} if is_events_path(request.path) else set()
+        response.headers["allow"] = ", ".join(sorted({*fault.valid_methods, *ours_too}))
     return response
 
 

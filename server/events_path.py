@@ -23,6 +23,11 @@ def asked_events_of(scope: Scope) -> str | None:
     return None if match is None else match[1]
 
 
+def is_events_path(path: str) -> bool:
+    """Whether `GET` is among the methods of a path, though Quart does not know it."""
+    return _EVENTS_PATH.match(path) is not None
+
+
 def asks_for_stream(scope: Scope) -> bool:
     """Whether server-sent events are wanted; without that, one answer is."""
     accepted = (header(scope, b"accept") or "").lower()
