@@ -181,6 +181,21 @@ class ResourceLimitExceeded(RuntimeFault):
         self.limit = limit
 
 
+class InsufficientResources(RuntimeFault):
+    """More is asked for than there will ever be: over the whole capacity, or over a tenant's quota."""
+
+    code = "insufficient_resources"
+
+    def __init__(self, resource: str, asked: int, capacity: int, tenant: str | None = None) -> None:
+        """`tenant`: whose quota `capacity` is; None: it is the runtime's."""
+        whose = "this runtime has" if tenant is None else f"tenant {shown(tenant)} may have"
+        super().__init__(f"{resource} {asked} is over the {capacity} that {whose} in all; ask for less")
+        self.resource = resource
+        self.asked = asked
+        self.capacity = capacity
+        self.tenant = tenant
+
+
 class UnsupportedCapability(RuntimeFault):
     """Strict mode, and the host or this runtime cannot give what was asked."""
 

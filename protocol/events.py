@@ -181,6 +181,14 @@ class Output(Shape):
     offset: int
 
 
+class Share(Shape):
+    """The ledger holds this part of the capacity for the worker (`reserved`), or got it back (`released`)."""
+
+    task_slots: int
+    memory_bytes: int | None = None
+    pids: int | None = None
+
+
 class Exit(Shape):
     """How the process ended: a code, or a signal, and why."""
 
@@ -215,11 +223,13 @@ SHAPES: dict[str, type[Shape]] = {
     "alert": Alert,
     "shutdown": Nothing,
     "output": Output,
+    "reserved": Share,
+    "released": Share,
     "exit": Exit,
     "end": Nothing,
 }
 
-RUNTIME_ONLY = frozenset({"snapshot", "exit", "end"})
+RUNTIME_ONLY = frozenset({"snapshot", "reserved", "released", "exit", "end"})
 """Names that the runtime alone may write, for they say what it did or saw itself."""
 
 PROCESS_RESERVED = RUNTIME_ONLY | {"user_message", "system_item", "output"}

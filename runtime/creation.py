@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from watchglass.protocol.errors import LaunchFailed, RuntimeFault
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import CapabilityMode
+from watchglass.protocol.execution import CapabilityMode, Reservation
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerRef, generated_id
 from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.store.base import OnVisible, Record, Store
@@ -26,6 +26,7 @@ from .catalog import Catalog, Entry
 from .changes import Changes
 from .dispatcher import Dispatcher
 from .driver import DriverContext
+from .ledger import Ledger
 from .policy import resolve
 from .tally import Tally
 from .worker import Worker
@@ -39,6 +40,7 @@ class Creation:
     capability_mode: CapabilityMode
     store: Store
     catalog: Catalog
+    ledger: Ledger
     dispatcher: Dispatcher
     announcements: Announcements
     changes: Changes
@@ -52,22 +54,25 @@ class Creation:
         `once`: an idempotency key and the digest of its request, kept with the worker.
 
         Raises:
-            WorkerExists, ResourceLimitExceeded, UnsupportedCapability,
-            LaunchFailed, StoreIo: Nothing of it is kept.
+            WorkerExists, ResourceLimitExceeded, InsufficientResources,
+            UnsupportedCapability, LaunchFailed, StoreIo: Nothing of it is kept.
         """
         plan = None if request.execution is None else resolve(request, self.capability_mode)
+        tenant = request.control_context.tenant
+        asked = None if plan is None else self.ledger.asked_by(request.limits, tenant)
         now_us = self.context.now_us()
         worker_id = request.worker_id or generated_id("wk", now_us, secrets.randbits(RANDOM_BITS))
         self.catalog.hold(worker_id)
         try:
-            if plan is not None:
-                self.dispatcher.hold(worker_id)
+            if asked is not None:
+                self.dispatcher.hold(worker_id, asked, tenant)
             key, digest = once or (None, None)
             record = WorkerRecord(
                 worker_id=worker_id,
                 created_us=now_us,
                 request=request,
                 plan=plan,
+                reservation=asked,
                 idempotency_key=key,
                 request_digest=digest,
             )
@@ -127,13 +132,21 @@ class Creation:
     def admit(self, entry: Entry) -> asyncio.Task[None] | None:
         """Launch now, or leave the worker in the queue. It may have been stopped already."""
         launches: list[asyncio.Task[None]] = []
+        worker = entry.worker
+        asked = self.asked_by(worker)
 
         def launch() -> None:
+            worker.life.hold(asked, self.context.now_us())
             launches.append(self.changes.start(entry.driver.ask(entry.driver.launch)))
 
-        if entry.worker.active and not entry.worker.passive:
-            self.dispatcher.admit(entry.worker.worker_id, launch)
+        if worker.active and not worker.passive:
+            self.dispatcher.admit(worker.worker_id, launch, asked, worker.tenant)
         return launches[0] if launches else None
+
+    def asked_by(self, worker: Worker) -> Reservation:
+        """What the ledger holds for a worker while it has a process."""
+        kept = worker.record.reservation
+        return self.ledger.asked_by(worker.record.request.limits, worker.tenant) if kept is None else kept
 
     def counted(self, on_visible: OnVisible) -> OnVisible:
         """The same, which counts what becomes visible."""

@@ -7,7 +7,13 @@
 Asks are served in order of arrival, then the process's output is taken, piece
 by piece, so that neither starves the other. An ask is answered when what it
 promises is in the log. Nothing of a worker ends before its process tree is
-empty and its output is read to the end: output, then `exit`, `status`, `end`.
+empty and its output is read to the end: output, then `released`, `exit`,
+`status`, `end`, which are one append, so that a crash leaves all of them or none.
+
+`reserved` comes before the launch, `released` after the tree is empty; in every
+journal they take turns. Whoever goes on with one knows from it whether there is
+a `reserved` without its `released`, and says neither twice. The ledger itself
+gives the room to the next when that append is written.
 
 While the store takes no writes, what happened waits and no further output is
 read: the files of the process hold it, and at last the process waits too.
@@ -34,12 +40,13 @@ from watchglass.protocol.errors import (
     StoreFault,
 )
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import Usage
+from watchglass.protocol.execution import Reservation, Usage
 from watchglass.protocol.lifecycle import Cue, Phase, Wanted, ending, status_of
 from watchglass.protocol.workers import WorkerExit, WorkerInput, WorkerInteractionAck, WorkerLifecycleAck
 from watchglass.store.base import Record, StreamOffsets
 from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
+from .dispatcher import ONE_SLOT
 from .executor import Executor, LaunchPlan, Process, ProcessExit
 from .journal import Journal
 from .resending import accepted_input
@@ -104,6 +111,7 @@ class Driver:
         self._stderr = PlainStream("stderr")
         self._accepted_bytes = 0
         self._unsent: list[bytes] = []  # Accepted before there is a process.
+        self._reservation_told: Reservation | None = None  # And its release not yet.
         self._is_over = False  # All of it has happened; at most it is not written yet.
         self._has_left = worker.life.ended.is_set()
 
@@ -149,7 +157,7 @@ class Driver:
         if not self._worker.active:
             return  # Stopped in the moment between its reservation and now.
         self._life.take(Cue.RESERVED)
-        await self._journal.tell(self._status_event())
+        await self._journal.tell(*self._reserved(), self._status_event())
         try:
             plan = self._context.launch_plan(self._worker)
             self._process = await self._context.executor.launch(plan, self.wake)
@@ -181,6 +189,8 @@ class Driver:
             ),
         )
         self._stderr = PlainStream("stderr", start=offsets.stderr)
+        if self._worker.view.reserved_at is not None:
+            self._reservation_told = self._worker.record.reservation or ONE_SLOT
 
     def go_on_passive(self) -> None:
         """It is up from its creation on, whichever runtime keeps its journal."""
@@ -189,7 +199,12 @@ class Driver:
         self._life.started_us = self._worker.record.created_us
 
     async def await_launch(self) -> None:
-        """Act: nothing ran yet; what was accepted is sent when something does. Raises as `resume`."""
+        """Act: nothing ran yet; what was accepted is sent when something does. Raises as `resume`.
+
+        A reservation that was told went with the runtime that made it.
+        """
+        if self._reservation_told is not None:
+            await self._journal.tell(*self._released(), self._status_event())
         data = await accepted_input(self._worker.log, self._speech, after_bytes=0)
         self._unsent = (
             [data] if data else []
@@ -207,8 +222,11 @@ class Driver:
         self._life.started_us = process.started_at_us
         self._life.take(Cue.RESERVED)
         self._life.take(Cue.LAUNCHED)
-        if record.asked is None:
-            await self._journal.tell(self._status_event())
+        events = [self._status_event()] if record.asked is None else []
+        if self._reservation_told is None and process.exit is None:
+            events = [*self._reserved(), *events]
+        if events:
+            await self._journal.tell(*events)
         await self._resend(process)
         if record.stdin_closed:
             process.close_stdin()
@@ -344,6 +362,7 @@ class Driver:
         _LOG.error("worker %s: the driver failed", self._worker.worker_id, exc_info=bug)
         if self._process is not None:
             self._process.kill()
+            await self._wait_tree_empty(self._process)
         fault = bug if isinstance(bug, StoreFault) else StatePoisoned(self._worker.worker_id)
         self._life.phase = Phase.FAILED
         self._life.exit = WorkerExit(code=None, signal=None, reason=fault.code)
@@ -352,6 +371,7 @@ class Driver:
         try:
             await self._journal.tell(
                 Event("error", {"code": fault.code, "message": str(fault)}),
+                *self._released(),
                 Event("exit", self._life.exit.model_dump()),
                 self._status_event(),
                 Event("end", {}),
@@ -362,6 +382,13 @@ class Driver:
             await self._finish()
         else:
             self._wake.set()  # To finish, or to wait for room first.
+
+    async def _wait_tree_empty(self, process: Process) -> None:
+        """Its room is still in use; whoever asks something meanwhile waits too."""
+        while process.exit is None:
+            await self._wake.wait()
+            self._wake.clear()
+        self._wake.set()  # For what is in the mailbox.
 
     async def _follow_process(self, process: Process) -> None:
         self._life.backlog_bytes = process.backlog_bytes
@@ -444,7 +471,8 @@ class Driver:
         self._life.pid = None
         self._life.backlog_bytes = 0
         self._is_over = True
-        words = last_words(ended, self._life.phase, self._life.reason)
+        words = last_words(ended, self._life.phase, self._life.reason, released=self._reservation_told)
+        self._reservation_told = None
         if await self._journal.tell(*before, *words, durable=True):
             await self._finish()
         else:
@@ -496,6 +524,15 @@ class Driver:
         return Event(
             "alert", {"level": "warning", "source": "executor", "message": message, "timestamp_ms": now_ms}
         )
+
+    def _reserved(self) -> Sequence[Event]:
+        assert self._life.reservation is not None, "it is launched by its reservation"
+        self._reservation_told = self._life.reservation
+        return [_share("reserved", self._life.reservation)]
+
+    def _released(self) -> Sequence[Event]:
+        told, self._reservation_told = self._reservation_told, None
+        return [] if told is None else [_share("released", told)]
 
     def _status_event(self) -> Event:
         return _status_event(self._life.phase)
@@ -549,10 +586,21 @@ class Driver:
         return self._process
 
 
-def last_words(ended: WorkerExit, phase: Phase, reason: str | None) -> Sequence[Event]:
-    """What a complete journal ends with."""
+def last_words(
+    ended: WorkerExit, phase: Phase, reason: str | None, *, released: Reservation | None
+) -> Sequence[Event]:
+    """What a complete journal ends with; `released` is what the journal says that the worker holds."""
     said = {"asked_because": reason} if reason else {}
-    return [Event("exit", {**ended.model_dump(), **said}), _status_event(phase), Event("end", {})]
+    return [
+        *([] if released is None else [_share("released", released)]),
+        Event("exit", {**ended.model_dump(), **said}),
+        _status_event(phase),
+        Event("end", {}),
+    ]
+
+
+def _share(name: str, reservation: Reservation) -> Event:
+    return Event(name, reservation.model_dump(exclude_none=True))
 
 
 def _status_event(phase: Phase) -> Event:

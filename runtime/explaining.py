@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from watchglass.protocol.execution import Reservation
-from watchglass.protocol.workers import WorkerExit, WorkerExplanation
+from watchglass.protocol.workers import Shortage, WaitingFor, WorkerExit, WorkerExplanation
 
+from .dispatcher import Place
+from .ledger import Ledger
 from .worker import Worker
 
 _ENDED_BECAUSE: Final = {
@@ -23,25 +24,55 @@ _ENDED_BECAUSE: Final = {
     "store_corrupt": "its journal cannot be read back as it was written",
 }
 
+_UNITS: Final = {"task_slots": "slots", "memory_bytes": "bytes of memory", "pids": "processes"}
 
-def explain(
-    worker: Worker, before_it: int | None, reserved: Reservation, capacity: Reservation
-) -> WorkerExplanation:
-    """`before_it` is how many wait before this worker; None when it does not wait."""
+
+def explain(worker: Worker, place: Place | None, ledger: Ledger) -> WorkerExplanation:
+    """`place` is where the worker waits; None when it does not wait."""
     phase = worker.life.phase
-    if before_it is None:
+    if place is None:
         return WorkerExplanation(worker_ref=worker.ref, phase=phase, summary=_summary(worker))
-    taken = f"{reserved.task_slots} of {capacity.task_slots} are taken"
     return WorkerExplanation(
         worker_ref=worker.ref,
         phase=phase,
-        summary=f"waits for a slot: {taken}, {before_it} workers are before it",
-        waiting_for={
-            "task_slots": 1,
-            "reserved": reserved.task_slots,
-            "capacity": capacity.task_slots,
-            "before_it": before_it,
-        },
+        summary=f"waits for {_awaited(worker, place)}; {place.before_it} workers are before it",
+        waiting_for=_waiting_for(place, ledger),
+    )
+
+
+def _awaited(worker: Worker, place: Place) -> str:
+    short = place.shortage
+    if short is not None:
+        whose = "" if short.of == "capacity" else f" of tenant {place.tenant!r}"
+        taken = f"{short.bound - short.available} of {short.bound}{whose} are taken"
+        if place.is_impossible:
+            return f"another configuration: it asks for {_named(short.resource, short.asked)}, and {taken}"
+        return f"{_named(short.resource, short.asked)}: {taken}"
+    if place.before_it:
+        return "the others of its line"
+    if place.due not in {None, worker.worker_id}:
+        return f"worker {place.due}, which was passed by too often and comes first now"
+    return f"its turn, after {len(place.tenants_before_it)} other tenants"
+
+
+def _named(resource: str, amount: int) -> str:
+    return "a slot" if resource == "task_slots" and amount == 1 else f"{amount} {_UNITS[resource]}"
+
+
+def _waiting_for(place: Place, ledger: Ledger) -> WaitingFor:
+    return WaitingFor(
+        asked=place.asked,
+        reserved=ledger.reserved,
+        capacity=ledger.capacity,
+        available=ledger.available,
+        tenant=place.tenant,
+        quota=None if place.tenant is None else ledger.quotas.get(place.tenant),
+        quota_available=ledger.available_to(place.tenant),
+        before_it=place.before_it,
+        tenants_before_it=place.tenants_before_it,
+        due=place.due,
+        short_of=None if place.shortage is None else Shortage(**place.shortage._asdict()),
+        impossible=place.is_impossible,
     )
 
 

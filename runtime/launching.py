@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from watchglass.protocol.execution import ExecutionSpec
+from watchglass.protocol.execution import ExecutionSpec, Limits, Reservation
 from watchglass.protocol.identity import WorkerRef
 from watchglass.protocol.workers import CreateWorkerRequest
 
@@ -41,6 +41,18 @@ def launch_plan(
         stdout_max_bytes=limits.stdout_max_bytes or options.output_max_bytes,
         stderr_max_bytes=limits.stderr_max_bytes or options.output_max_bytes,
         outlives_server=options.keep_workers,
+    )
+
+
+def held_to(limits: Limits, held: Reservation | None) -> Limits:
+    """The same limits, with what was reserved where none was asked for: nobody gets more than it reserved."""
+    if held is None:
+        return limits
+    return limits.model_copy(
+        update={
+            "memory_bytes": limits.memory_bytes or held.memory_bytes,
+            "pids_max": limits.pids_max or held.pids,
+        }
     )
 
 

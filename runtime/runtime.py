@@ -41,6 +41,7 @@ from watchglass.protocol.runtime import (
     RuntimeEventBatch,
     RuntimeEventCursor,
     RuntimeEventKind,
+    RuntimeResources,
     RuntimeSummary,
 )
 from watchglass.protocol.start import FeedQuery
@@ -71,11 +72,12 @@ from .driver import signal_number
 from .executor import Executor, LaunchPlan, open_executor
 from .explaining import explain
 from .idempotency import IdempotencyKeys, digest_of
-from .launching import launch_plan
+from .launching import held_to, launch_plan
 from .ledger import Ledger
 from .observation import Observation, Reader
 from .options import RuntimeOptions
 from .pins import Pin, pinned
+from .resources import resources
 from .restoring import Restoration
 from .tally import Tally
 from .worker import Worker
@@ -105,7 +107,7 @@ class Runtime:
         self._changes = Changes()
         self._stopping = False
         self._catalog = Catalog(options.workers_max)
-        self._ledger = Ledger(Reservation(task_slots=options.running_workers_max))
+        self._ledger = _ledger(options)
         self._dispatcher = Dispatcher(self._ledger, options.waiting_workers_max)
         self._observation = Observation(options.observers_max, system_clock_us)
         self._keys = IdempotencyKeys()
@@ -117,6 +119,7 @@ class Runtime:
             capability_mode=options.capability_mode,
             store=store,
             catalog=self._catalog,
+            ledger=self._ledger,
             dispatcher=self._dispatcher,
             announcements=self._announcements,
             changes=self._changes,
@@ -198,8 +201,11 @@ class Runtime:
     def explain(self, worker_id: WorkerId) -> WorkerExplanation:
         """Why a worker is where it is. Raises WorkerNotFound."""
         worker = self._catalog.get(worker_id).worker
-        before_it = self._dispatcher.place(worker_id)
-        return explain(worker, before_it, self._ledger.reserved, self._ledger.capacity)
+        return explain(worker, self._dispatcher.place(worker_id), self._ledger)
+
+    def resources(self) -> RuntimeResources:
+        """Who holds which part of the capacity, as of this moment."""
+        return resources(self.runtime_id, self._catalog, self._ledger, self._dispatcher)
 
     def output_file(self, worker_id: WorkerId, stream: StreamName) -> Path:
         """Where the exact bytes of a stream are. Raises WorkerNotFound, InvalidRequest."""
@@ -262,6 +268,7 @@ class Runtime:
 
         Raises:
             LaunchFailed: The process could not be started; nothing is kept.
+            InsufficientResources: It asks for more than the capacity or its tenant's quota.
             WorkerExists, ResourceLimitExceeded, UnsupportedCapability,
             IdempotencyConflict, RuntimeStopped, StoreIo.
         """
@@ -350,6 +357,7 @@ class Runtime:
         if not entry.worker.life.ended.is_set():
             raise WorkerActive(worker_id, entry.worker.life.phase)
         self._catalog.remove(worker_id)
+        self._dispatcher.release(worker_id)  # One that could not be taken over holds its room until now.
         await self._changes.finish(self._store.delete(worker_id))
 
     async def import_worker(self, pieces: AsyncIterator[bytes]) -> Imported:
@@ -374,10 +382,11 @@ class Runtime:
         if self._stopping:
             return
         self._stopping = True
+        self._dispatcher.close()
         try:
             async with asyncio.timeout(self.options.grace_ms / 1000 + END_S_MAX):
                 await self._changes.wait_idle()
-                for waiting in (True, False):  # Those that wait go first, so that no freed slot starts one.
+                for waiting in (True, False):  # Those that wait go first: theirs is the shorter end.
                     await self._leave_all(Cue.STOP, waiting=waiting)
         except TimeoutError:
             _LOG.error("workers are left %s s after their grace: %s", END_S_MAX, self._left())
@@ -392,6 +401,7 @@ class Runtime:
         if self._stopping:
             return
         self._stopping = True
+        self._dispatcher.close()
         try:
             async with asyncio.timeout(END_S_MAX):
                 await self._changes.wait_idle()
@@ -435,7 +445,9 @@ class Runtime:
 
     def launch_plan(self, worker: Worker) -> LaunchPlan:
         """How to start a worker. Raises OSError."""
-        return launch_plan(worker.ref, worker.record.request, self.directory(worker), self.options)
+        limits = held_to(worker.record.request.limits, worker.life.reservation)
+        request = worker.record.request.model_copy(update={"limits": limits})
+        return launch_plan(worker.ref, request, self.directory(worker), self.options)
 
     async def announce_input(self, worker: Worker) -> None:
         """Tell the runtime's log of an accepted input."""
@@ -445,6 +457,7 @@ class Runtime:
 
     async def on_ended(self, worker: Worker) -> None:
         """A worker's tree is empty: its room goes to the next."""
+        worker.life.let_go()
         self._dispatcher.withdraw(worker.worker_id)
         self._dispatcher.release(worker.worker_id)
         launch_failed = worker.life.exit is not None and worker.life.exit.reason == "launch_failed"
@@ -572,6 +585,17 @@ async def open_runtime(
             await (runtime.leave() if options.keep_workers else runtime.drain())
             await runtime.close()
             await store.close()
+
+
+def _ledger(options: RuntimeOptions) -> Ledger:
+    slots = options.running_workers_max
+    return Ledger(
+        Reservation(task_slots=slots, memory_bytes=options.capacity_memory_bytes, pids=options.capacity_pids),
+        quotas=options.tenants,
+        defaults=Reservation(
+            task_slots=1, memory_bytes=options.default_memory_bytes, pids=options.default_pids
+        ),
+    )
 
 
 def _runtime_id(options: RuntimeOptions, store: Store) -> RuntimeId:

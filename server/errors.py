@@ -23,6 +23,7 @@ STATUS: Final[dict[type[RuntimeFault], int]] = {
     faults.WrongRuntime: 400,
     faults.WrongRuntimeCursor: 400,
     faults.CursorMalformed: 400,
+    faults.InsufficientResources: 400,
     faults.UnsupportedCapability: 400,
     faults.LaunchFailed: 400,
     faults.ArchiveInvalid: 400,

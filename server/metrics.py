@@ -24,6 +24,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from watchglass.protocol.lifecycle import ENDED
+from watchglass.protocol.runtime import TenantResources
 from watchglass.runtime import Runtime
 
 from .batch_sizes import BatchSizes
@@ -143,8 +144,9 @@ class _RuntimeCollector(Collector):
         workers.add_metric(["stopped"], summary.stopped_worker_count)
         workers.add_metric(["cancelled"], summary.cancelled_worker_count)
         yield workers
+        yield from self._resources()
         for name, help_text, value in (
-            ("workers_waiting", "Workers that wait for a slot.", summary.waiting_worker_count),
+            ("workers_waiting", "Workers that wait for room.", summary.waiting_worker_count),
             ("slots_capacity", "Processes that may run at once.", summary.capacity.task_slots),
             ("slots_reserved", "Slots that are taken.", summary.reserved.task_slots),
             ("observers", "Readers of workers' journals.", summary.observer_count),
@@ -154,6 +156,35 @@ class _RuntimeCollector(Collector):
         yield GaugeMetricFamily(
             "watchglass_start_time_seconds", "When the runtime started.", value=self._runtime.started_us / 1e6
         )
+
+    def _resources(self) -> Iterator[Metric]:
+        """What is accounted; of tenants those with a quota, for anybody can name another one."""
+        told = self._runtime.resources()
+        for name, help_text, amounts in (
+            ("capacity", "What all workers together may reserve.", told.capacity),
+            ("reserved", "What running workers reserve.", told.reserved),
+            ("waiting", "What waiting workers ask for, together.", told.waiting),
+        ):
+            family = GaugeMetricFamily(f"watchglass_resource_{name}", help_text, labels=["resource"])
+            for resource, amount in amounts.model_dump(exclude_none=True).items():
+                family.add_metric([resource], amount)
+            yield family
+        yield from self._tenants([tenant for tenant in told.tenants if tenant.quota is not None])
+
+    def _tenants(self, tenants: list[TenantResources]) -> Iterator[Metric]:
+        labels = ["tenant", "resource"]
+        quota = GaugeMetricFamily("watchglass_tenant_quota", "What a tenant may reserve.", labels=labels)
+        reserved = GaugeMetricFamily("watchglass_tenant_reserved", "What it reserves.", labels=labels)
+        waiting = GaugeMetricFamily(
+            "watchglass_tenant_workers_waiting", "Workers of it that wait.", labels=["tenant"]
+        )
+        for tenant in tenants:
+            assert tenant.quota is not None
+            for resource, amount in tenant.quota.model_dump(exclude_none=True).items():
+                quota.add_metric([tenant.tenant, resource], amount)
+                reserved.add_metric([tenant.tenant, resource], getattr(tenant.reserved, resource) or 0)
+            waiting.add_metric([tenant.tenant], tenant.waiting_worker_count)
+        yield from (quota, reserved, waiting)
 
     def _counters(self) -> Iterator[Metric]:
         tally = self._runtime.tally

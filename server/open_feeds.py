@@ -9,7 +9,7 @@ from typing import Final
 
 from .metrics import Metrics, Transport
 
-_FRAMES_PER_COUNT: Final = 32
+_FRAMES_PER_COUNT: Final = 256
 
 
 class OpenFeed:
@@ -24,7 +24,7 @@ class OpenFeed:
         """A closed set of words, for the metrics."""
 
     def count(self, frames: int, size_bytes: int) -> None:
-        """Frames that are on their way, told to the metrics by the dozen."""
+        """Frames that are on their way, told to the metrics many at a time."""
         self._frames += frames
         self._bytes += size_bytes
         if self._frames >= _FRAMES_PER_COUNT:

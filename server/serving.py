@@ -113,7 +113,7 @@ async def serve(config: ServeConfig) -> None:
                 leaving,
                 config.feed,
             )
-            connections = Connections(app, stall_s=config.feed.stall_s)
+            connections = Connections(app, stall_s=config.feed.stall_s, ready_frames=config.feed.ready_frames)
             async with connections.accepting(listener, close_s=config.feed.close_s):
                 async with _announced(config, state, runtime, host, port):
                     _LOG.info("serving", extra={"config": repr(config), "port": port})

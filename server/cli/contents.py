@@ -62,6 +62,13 @@ CONTENTS: Final = (
         ),
     ),
     Entry(
+        "top",
+        _WATCH,
+        "top",
+        "top",
+        ("watchglass top", "watchglass top --once", "watchglass top --json | jq .resources.tenants"),
+    ),
+    Entry(
         "attach",
         _WATCH,
         "watching",

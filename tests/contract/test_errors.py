@@ -336,6 +336,7 @@ TABLE = [
 ELSEWHERE = {
     "wrong_runtime_cursor": "test_runtime_events.py::test_a_cursor_of_another_runtime_is_refused",
     "idempotency_conflict": "test_idempotency.py::test_the_same_key_with_another_request_is_refused",
+    "insufficient_resources": "test_capacity.py::test_more_than_there_is_is_refused_by_resource_and_bound",
     "input_backlog": "test_input.py::test_input_that_nobody_reads_is_refused_over_the_bound",
     "resource_limit_exceeded": "test_slots.py::test_a_full_queue_refuses_and_says_when_to_come_back",
     "runtime_stopped": "test_shutdown.py::test_a_runtime_that_stops_refuses_changes_and_still_answers_reads",

@@ -21,7 +21,10 @@ from watchglass.protocol.frames import FeedDiagnosticCode
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.runtime import RuntimeLimits
 from watchglass.protocol.start import FILTER_TYPES_MAX, TAIL_EVENTS_MAX
+from watchglass.protocol.workers import WaitingFor
 from watchglass.runtime import RuntimeOptions
+from watchglass.runtime.dispatcher import PASSES_MAX
+from watchglass.runtime.ledger import RESOURCES
 from watchglass.runtime.speech.jsonl import LINE_BYTES_MAX
 from watchglass.runtime.speech.text import DONE_CHARS_MAX
 from watchglass.server.cli.faults import ExitCode
@@ -185,6 +188,8 @@ def test_the_defaults_of_serve_are_those_of_the_code() -> None:
         "--output-max-bytes": options.output_max_bytes,
         "--max-running-workers": options.running_workers_max,
         "--max-waiting-workers": options.waiting_workers_max,
+        "--default-memory": options.default_memory_bytes,
+        "--default-pids": options.default_pids,
         "--max-workers": options.workers_max,
         "--max-observers": options.observers_max,
         "--input-backlog-bytes": options.input_backlog_max_bytes,
@@ -209,6 +214,16 @@ def test_the_retention_in_the_docs_is_that_of_the_code() -> None:
         "--output-max-bytes": str(options.output_max_bytes),
         "--max-workers": str(options.workers_max),
     }
+
+
+def test_the_turns_in_the_docs_are_those_of_the_code() -> None:
+    turns = section(page("capacity.md"), "Whose turn it is")
+    assert f"passed over {PASSES_MAX} times" in turns
+    assert f"S + {PASSES_MAX} + T - 1" in turns
+    documented = [name for cells in rows(turns) for name in codes(cells[0])]
+    assert sorted(documented) == sorted(WaitingFor.model_fields)
+    accounted = rows(page("capacity.md").split("\n## ", 1)[0].split("\n\n", 3)[2])
+    assert [codes(cells[0])[0] for cells in accounted] == list(RESOURCES)
 
 
 def test_the_levels_of_durability_in_the_docs_are_those_of_the_code() -> None:

@@ -41,6 +41,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "alert": {"level": "warning", "source": "agent", "message": "disk", "timestamp_ms": 1},
     "shutdown": {},
     "output": {"stream": "stderr", "text": "oops", "offset": 0},
+    "reserved": {"task_slots": 1, "memory_bytes": 1024, "pids": 8},
+    "released": {"task_slots": 1},
     "exit": {"code": None, "signal": 9, "reason": "cancelled"},
     "end": {},
 }
@@ -107,7 +109,7 @@ def test_an_unknown_event_is_never_at_fault(name: str, said: dict[str, object]) 
 
 
 def test_what_the_runtime_says_of_itself_nobody_else_may_say() -> None:
-    assert {"snapshot", "exit", "end"} == RUNTIME_ONLY
+    assert {"snapshot", "reserved", "released", "exit", "end"} == RUNTIME_ONLY
     for name in sorted(RUNTIME_ONLY):
         with pytest.raises(InvalidRequest, match=rf"events\.0\.event: '{name}' is written by the runtime"):
             decode(AppendEventsRequest, orjson.dumps({"events": [{"event": name}]}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -23,15 +24,25 @@ from support.following import feed_v2, frames_of
 from support.inprocess import BEARER, InProcess
 from support.stores import OPENERS
 from support.tasks import soon
-from support.watched import create, produce, stop, url, watched
+from support.watched import BOUNDS, create, produce, stop, url, watched
 
 pytestmark = pytest.mark.asyncio
 Json = dict[str, Any]
 
 
+@pytest.fixture(params=[True, False], ids=["ready frames", "plain sends"])
+def ready_frames(request: pytest.FixtureRequest) -> bool:
+    """Both ways to send."""
+    return bool(request.param)
+
+
 @pytest_asyncio.fixture
-async def server() -> AsyncIterator[InProcess]:
-    async with watched(options=RuntimeOptions(observers_max=3)) as server:
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[InProcess]:
+    """A server that sends the test's way, if it has one."""
+    ready = "ready_frames" not in request.fixturenames or request.getfixturevalue("ready_frames")
+    async with watched(
+        bounds=replace(BOUNDS, ready_frames=ready), options=RuntimeOptions(observers_max=3)
+    ) as server:
         yield server
 
 
@@ -40,12 +51,6 @@ async def either(request: pytest.FixtureRequest) -> AsyncIterator[InProcess]:
     """A server over each kind of store."""
     async with watched(opener=OPENERS[request.param]) as server:
         yield server
-
-
-@pytest.fixture(params=[True, False], ids=["ready frames", "plain sends"])
-def ready_frames(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not request.param:
-        monkeypatch.setattr("watchglass.server.feed_v2.frame_sink", lambda _scope: None)
 
 
 async def frame(feed: ClientConnection) -> Json:
@@ -86,7 +91,7 @@ def kinds(frames: list[Json]) -> list[str]:
     return [each["kind"] for each in frames]
 
 
-async def test_a_feed_is_hello_snapshot_replay_sync_then_live(server: InProcess, ready_frames: None) -> None:
+async def test_a_feed_is_hello_snapshot_replay_sync_then_live(server: InProcess, ready_frames: bool) -> None:
     last = await produce(server, "one", "two")
     async with feed_v2(url(server), "w") as feed:
         assert feed.subprotocol == "watchglass.feed.v2"
@@ -196,7 +201,7 @@ async def test_a_time_before_everything_is_everything_and_one_to_come_is_refused
 
 
 async def test_a_filter_lets_its_types_pass_and_the_chain_follows_what_was_sent(
-    server: InProcess, ready_frames: None
+    server: InProcess, ready_frames: bool
 ) -> None:
     async with feed_v2(url(server), "w", "?types=mine,end&cursor=latest") as feed:
         hello = (await until(feed, "sync"))[0]
@@ -214,7 +219,7 @@ async def test_a_filter_lets_its_types_pass_and_the_chain_follows_what_was_sent(
 
 
 @pytest.mark.parametrize("query", ["?cursor=latest", "?cursor=latest&types=never"])
-async def test_a_quiet_feed_says_where_it_stands(server: InProcess, ready_frames: None, query: str) -> None:
+async def test_a_quiet_feed_says_where_it_stands(server: InProcess, ready_frames: bool, query: str) -> None:
     async with feed_v2(url(server), "w", query) as feed:
         await until(feed, "sync")
         head = server.runtime.worker("w").head
@@ -226,8 +231,8 @@ async def test_a_quiet_feed_says_where_it_stands(server: InProcess, ready_frames
 
 
 @pytest.mark.parametrize("ping", ['{"kind":"ping"}', ' {"kind": "ping", "id": 7} '])
-async def test_a_ping_is_answered_with_a_bookmark(ping: str, ready_frames: None) -> None:
-    async with watched(bounds=FeedBounds(close_s=1.0)) as server:
+async def test_a_ping_is_answered_with_a_bookmark(ping: str, ready_frames: bool) -> None:
+    async with watched(bounds=FeedBounds(close_s=1.0, ready_frames=ready_frames)) as server:
         last = await produce(server, "a")
         async with feed_v2(url(server), "w") as feed:
             await until(feed, "sync")
@@ -235,8 +240,11 @@ async def test_a_ping_is_answered_with_a_bookmark(ping: str, ready_frames: None)
             assert await frame(feed) == {"kind": "bookmark", "cursor": last["last"]}
 
 
-async def test_pings_without_end_are_answered_in_order_while_events_flow(ready_frames: None) -> None:
-    async with watched(bounds=FeedBounds(close_s=1.0)) as server, feed_v2(url(server), "w") as feed:
+async def test_pings_without_end_are_answered_in_order_while_events_flow(ready_frames: bool) -> None:
+    async with (
+        watched(bounds=FeedBounds(close_s=1.0, ready_frames=ready_frames)) as server,
+        feed_v2(url(server), "w") as feed,
+    ):
         position, bookmarks = "", 0
         for number in range(200):
             await feed.send('{"kind":"ping"}')
@@ -296,7 +304,7 @@ async def test_an_observer_that_breaks_the_protocol_is_told() -> None:
         assert feed.close_code == CloseCode.MALFORMED
 
 
-async def test_the_end_of_a_worker_is_said_and_closes_normally(server: InProcess, ready_frames: None) -> None:
+async def test_the_end_of_a_worker_is_said_and_closes_normally(server: InProcess, ready_frames: bool) -> None:
     async with feed_v2(url(server), "w") as feed:
         await until(feed, "sync")
         await stop(server)
@@ -429,9 +437,10 @@ async def test_a_cursor_that_retention_dropped_is_lost_to_it() -> None:
 
 
 async def test_a_server_that_stops_says_where_a_feed_stood_and_when_to_come_back(
-    ready_frames: None,
+    ready_frames: bool,
 ) -> None:
-    async with watched() as server, feed_v2(url(server), "w") as feed:
+    bounds = replace(BOUNDS, ready_frames=ready_frames)
+    async with watched(bounds=bounds) as server, feed_v2(url(server), "w") as feed:
         last = await produce(server, "a")
         await until(feed, "sync")
         await server.store.close()

@@ -139,7 +139,7 @@ async def listening(
         ):
             leaving = Leaving()
             app = create_app(runtime, rules, leaving, bounds)
-            connections = Connections(app, stall_s=bounds.stall_s)
+            connections = Connections(app, stall_s=bounds.stall_s, ready_frames=bounds.ready_frames)
             async with connections.accepting(listener, close_s=bounds.close_s):
                 yield InProcess(port, runtime, store, app, connections, leaving)
 

@@ -67,7 +67,14 @@ def test_a_jsonl_worker_gets_one_input_a_line(shell: Shell) -> None:
 
 def test_with_json_the_events_are_shown_instead(shell: Shell) -> None:
     lines = shell.lines("run", "--", "echo", "hello")
-    assert [line["payload"]["event"] for line in lines][-4:] == ["text_done", "exit", "status", "end"]
+    told = [line["payload"]["event"] for line in lines]
+    assert told[-5:] == [
+        "text_done",
+        "released",
+        "exit",
+        "status",
+        "end",
+    ]
     assert [line["cursor"] for line in lines] == sorted(line["cursor"] for line in lines)
 
 
