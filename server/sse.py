@@ -23,6 +23,7 @@ from watchglass.runtime import Reader, Runtime
 
 from .asgi import Receive, Scope, Send, answer_http, header, query_parameters
 from .config import FeedBounds
+from .connections import connection_of
 from .ear import Ear
 from .feed_ends import diagnosed, gone_body
 from .greeting import hello, pin_for
@@ -75,6 +76,9 @@ class EventStreams:
                 return
             voice = _Stream(send, feed)
             await ear.speak_until_heard(lambda: self._tell(reader, query, voice, feed))
+            connection = connection_of(scope)
+            if connection is not None and connection.stalled:
+                feed.reason = "stalled"
 
     async def _tell(self, reader: Reader, query: FeedQuery, voice: _Stream, feed: OpenFeed) -> None:
         """Everything, and in the end why there is no more."""

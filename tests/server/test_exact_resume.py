@@ -18,7 +18,7 @@ from support.inprocess import InProcess
 from support.proxy import cutting
 from support.stores import OPENERS, read_all
 from support.tasks import soon
-from support.watched import stop, watched
+from support.watched import stop, url, watched
 
 pytestmark = pytest.mark.asyncio
 Json = dict[str, Any]
@@ -78,6 +78,17 @@ async def test_any_cuts_at_any_bytes_leave_exactly_the_log(
         assert got.resets == []
         assert without_prev(got.envelopes) == await logged(server)
         await soon(server.app.feeds.wait_none_open())
+
+
+@pytest.mark.parametrize("store", ["memory", "fs-os"])
+async def test_from_every_place_each_transport_gives_exactly_what_follows(store: str) -> None:
+    async with watched(opener=OPENERS[store], hosts=("127.0.0.1",)) as server:
+        await write(server, [20])
+        log = await logged(server)
+        for place, envelope in enumerate(log):
+            for transport in TRANSPORTS:
+                reading = await follow(transport, url(server), Reading("w", envelope["cursor"]), retry=False)
+                assert without_prev(reading.envelopes) == log[place + 1 :]
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

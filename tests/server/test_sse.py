@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from watchglass.runtime import RuntimeOptions
+from watchglass.server.config import FeedBounds
 from watchglass.store.base import Retention
 
 from support.following import asked, messages
@@ -182,6 +183,17 @@ async def test_who_leaves_is_forgotten(server: InProcess) -> None:
         assert answer.headers["content-type"] == "text/event-stream"
         await anext(answer.chunks())
     await soon(server.app.feeds.wait_none_open())
+
+
+async def test_who_takes_nothing_is_dropped() -> None:
+    bounds = FeedBounds(stall_s=0.4, close_s=1.0)
+    async with watched(bounds=bounds, hosts=("127.0.0.1",)) as server, asked(url(server), EVENTS, STREAM):
+        while True:  # Until the sockets between us are full.
+            await produce(server, *["x" * 60_000] * 17)
+            exposed = (await server.ask("GET", "/metrics")).content.decode()
+            if 'watchglass_feeds_closed_total{reason="stalled"} 1.0' in exposed:
+                break
+        assert server.runtime.summary().observer_count == 0
 
 
 async def test_frames_and_bytes_are_counted_by_transport(server: InProcess) -> None:
