@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -45,6 +45,7 @@ def lines(draw: st.DrawFn) -> list[bytes]:
     return [encode_envelope(seq, "w", TS, Event("said", draw(json_values.objects))) for seq in seqs]
 
 
+@settings(max_examples=40)
 @given(lines(), st.integers(0, 9), st.booleans())
 def test_an_events_frame_has_the_journals_bytes_and_the_chain(
     envelopes: list[bytes], before: int, replay: bool
@@ -61,6 +62,7 @@ def test_an_events_frame_has_the_journals_bytes_and_the_chain(
         assert {**orjson.loads(envelope), "prev": 0} == {**orjson.loads(line), "prev": 0}
 
 
+@settings(max_examples=40)
 @given(lines())
 def test_a_run_makes_its_frame_once_for_all_who_stand_at_the_same_place(envelopes: list[bytes]) -> None:
     run = Run(envelopes)

@@ -61,11 +61,29 @@ def without_prev(envelopes: list[Json]) -> list[Json]:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("store", ["memory", "fs-os"])
-@settings(max_examples=12)
+@settings(max_examples=5)
 @given(cuts=CUTS, batches=BATCHES, late=st.booleans())
 async def test_any_cuts_at_any_bytes_leave_exactly_the_log(
     transport: str, store: str, cuts: list[int], batches: list[int], late: bool
 ) -> None:
+    await read_with_cuts(transport, store, cuts, batches, late=late)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("store", ["memory", "fs-os"])
+@settings(max_examples=80)
+@given(cuts=CUTS, batches=BATCHES, late=st.booleans())
+async def test_many_more_cuts_do_too(
+    transport: str, store: str, cuts: list[int], batches: list[int], late: bool
+) -> None:
+    await read_with_cuts(transport, store, cuts, batches, late=late)
+
+
+async def read_with_cuts(
+    transport: str, store: str, cuts: list[int], batches: list[int], *, late: bool
+) -> None:
+    """Read to the end through a network that cuts; `late`: all of it is there before."""
     async with watched(opener=OPENERS[store], hosts=("127.0.0.1",)) as server:
         with cutting("127.0.0.1", server.port, cuts) as proxy:
             if late:
@@ -92,7 +110,7 @@ async def test_from_every_place_each_transport_gives_exactly_what_follows(store:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@settings(max_examples=12)
+@settings(max_examples=5)
 @given(cuts=CUTS, batches=BATCHES, types=st.sets(st.sampled_from(["text_delta", "é", "end"]), min_size=1))
 async def test_a_filtered_reader_that_is_cut_gets_exactly_what_passes(
     transport: str, cuts: list[int], batches: list[int], types: set[str]
