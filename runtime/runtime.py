@@ -46,6 +46,7 @@ from watchglass.protocol.runtime import (
     RuntimeResources,
     RuntimeSummary,
 )
+from watchglass.protocol.start import FeedQuery
 from watchglass.protocol.tasks import TaskTerms
 from watchglass.protocol.workers import (
     CreateWorkerRequest,
@@ -58,7 +59,7 @@ from watchglass.protocol.workers import (
     WorkerLifecycleAck,
     WorkerSummary,
 )
-from watchglass.store.base import Store
+from watchglass.store.base import Retention, Store
 from watchglass.store.garbage import not_searched
 from watchglass.store.memory import open_memory_store, system_clock_us
 from watchglass.store.numbering import rfc3339
@@ -81,6 +82,7 @@ from .launching import Launching, held_to, is_given, launch_plan
 from .ledger import Ledger
 from .observation import Observation, Reader
 from .options import RuntimeOptions
+from .pins import Pin, pinned
 from .probing import Probing
 from .resources import resources
 from .restoring import Restoration
@@ -255,10 +257,22 @@ class Runtime:
         return await self._announcements.batch(cursor, limit)
 
     @asynccontextmanager
-    async def observe(self, worker_id: WorkerId, cursor: str | None = None) -> AsyncIterator[Reader]:
+    async def observe(
+        self, worker_id: WorkerId, cursor: FeedQuery | str | None = None, *, pin: Pin = pinned
+    ) -> AsyncIterator[Reader]:
         """Watch one worker (see `Observation.join`). Raises WorkerNotFound and what `join` raises."""
-        async with self._observation.join(self._catalog.get(worker_id).worker, cursor) as reader:
+        async with self._observation.join(self._catalog.get(worker_id).worker, cursor, pin) as reader:
             yield reader
+
+    @property
+    def durability(self) -> Literal["none", "os", "fsync"]:
+        """What of a journal survives."""
+        return self._store.durability
+
+    @property
+    def retention(self) -> Retention:
+        """How much of each worker's log is kept."""
+        return self._store.retention
 
     async def export_worker(self, worker_id: WorkerId) -> AsyncGenerator[bytes, None]:
         """The archive of an ended worker, made while it is taken; whoever stops early closes it.

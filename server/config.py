@@ -86,6 +86,8 @@ class FeedBounds:
     """A socket that takes no byte for so long is closed."""
     close_s: float = 3.0
     """How long feeds may take to say goodbye when the server stops."""
+    heartbeat_s: float = 15.0
+    """A feed on which nothing is said for so long says where it stands."""
     ready_frames: bool = True
     """Whether frames are written many at a time, where the connection allows it; see `frames.py`."""
 
@@ -150,6 +152,7 @@ def serve_config(
     result_retention_secs: int | str | None = None,
     gc_interval_ms: int | str | None = None,
     stall_s: int | str | None = None,
+    heartbeat_s: int | str | None = None,
     ready_frames: bool = True,
     log_level: str = "warning",
     environ: Mapping[str, str] | None = None,
@@ -240,6 +243,7 @@ def serve_config(
         ),
         feed=FeedBounds(
             stall_s=_number("--stall-s", stall_s, round(feed.stall_s), most=_HOUR_S),
+            heartbeat_s=_number("--heartbeat-s", heartbeat_s, round(feed.heartbeat_s), most=_HOUR_S),
             ready_frames=ready_frames,
         ),
         log_level=log_level,

@@ -64,6 +64,7 @@ class FilesystemStore:
         self._settling = settling
         self._closed = False
         self.runtime_id = runtime_id
+        self.retention = ground.retention
         self.durability: Literal["none", "os", "fsync"] = "os" if ground.wal is None else "fsync"
         self.findings = findings
 
