@@ -35,7 +35,7 @@ from watchglass.protocol.errors import (
     WrongRuntime,
 )
 from watchglass.protocol.events import AppendEventsAnswer, Event, ProducedEvent, shape_fault
-from watchglass.protocol.execution import ExecutionPlan, Reservation
+from watchglass.protocol.execution import ExecutionPlan
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, WorkerRef, generated_id
 from watchglass.protocol.lifecycle import Cue, Phase, WorkerStatus
 from watchglass.protocol.runtime import (
@@ -67,6 +67,7 @@ from watchglass.store.worker_record import WorkerRecord
 from .announcements import Announcements
 from .archives import Archives, Imported
 from .capabilities import HostCapabilities
+from .capacity import host_capacity, ledger_of
 from .catalog import Catalog, Entry, WorkerFilter
 from .changes import Changes
 from .creation import Creation
@@ -77,9 +78,8 @@ from .executor import Executor, LaunchPlan, open_executor
 from .explaining import explain
 from .idempotency import IdempotencyKeys, digest_of
 from .launching import Launching, held_to, is_given, launch_plan
-from .ledger import Ledger
 from .observation import Observation, Reader
-from .options import RuntimeOptions
+from .options import HOST, RuntimeOptions
 from .probing import Probing
 from .resources import resources
 from .restoring import Restoration
@@ -116,7 +116,7 @@ class Runtime:
         self._probing = Probing(executor.probe)
         self._uids = WorkerUids(options.worker_uid_base)
         self._catalog = Catalog(options.workers_max)
-        self._ledger = _ledger(options)
+        self._ledger = ledger_of(options)
         self._dispatcher = Dispatcher(self._ledger, options.waiting_workers_max)
         self._observation = Observation(options.observers_max, system_clock_us)
         self._keys = IdempotencyKeys()
@@ -543,6 +543,8 @@ class Runtime:
             StoreIo: The store cannot be read or written.
         """
         self._probing.start()
+        if HOST in (self.options.capacity_memory_bytes, self.options.capacity_pids):
+            await self._take_capacity()  # Before anybody is restored: who holds something is accounted by it.
         with not_searched():
             await self._restoration.restore()
         await self._probing.wait_known()
@@ -552,6 +554,15 @@ class Runtime:
                 self._keys.restore(record.idempotency_key, record.request_digest, record.worker_id)
         await self.tasks.open()
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STARTED, f"runtime {self.runtime_id} started")
+
+    async def _take_capacity(self) -> None:
+        """Account what the host has, where that was asked for."""
+        await self._probing.wait_known()
+        found = host_capacity(self.options, self.capabilities.limits)
+        self._ledger.take_capacity(found)
+        for name in ("memory_bytes", "pids"):
+            if getattr(self.options, f"capacity_{name}") == HOST and getattr(found, name) is None:
+                _LOG.warning("%s is not accounted: nothing says how much this host has", name)
 
     async def _create_once(
         self, key: str, claimed: asyncio.Future[WorkerId], request: CreateWorkerRequest
@@ -652,6 +663,7 @@ async def open_runtime(
                 log_path=store.path / EXECUTOR_LOG if options.keep_workers else None,
                 cgroup_enabled=options.cgroup_enabled,
                 cgroup_root=options.cgroup_root,
+                worker_uid=options.worker_uid_base,
             )
         )
         runtime = Runtime(options, store, executor)
@@ -662,17 +674,6 @@ async def open_runtime(
             await (runtime.leave() if options.keep_workers else runtime.drain())
             await runtime.close()
             await store.close()
-
-
-def _ledger(options: RuntimeOptions) -> Ledger:
-    slots = options.running_workers_max
-    return Ledger(
-        Reservation(task_slots=slots, memory_bytes=options.capacity_memory_bytes, pids=options.capacity_pids),
-        quotas=options.tenants,
-        defaults=Reservation(
-            task_slots=1, memory_bytes=options.default_memory_bytes, pids=options.default_pids
-        ),
-    )
 
 
 def _runtime_id(options: RuntimeOptions, store: Store) -> RuntimeId:

@@ -163,6 +163,7 @@ def test_the_defaults_of_serve_are_those_of_the_code() -> None:
         "--max-waiting-workers": options.waiting_workers_max,
         "--default-memory": options.default_memory_bytes,
         "--default-pids": options.default_pids,
+        "--worker-uid-base": options.worker_uid_base,
         "--max-workers": options.workers_max,
         "--max-observers": options.observers_max,
         "--input-backlog-bytes": options.input_backlog_max_bytes,
