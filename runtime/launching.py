@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from watchglass.protocol.errors import LaunchFailed
 from watchglass.protocol.execution import (
@@ -79,7 +79,7 @@ def launch_plan(launching: Launching, host: HostCapabilities, options: RuntimeOp
     return LaunchPlan(
         argv=_argv(launching),
         env=_environment(launching, workspace, cookie, options),
-        cwd=launching.execution.cwd or str(workspace),
+        cwd=_cwd(launching, workspace),
         directory=launching.directory,
         cookie=cookie,
         grace_ms=options.grace_ms,
@@ -136,6 +136,18 @@ def _made(workspace: Path) -> Path:
     return workspace
 
 
+def _cwd(launching: Launching, workspace: Path) -> str:
+    """Where it starts without a sandbox; a place in the workspace of one that was lost is the same one."""
+    asked = launching.execution.cwd
+    if asked is None or launching.is_sandboxed:
+        return str(workspace)
+    inside = PurePosixPath(asked)
+    wanted = launching.plan.requested_sandbox.profile
+    if wanted is SandboxProfile.LINUX_SANDBOX and inside.is_relative_to(INSIDE_WORKSPACE):
+        return str(workspace / inside.relative_to(INSIDE_WORKSPACE))
+    return asked
+
+
 def _sandbox(launching: Launching, host: HostCapabilities) -> SandboxLaunch:
     """Raises LaunchFailed."""
     bwrap, unshared = host.sandbox.bwrap, launching.given.namespaces
@@ -143,6 +155,7 @@ def _sandbox(launching: Launching, host: HostCapabilities) -> SandboxLaunch:
         raise LaunchFailed("sandbox", "bubblewrap", errno.ENOENT)
     return SandboxLaunch(
         bwrap=bwrap,
+        cwd=launching.execution.cwd or INSIDE_WORKSPACE,
         namespaces=frozenset(name for name, is_unshared in unshared.model_dump().items() if is_unshared),
         rootfs=launching.given.rootfs,
         script=_SCRIPT if launching.execution.kind == "script" else None,

@@ -15,7 +15,7 @@ from watchglass.runtime.capabilities import HostCapabilities
 
 from .budget import budget, enforcement
 from .decision import Decision, lost
-from .isolation import effective_sandbox, isolation, sandboxed
+from .isolation import effective_sandbox, isolation
 
 _VITAL = "nothing less can stand for it"
 
@@ -53,15 +53,8 @@ def _mode(request: CreateWorkerRequest, default_mode: CapabilityMode) -> Capabil
 
 def _decisions(request: CreateWorkerRequest, host: HostCapabilities) -> Iterator[Decision]:
     yield from isolation(request.sandbox, host.sandbox)
-    yield from _folder(request, is_sandboxed=sandboxed(request.sandbox, host.sandbox))
     yield from _insisted(request.control_context, request.sandbox.profile)
     yield from budget(request.limits, host.limits)
-
-
-def _folder(request: CreateWorkerRequest, *, is_sandboxed: bool) -> Iterator[Decision]:
-    asked = None if request.execution is None else request.execution.cwd
-    if asked is not None and is_sandboxed:
-        yield lost("execution.cwd", asked, None, "a sandboxed worker starts in its workspace")
 
 
 def _insisted(context: ControlContext, profile: SandboxProfile) -> Iterator[Decision]:
