@@ -15,9 +15,7 @@ from watchglass.protocol.execution import (
     ExecutionPlan,
     ExecutionSpec,
     FilesystemAccess,
-    Limits,
     Network,
-    Reservation,
     Sandbox,
     SandboxProfile,
 )
@@ -105,18 +103,6 @@ def is_given(plan: ExecutionPlan, feature: str) -> bool:
     """Whether a feature of a plan is on."""
     row = plan.features.get(feature)
     return row is not None and row.effective is True
-
-
-def held_to(limits: Limits, held: Reservation | None) -> Limits:
-    """The same limits, with what was reserved where none was asked for: nobody gets more than it reserved."""
-    if held is None:
-        return limits
-    return limits.model_copy(
-        update={
-            "memory_bytes": limits.memory_bytes or held.memory_bytes,
-            "pids_max": limits.pids_max or held.pids,
-        }
-    )
 
 
 def cookie_of(ref: WorkerRef) -> str:

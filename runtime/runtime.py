@@ -77,7 +77,8 @@ from .driver import signal_number
 from .executor import Executor, LaunchPlan, open_executor
 from .explaining import explain
 from .idempotency import IdempotencyKeys, digest_of
-from .launching import Launching, held_to, is_given, launch_plan
+from .launching import Launching, is_given, launch_plan
+from .ledger import held_to
 from .observation import Observation, Reader
 from .options import HOST, RuntimeOptions
 from .probing import Probing
@@ -492,10 +493,10 @@ class Runtime:
             with contextlib.suppress(StoreFault):  # It only costs time at the next start.
                 await self._store.save_view(worker.worker_id, worker.view.state())
 
-    async def plan(self, request: CreateWorkerRequest) -> ExecutionPlan | None:
-        """What a request comes to now; waits for the first probe. Raises UnsupportedCapability."""
+    async def plan(self, worker: Worker) -> ExecutionPlan | None:
+        """What a worker's request comes to now; waits for the first probe. Raises UnsupportedCapability."""
         await self._probing.wait_known()
-        return self._creation.resolved(request)
+        return self._creation.resolved(worker.record.request, self._creation.asked_by(worker))
 
     def launch_plan(self, worker: Worker) -> LaunchPlan:
         """How to start a worker as it is planned. Raises LaunchFailed, OSError."""
