@@ -10,7 +10,7 @@ import errno
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from watchglass.protocol.errors import LaunchFailed
+from watchglass.protocol.errors import SandboxSetupFailed
 from watchglass.protocol.execution import (
     ExecutionPlan,
     ExecutionSpec,
@@ -68,7 +68,7 @@ def launch_plan(launching: Launching, host: HostCapabilities, options: RuntimeOp
     """What the executor needs to start a worker; makes its workspace.
 
     Raises:
-        LaunchFailed: The host lost its bubblewrap since the plan was made.
+        SandboxSetupFailed: The host lost its bubblewrap since the plan was made.
         OSError: The workspace or the script cannot be written.
     """
     workspace = _made(launching.directory / launching.workspace)
@@ -135,10 +135,10 @@ def _cwd(launching: Launching, workspace: Path) -> str:
 
 
 def _sandbox(launching: Launching, host: HostCapabilities) -> SandboxLaunch:
-    """Raises LaunchFailed."""
+    """Raises SandboxSetupFailed."""
     bwrap, unshared = host.sandbox.bwrap, launching.given.namespaces
     if bwrap is None or unshared is None:
-        raise LaunchFailed("sandbox", "bubblewrap", errno.ENOENT)
+        raise SandboxSetupFailed("sandbox", "bubblewrap", errno.ENOENT)
     return SandboxLaunch(
         bwrap=bwrap,
         cwd=launching.execution.cwd or INSIDE_WORKSPACE,

@@ -25,9 +25,9 @@ from watchglass import __version__
 from watchglass.protocol.capabilities import Capabilities, PlanAnswer
 from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.errors import (
+    LAUNCH_FAULTS,
     InputBacklog,
     InvalidRequest,
-    LaunchFailed,
     RuntimeStopped,
     StatePoisoned,
     StoreFault,
@@ -314,7 +314,7 @@ class Runtime:
         `idempotency_key`, a repetition returns the same worker.
 
         Raises:
-            LaunchFailed: The process could not be started; nothing is kept.
+            LaunchFailed, SandboxSetupFailed: The process could not be started; nothing is kept.
             InsufficientResources: It asks for more than the capacity or its tenant's quota.
             WorkerExists, ResourceLimitExceeded, UnsupportedCapability,
             IdempotencyConflict, RuntimeStopped, StoreIo.
@@ -525,7 +525,7 @@ class Runtime:
         worker.life.let_go()
         self._dispatcher.withdraw(worker.worker_id)
         self._dispatcher.release(worker.worker_id)
-        launch_failed = worker.life.exit is not None and worker.life.exit.reason == LaunchFailed.code
+        launch_failed = worker.life.exit is not None and worker.life.exit.reason in LAUNCH_FAULTS
         if launch_failed:
             self.tally.launches_failed += 1
         if worker.announced or not launch_failed or worker.record.task is not None:  # Or it is refused.
