@@ -24,8 +24,17 @@ SUBREAPER = "subreaper"
 _SUPERVISED = ("wall_time_ms", "stdout_max_bytes", "stderr_max_bytes")
 
 
-def budget(asked: Limits, host: LimitCapabilities, held: Reservation | None = None) -> Iterator[Decision]:
-    """Every decision about limits, asked for or come with `held`, and about the tree's end."""
+def budget(
+    asked: Limits,
+    host: LimitCapabilities,
+    held: Reservation | None = None,
+    *,
+    has_own_uid: bool = False,
+) -> Iterator[Decision]:
+    """Every decision about limits, asked for or come with `held`, and about the tree's end.
+
+    `has_own_uid`: the worker is to be a user whom nobody else is.
+    """
     for name in _SUPERVISED:
         value = getattr(asked, name)
         if value is not None:
@@ -40,7 +49,7 @@ def budget(asked: Limits, host: LimitCapabilities, held: Reservation | None = No
     if asked.file_size_bytes is not None:
         yield _held("limits.file_size_bytes", asked.file_size_bytes, Found("RLIMIT_FSIZE"))
     if given.pids_max is not None:
-        pids = _pids(given.pids_max, host.pids)
+        pids = _pids(given.pids_max, host.pids, has_own_uid=has_own_uid)
         yield pids if asked.pids_max is not None else _unasked(pids)
     yield _tree_kill(host.tree_kill)
 
@@ -94,10 +103,20 @@ def _memory(memory_bytes: int, found: Found) -> Decision:
     )
 
 
-def _pids(pids_max: int, found: Found) -> Decision:
+def _pids(pids_max: int, found: Found, *, has_own_uid: bool) -> Decision:
     if found:
         return _held("limits.pids_max", pids_max, found)
-    return lost("limits.pids_max", pids_max, None, found.reason)
+    if not has_own_uid:  # The kernel counts a user's processes, and those of others are among them.
+        return lost("limits.pids_max", pids_max, None, found.reason)
+    return Decision(
+        feature="limits.pids_max",
+        requested=pids_max,
+        effective=pids_max,
+        mechanism="RLIMIT_NPROC",
+        enforced=Enforcement.SOFT,
+        reason=f"holds for the processes of the worker's own user ({found.reason})",
+        is_lost=True,
+    )
 
 
 def _unasked(decision: Decision) -> Decision:

@@ -66,7 +66,8 @@ def _decisions(
     yield from isolation(sandbox, host.sandbox)
     is_sandboxed = sandboxed(sandbox, host.sandbox)
     yield from insisted(request.control_context, sandbox.profile, held, is_sandboxed=is_sandboxed)
-    yield from budget(request.limits, host.limits, held)
+    has_own_uid = is_sandboxed and bool(host.sandbox.own_uid)
+    yield from budget(request.limits, host.limits, held, has_own_uid=has_own_uid)
 
 
 def _refuse(decisions: list[Decision], mode: CapabilityMode) -> None:

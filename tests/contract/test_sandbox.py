@@ -61,9 +61,7 @@ def bare_root(tmp_path: Path) -> str:
     return str(root)
 
 
-def test_a_sandbox_that_cannot_be_made_is_told_in_bubblewraps_words(
-    api: Api, tasks: TaskFace, bare_root: str
-) -> None:
+def test_a_sandbox_that_fails_is_told_in_bubblewraps_words(api: Api, tasks: TaskFace, bare_root: str) -> None:
     asked = {"execution": {"program": "/bin/true"}, "sandbox": {**SANDBOX, "rootfs": bare_root}}
     refused = api.request("POST", "/v1/workers", {"worker_id": "never", **asked})
     assert (refused.status, refused.code) == (400, "sandbox_setup_failed")

@@ -101,3 +101,15 @@ def test_a_limit_beside_a_default_is_a_limit() -> None:
     decisions, told = imposed(limits_with(NOT_HERE), Limits(pids_max=8))
     assert (told.pids_max, decisions["limits.pids_max"].is_lost) == (8, True)
     assert (told.memory_bytes, decisions["limits.memory_bytes"].is_lost) == (70, False)
+
+
+def test_a_user_of_its_own_holds_the_processes_where_no_group_does_but_strict_wants_a_group() -> None:
+    [pids] = [
+        decision
+        for decision in budget(Limits(pids_max=8), limits_with(NOT_HERE), has_own_uid=True)
+        if decision.feature == "limits.pids_max"
+    ]
+    assert (pids.effective, pids.mechanism, pids.enforced) == (8, "RLIMIT_NPROC", Enforcement.SOFT)
+    assert pids.is_lost
+    told = enforcement(Limits(pids_max=8), {pids.feature: pids})
+    assert (told.pids_enforced, told.cgroup_enforced) == (True, False)
