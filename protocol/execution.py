@@ -73,7 +73,10 @@ Metadata = Annotated[
 
 
 class ExecutionSpec(Wire):
-    """A command (`program`, `args`) or a script that an interpreter reads."""
+    """A command (`program`, `args`) or a script that an interpreter reads.
+
+    `cwd` is where it starts, in a sandbox a path inside; None: in its workspace.
+    """
 
     kind: Literal["command", "script"] = "command"
     program: OsText | None = None

@@ -91,7 +91,11 @@ class TaskRuntimeCapabilities(Wire):
 
 
 class TaskRuntimeConfig(Wire):
-    """How this runtime is set; nothing secret. A `dispatch_poll_interval_ms` of 0: nothing is polled."""
+    """How this runtime is set; nothing secret. A `dispatch_poll_interval_ms` of 0: nothing is polled.
+
+    `cgroup_root` is the group below which those of workers are made: as it was given, else as
+    it was found; null where none can be. `cgroup_enabled` says whether any are to be made.
+    """
 
     runtime_id: RuntimeId
     listen_addr: str
@@ -102,9 +106,9 @@ class TaskRuntimeConfig(Wire):
     result_retention_secs: int
     gc_interval_ms: int
     dispatch_poll_interval_ms: int = 0
-    cgroup_root: str | None = None
+    cgroup_root: str | None
     default_capability_mode: CapabilityMode
-    cgroup_enabled: bool = False
+    cgroup_enabled: bool
 
 
 class TaskReservation(Wire):

@@ -166,7 +166,8 @@ class WorkerExit(Wire):
 
     Reasons: `exited`, `signalled`, `stopped`, `cancelled`, `timeout`,
     `cpu_limit_exceeded`, `memory_limit_exceeded`, `resource_limit_exceeded`, `lost`,
-    `launch_failed`, `unsupported_capability`, `runtime_stopped`; a passive worker ends without a process.
+    `launch_failed`, `sandbox_setup_failed`, `unsupported_capability`, `runtime_stopped`; a passive
+    worker ends without a process.
     """
 
     code: int | None

@@ -68,9 +68,9 @@ class Creation:
             WorkerExists, ResourceLimitExceeded, InsufficientResources,
             UnsupportedCapability, LaunchFailed, StoreIo: Nothing of it is kept.
         """
-        plan = self.resolved(request)
         tenant = request.control_context.tenant
-        asked = None if plan is None else self.ledger.asked_by(request.limits, tenant)
+        asked = None if request.execution is None else self.ledger.asked_by(request.limits, tenant)
+        plan = self.resolved(request, asked)
         now_us = self.context.now_us()
         worker_id = request.worker_id or self._new_id()
         self.catalog.hold(worker_id)
@@ -104,11 +104,15 @@ class Creation:
         await self.announcements.tell_created(entry.worker)
         return entry
 
-    def resolved(self, request: CreateWorkerRequest) -> ExecutionPlan | None:
-        """What a request comes to on this host; None without an execution. Raises UnsupportedCapability."""
+    def resolved(self, request: CreateWorkerRequest, held: Reservation | None) -> ExecutionPlan | None:
+        """What a request comes to on this host with `held` reserved for it; None without an execution.
+
+        Raises:
+            UnsupportedCapability.
+        """
         if request.execution is None:
             return None
-        return resolve(request, self.capability_mode, self.probing.capabilities)
+        return resolve(request, self.capability_mode, self.probing.capabilities, held)
 
     def planned(self, request: CreateWorkerRequest) -> PlanAnswer:
         """What `create` would come to now.
@@ -117,14 +121,14 @@ class Creation:
             WorkerExists, ResourceLimitExceeded, InsufficientResources,
             UnsupportedCapability: `create` would, too.
         """
-        plan = self.resolved(request)
+        tenant = request.control_context.tenant
+        asked = self.ledger.asked_by(request.limits, tenant)
+        plan = self.resolved(request, asked)
         worker_id = request.worker_id or self._new_id()
         self.catalog.hold(worker_id)
         try:
             if plan is None:
                 return PlanAnswer(plan=None, reservation=None, would_wait=False, before_it=0)
-            tenant = request.control_context.tenant
-            asked = self.ledger.asked_by(request.limits, tenant)
             would_wait = not self.dispatcher.has_room(asked, tenant)
             self.dispatcher.hold(worker_id, asked, tenant)
             return PlanAnswer(

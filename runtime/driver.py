@@ -44,7 +44,6 @@ from watchglass.protocol.events import Event
 from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Network, Reservation, Usage
 from watchglass.protocol.lifecycle import Cue, Phase, Wanted, ending, status_of
 from watchglass.protocol.workers import (
-    CreateWorkerRequest,
     WorkerExit,
     WorkerInput,
     WorkerInteractionAck,
@@ -86,8 +85,8 @@ class DriverContext(Protocol):
     def directory(self, worker: Worker) -> Path:
         """The worker's own folder."""
 
-    async def plan(self, request: CreateWorkerRequest) -> ExecutionPlan | None:
-        """What the request comes to on this host now. Raises UnsupportedCapability."""
+    async def plan(self, worker: Worker) -> ExecutionPlan | None:
+        """What its request comes to on this host now. Raises UnsupportedCapability."""
 
     def launch_plan(self, worker: Worker) -> LaunchPlan:
         """How to start the worker as it is planned. Raises LaunchFailed, OSError."""
@@ -441,7 +440,7 @@ class Driver:
 
     async def _plan_again(self) -> None:
         """Raises UnsupportedCapability: strict, and the host lost what the worker was planned with."""
-        plan = await self._context.plan(self._worker.record.request)
+        plan = await self._context.plan(self._worker)
         if plan is not None and plan != self._worker.record.plan:
             await self._keep(plan=plan)
             await self._journal.tell(milestones.plan_event(plan))

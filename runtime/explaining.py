@@ -21,6 +21,7 @@ ENDED_BECAUSE: Final = {
     "resource_limit_exceeded": "it met its bound on processes or on the size of files",
     "lost": "its supervisor was killed, so nobody saw how it ended",
     "launch_failed": "its process could not be started",
+    "sandbox_setup_failed": "its sandbox could not be made",
     "unsupported_capability": "the host could not give what was asked, and less would not do",
     "state_poisoned": "the runtime failed while driving it; the log says more",
     "not_taken_over": "it could not be taken over from an earlier runtime; the diagnostics say why",

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from watchglass.protocol.errors import LaunchFailed
+from watchglass.protocol.errors import SandboxSetupFailed
 from watchglass.protocol.execution import (
     ExecutionPlan,
     ExecutionSpec,
     FilesystemAccess,
-    Limits,
     Network,
-    Reservation,
     Sandbox,
     SandboxProfile,
 )
@@ -76,7 +74,7 @@ def launch_plan(launching: Launching, host: HostCapabilities, options: RuntimeOp
     """What the executor needs to start a worker; makes its workspace.
 
     Raises:
-        LaunchFailed: The host lost its bubblewrap since the plan was made.
+        SandboxSetupFailed: The host lost its bubblewrap since the plan was made.
         OSError: The workspace or the script cannot be written.
     """
     workspace = _made(launching.directory / launching.workspace)
@@ -85,7 +83,7 @@ def launch_plan(launching: Launching, host: HostCapabilities, options: RuntimeOp
     return LaunchPlan(
         argv=_argv(launching),
         env=_environment(launching, workspace, cookie, options),
-        cwd=launching.execution.cwd or str(workspace),
+        cwd=_cwd(launching, workspace),
         directory=launching.directory,
         cookie=cookie,
         grace_ms=options.grace_ms,
@@ -113,18 +111,6 @@ def is_given(plan: ExecutionPlan, feature: str) -> bool:
     return row is not None and row.effective is True
 
 
-def held_to(limits: Limits, held: Reservation | None) -> Limits:
-    """The same limits, with what was reserved where none was asked for: nobody gets more than it reserved."""
-    if held is None:
-        return limits
-    return limits.model_copy(
-        update={
-            "memory_bytes": limits.memory_bytes or held.memory_bytes,
-            "pids_max": limits.pids_max or held.pids,
-        }
-    )
-
-
 def cookie_of(ref: WorkerRef) -> str:
     """The variable by which a worker's processes are found when nobody watches them any more."""
     return f"WATCHGLASS_WORKER={ref.runtime_id}/{ref.worker_id}"
@@ -142,13 +128,26 @@ def _made(workspace: Path) -> Path:
     return workspace
 
 
+def _cwd(launching: Launching, workspace: Path) -> str:
+    """Where it starts without a sandbox; a place in the workspace of one that was lost is the same one."""
+    asked = launching.execution.cwd
+    if asked is None or launching.is_sandboxed:
+        return str(workspace)
+    inside = PurePosixPath(asked)
+    wanted = launching.plan.requested_sandbox.profile
+    if wanted is SandboxProfile.LINUX_SANDBOX and inside.is_relative_to(INSIDE_WORKSPACE):
+        return str(workspace / inside.relative_to(INSIDE_WORKSPACE))
+    return asked
+
+
 def _sandbox(launching: Launching, host: HostCapabilities) -> SandboxLaunch:
-    """Raises LaunchFailed."""
+    """Raises SandboxSetupFailed."""
     bwrap, unshared = host.sandbox.bwrap, launching.given.namespaces
     if bwrap is None or unshared is None:
-        raise LaunchFailed("sandbox", "bubblewrap", errno.ENOENT)
+        raise SandboxSetupFailed("sandbox", "bubblewrap", errno.ENOENT)
     return SandboxLaunch(
         bwrap=bwrap,
+        cwd=launching.execution.cwd or INSIDE_WORKSPACE,
         namespaces=frozenset(name for name, is_unshared in unshared.model_dump().items() if is_unshared),
         rootfs=launching.given.rootfs,
         egress=launching.has_egress,

@@ -64,6 +64,18 @@ def summed(reservations: Iterable[Reservation]) -> Amounts:
     return total
 
 
+def held_to(limits: Limits, held: Reservation | None) -> Limits:
+    """The same limits, with what was reserved where none was asked for: nobody gets more than it reserved."""
+    if held is None:
+        return limits
+    return limits.model_copy(
+        update={
+            "memory_bytes": limits.memory_bytes or held.memory_bytes,
+            "pids_max": limits.pids_max or held.pids,
+        }
+    )
+
+
 class Shortage(NamedTuple):
     """The first resource of which there is less than asked, and whose bound that is."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, Literal
 
 from watchglass.protocol.execution import CapabilityMode, Reservation
 from watchglass.protocol.identity import RuntimeId
@@ -12,6 +13,10 @@ from watchglass.protocol.runtime import RuntimeLimits
 
 from .ledger import DEFAULTS
 from .uids import WORKER_UID_BASE
+
+HOST: Final = "host"
+Capacity = int | Literal["host"] | None
+"""What all workers together may reserve: so much, what the host is found to have, or None: not accounted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +27,7 @@ class RuntimeOptions:
     `waiting_workers_max` how many may wait for one, `workers_max` how many the
     catalog holds, ended ones included; `import_max_bytes` bounds an archive that
     comes over the network. `capacity_memory_bytes` and `capacity_pids` are what
-    all workers together may reserve (None: not accounted), `default_memory_bytes`
+    all workers together may reserve, `default_memory_bytes`
     and `default_pids` what one without a limit reserves, and is limited to, of
     what is accounted; `tenants` has the quota of each. Finished tasks older than
     `task_retention_s` are forgotten, which is looked for every `gc_interval_ms`.
@@ -31,7 +36,7 @@ class RuntimeOptions:
     them; that takes a store that keeps its data. Workers' control groups are made
     below `cgroup_root` (None: the server's own group), unless `cgroup_enabled` is off.
     A server that is root makes each sandboxed worker a user of its own, from
-    `worker_uid_base` on.
+    `worker_uid_base` on. `capability_mode` holds for requests that name none.
     """
 
     runtime_id: RuntimeId | None = None
@@ -39,8 +44,8 @@ class RuntimeOptions:
     limits: RuntimeLimits = field(default_factory=RuntimeLimits)
     running_workers_max: int = 512
     waiting_workers_max: int = 1024
-    capacity_memory_bytes: int | None = None
-    capacity_pids: int | None = None
+    capacity_memory_bytes: Capacity = None
+    capacity_pids: Capacity = None
     default_memory_bytes: int = DEFAULTS.memory_bytes or 0
     default_pids: int = DEFAULTS.pids or 0
     tenants: Mapping[str, Reservation] = field(default_factory=dict)

@@ -25,9 +25,9 @@ from watchglass import __version__
 from watchglass.protocol.capabilities import Capabilities, PlanAnswer
 from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.errors import (
+    LAUNCH_FAULTS,
     InputBacklog,
     InvalidRequest,
-    LaunchFailed,
     RuntimeStopped,
     StatePoisoned,
     StoreFault,
@@ -35,7 +35,7 @@ from watchglass.protocol.errors import (
     WrongRuntime,
 )
 from watchglass.protocol.events import AppendEventsAnswer, Event, ProducedEvent, shape_fault
-from watchglass.protocol.execution import ExecutionPlan, Reservation
+from watchglass.protocol.execution import ExecutionPlan
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, WorkerRef, generated_id
 from watchglass.protocol.lifecycle import Cue, Phase, WorkerStatus
 from watchglass.protocol.runtime import (
@@ -68,6 +68,7 @@ from watchglass.store.worker_record import WorkerRecord
 from .announcements import Announcements
 from .archives import Archives, Imported
 from .capabilities import HostCapabilities
+from .capacity import host_capacity, ledger_of
 from .catalog import Catalog, Entry, WorkerFilter
 from .changes import Changes
 from .creation import Creation
@@ -78,10 +79,10 @@ from .egress import Resolver, SystemResolver
 from .executor import Executor, LaunchPlan, open_executor
 from .explaining import explain
 from .idempotency import IdempotencyKeys, digest_of
-from .launching import Launching, held_to, is_given, launch_plan
-from .ledger import Ledger
+from .launching import Launching, is_given, launch_plan
+from .ledger import held_to
 from .observation import Observation, Reader
-from .options import RuntimeOptions
+from .options import HOST, RuntimeOptions
 from .pins import Pin, pinned
 from .probing import Probing
 from .resources import resources
@@ -121,7 +122,7 @@ class Runtime:
         self._probing = Probing(executor.probe)
         self._uids = WorkerUids(options.worker_uid_base)
         self._catalog = Catalog(options.workers_max)
-        self._ledger = _ledger(options)
+        self._ledger = ledger_of(options)
         self._dispatcher = Dispatcher(self._ledger, options.waiting_workers_max)
         self._observation = Observation(options.observers_max, system_clock_us)
         self._keys = IdempotencyKeys()
@@ -330,7 +331,7 @@ class Runtime:
         `idempotency_key`, a repetition returns the same worker.
 
         Raises:
-            LaunchFailed: The process could not be started; nothing is kept.
+            LaunchFailed, SandboxSetupFailed: The process could not be started; nothing is kept.
             InsufficientResources: It asks for more than the capacity or its tenant's quota.
             WorkerExists, ResourceLimitExceeded, UnsupportedCapability,
             IdempotencyConflict, RuntimeStopped, StoreIo.
@@ -510,10 +511,10 @@ class Runtime:
             with contextlib.suppress(StoreFault):  # It only costs time at the next start.
                 await self._store.save_view(worker.worker_id, worker.view.state())
 
-    async def plan(self, request: CreateWorkerRequest) -> ExecutionPlan | None:
-        """What a request comes to now; waits for the first probe. Raises UnsupportedCapability."""
+    async def plan(self, worker: Worker) -> ExecutionPlan | None:
+        """What a worker's request comes to now; waits for the first probe. Raises UnsupportedCapability."""
         await self._probing.wait_known()
-        return self._creation.resolved(request)
+        return self._creation.resolved(worker.record.request, self._creation.asked_by(worker))
 
     def launch_plan(self, worker: Worker) -> LaunchPlan:
         """How to start a worker as it is planned. Raises LaunchFailed, OSError."""
@@ -542,7 +543,7 @@ class Runtime:
         worker.life.let_go()
         self._dispatcher.withdraw(worker.worker_id)
         self._dispatcher.release(worker.worker_id)
-        launch_failed = worker.life.exit is not None and worker.life.exit.reason == LaunchFailed.code
+        launch_failed = worker.life.exit is not None and worker.life.exit.reason in LAUNCH_FAULTS
         if launch_failed:
             self.tally.launches_failed += 1
         if worker.announced or not launch_failed or worker.record.task is not None:  # Or it is refused.
@@ -561,6 +562,8 @@ class Runtime:
             StoreIo: The store cannot be read or written.
         """
         self._probing.start()
+        if HOST in (self.options.capacity_memory_bytes, self.options.capacity_pids):
+            await self._take_capacity()  # Before anybody is restored: who holds something is accounted by it.
         with not_searched():
             await self._restoration.restore()
         await self._probing.wait_known()
@@ -570,6 +573,15 @@ class Runtime:
                 self._keys.restore(record.idempotency_key, record.request_digest, record.worker_id)
         await self.tasks.open()
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STARTED, f"runtime {self.runtime_id} started")
+
+    async def _take_capacity(self) -> None:
+        """Account what the host has, where that was asked for."""
+        await self._probing.wait_known()
+        found = host_capacity(self.options, self.capabilities.limits)
+        self._ledger.take_capacity(found)
+        for name in ("memory_bytes", "pids"):
+            if getattr(self.options, f"capacity_{name}") == HOST and getattr(found, name) is None:
+                _LOG.warning("%s is not accounted: nothing says how much this host has", name)
 
     async def _create_once(
         self, key: str, claimed: asyncio.Future[WorkerId], request: CreateWorkerRequest
@@ -670,6 +682,7 @@ async def open_runtime(
                 log_path=store.path / EXECUTOR_LOG if options.keep_workers else None,
                 cgroup_enabled=options.cgroup_enabled,
                 cgroup_root=options.cgroup_root,
+                worker_uid=options.worker_uid_base,
             )
         )
         runtime = Runtime(options, store, executor)
@@ -680,17 +693,6 @@ async def open_runtime(
             await (runtime.leave() if options.keep_workers else runtime.drain())
             await runtime.close()
             await store.close()
-
-
-def _ledger(options: RuntimeOptions) -> Ledger:
-    slots = options.running_workers_max
-    return Ledger(
-        Reservation(task_slots=slots, memory_bytes=options.capacity_memory_bytes, pids=options.capacity_pids),
-        quotas=options.tenants,
-        defaults=Reservation(
-            task_slots=1, memory_bytes=options.default_memory_bytes, pids=options.default_pids
-        ),
-    )
 
 
 def _runtime_id(options: RuntimeOptions, store: Store) -> RuntimeId:

@@ -34,8 +34,6 @@ from . import task_folder as folder
 from .task_output import shown_output
 from .worker import Worker
 
-SANDBOX_STEP: Final = "sandbox"
-"""The step of a launch that failed because the sandbox could not be made."""
 LAST_EVENTS: Final = 8
 """Among so many at a journal's end is the `error` of a launch that failed."""
 
@@ -138,8 +136,6 @@ async def _error(worker: Worker, ended: WorkerExit) -> TaskError | None:
     message = _said(worker, code, ended)
     if message is None:
         told = await _told(worker)
-        if told.get("step") == SANDBOX_STEP:
-            code = TaskErrorCode.SANDBOX_SETUP_FAILED
         message = str(told.get("message", f"the task ended: {ended.reason}"))
     details = {"reason": ended.reason, "exit_code": ended.code, "exit_signal": ended.signal}
     return TaskError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Final
 
 from watchglass import __version__
@@ -94,7 +95,9 @@ class Description:
             termination_grace_ms=self.options.grace_ms,
             result_retention_secs=self.options.task_retention_s,
             gc_interval_ms=self.options.gc_interval_ms,
+            cgroup_root=self._cgroup_root(),
             default_capability_mode=self.options.capability_mode,
+            cgroup_enabled=self.options.cgroup_enabled,
         )
 
     def resources(self) -> TaskRuntimeResources:
@@ -109,6 +112,13 @@ class Description:
             accepted_waiting_tasks=said.waiting_worker_count,
             tenants=[_tenant(each) for each in said.tenants],
         )
+
+    def _cgroup_root(self) -> str | None:
+        """As it was given; else the first of the groups below which those of workers are made."""
+        if self.options.cgroup_root is not None:
+            return str(self.options.cgroup_root)
+        cgroup = self.host().limits.cgroup
+        return None if cgroup is None else str(Path(cgroup.folders[0].path).parent)
 
 
 def capabilities_answer(

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from watchglass.protocol.errors import (
+    LAUNCH_FAULTS,
     InvalidQuery,
     PermissionDenied,
     StoreFault,
@@ -224,7 +225,7 @@ class Tasks:
     def _reservation(self, worker: Worker) -> Reservation | None:
         """What a worker holds, or held when it has ended; None: it never started."""
         life = worker.life
-        tried = life.exit is not None and life.exit.reason == "launch_failed"
+        tried = life.exit is not None and life.exit.reason in LAUNCH_FAULTS
         held = worker.record.reservation if tried or life.started_us is not None else None
         return life.reservation or held
 

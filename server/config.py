@@ -19,13 +19,14 @@ from typing import Final, Literal
 
 from watchglass.protocol.base import NAME_CHARS_MAX
 from watchglass.protocol.errors import shown
-from watchglass.protocol.execution import Reservation
+from watchglass.protocol.execution import CapabilityMode, Reservation
 from watchglass.protocol.identity import RuntimeId, id_fault
 from watchglass.protocol.runtime import RuntimeLimits
-from watchglass.runtime.options import RuntimeOptions
+from watchglass.runtime.options import HOST, Capacity, RuntimeOptions
 from watchglass.store.base import Retention
 
 from .capacity import AMOUNT_MAX, QuotaFault, quotas_of
+from .confinement import WORKER_UID_MAX, ConfinementFault, capability_mode_of, cgroup_root_of
 from .local import TOKEN_BYTES_MAX, state_directory, store_root
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -141,6 +142,10 @@ def serve_config(
     default_memory: int | str | None = None,
     default_pids: int | str | None = None,
     tenant: Sequence[str] = (),
+    capability_mode: str | None = None,
+    cgroups: bool = True,
+    cgroup_root: str | os.PathLike[str] | None = None,
+    worker_uid_base: int | str | None = None,
     max_observers: int | str | None = None,
     retain_bytes: int | str | None = None,
     retain_events: int | str | None = None,
@@ -172,6 +177,7 @@ def serve_config(
     disk = _store(store, fs_root, durability, environ)
     token = _token(local_token, local_token_env, local_token_file, environ)
     _check_exposure(host, bind, token, no_auth=no_auth)
+    mode, groups = _confinement(capability_mode, cgroup_root, cgroups=cgroups)
     if log_level not in LOG_LEVELS:
         raise ConfigError(f"--log-level {shown(log_level)}: use one of {', '.join(LOG_LEVELS)}")
     options, limits, kept, feed = RuntimeOptions(), RuntimeLimits(), Retention(), FeedBounds()
@@ -204,13 +210,19 @@ def serve_config(
             waiting_workers_max=_number(
                 "--max-waiting-workers", max_waiting_workers, options.waiting_workers_max, least=0
             ),
-            capacity_memory_bytes=_amount("--capacity-memory", capacity_memory),
-            capacity_pids=_amount("--capacity-pids", capacity_pids),
+            capacity_memory_bytes=_capacity("--capacity-memory", capacity_memory),
+            capacity_pids=_capacity("--capacity-pids", capacity_pids),
             default_memory_bytes=_number(
                 "--default-memory", default_memory, options.default_memory_bytes, most=_BYTES_MAX
             ),
             default_pids=_number("--default-pids", default_pids, options.default_pids),
             tenants=_tenants(tenant),
+            capability_mode=mode,
+            cgroup_enabled=cgroups,
+            cgroup_root=groups,
+            worker_uid_base=_number(
+                "--worker-uid-base", worker_uid_base, options.worker_uid_base, most=WORKER_UID_MAX
+            ),
             workers_max=_number("--max-workers", max_workers, options.workers_max),
             observers_max=_number("--max-observers", max_observers, options.observers_max),
             input_backlog_max_bytes=_number(
@@ -401,8 +413,19 @@ def _tenants(texts: Sequence[str]) -> dict[str, Reservation]:
         raise ConfigError(f"--tenant {fault}") from None
 
 
-def _amount(flag: str, given: int | str | None) -> int | None:
-    return None if given is None else _number(flag, given, 0, most=_BYTES_MAX)
+def _capacity(flag: str, given: int | str | None) -> Capacity:
+    if given is None:
+        return None
+    return HOST if given == HOST else _number(flag, given, 0, most=_BYTES_MAX)
+
+
+def _confinement(
+    mode: str | None, cgroup_root: str | os.PathLike[str] | None, *, cgroups: bool
+) -> tuple[CapabilityMode, Path | None]:
+    try:
+        return capability_mode_of(mode), cgroup_root_of(cgroup_root, cgroups=cgroups)
+    except ConfinementFault as fault:
+        raise ConfigError(str(fault)) from None
 
 
 def _number(

@@ -26,6 +26,7 @@ STATUS: Final[dict[type[RuntimeFault], int]] = {
     faults.InsufficientResources: 400,
     faults.UnsupportedCapability: 400,
     faults.LaunchFailed: 400,
+    faults.SandboxSetupFailed: 400,
     faults.ArchiveInvalid: 400,
     faults.Unauthorized: 401,
     faults.ForbiddenHost: 403,

@@ -36,6 +36,7 @@ CODES: Final[dict[type[RuntimeFault], str]] = {
     faults.UnsupportedCapability: "unsupported_capability",
     faults.InsufficientResources: "insufficient_resources",
     faults.LaunchFailed: "launch_failed",
+    faults.SandboxSetupFailed: "sandbox_setup_failed",
     faults.ResourceLimitExceeded: "resource_limit_exceeded",
     faults.InputBacklog: "resource_limit_exceeded",
     faults.StoreIo: "internal",

@@ -17,6 +17,7 @@ from watchglass.protocol.errors import (
     LimitTooLarge,
     ResourceLimitExceeded,
     RuntimeStopped,
+    SandboxSetupFailed,
     StatePoisoned,
     StoreCorrupt,
     StoreIo,
@@ -115,6 +116,7 @@ async def list_workers() -> Response:
 @refuses(
     WrongRuntime,
     LaunchFailed,
+    SandboxSetupFailed,
     InsufficientResources,
     UnsupportedCapability,
     RuntimeStopped,

@@ -33,11 +33,12 @@ class LaunchPlan:
     ends the launch. What the folders serve holds for the worker's whole tree:
 
         memory_bytes     with swap; the kernel kills whom it must (OOM)
-        pids_max         processes and threads; needs the folder, else nothing holds it
+        pids_max         processes and threads
         cpu_time_s       of all processes together, looked at in time to notice
 
     Without such a folder `memory_bytes` bounds the data of each process
     (RLIMIT_DATA), and the resident sum of the tree is looked at twice a second;
+    `pids_max` bounds those of its `uid` (RLIMIT_NPROC), and nothing without one;
     `cpu_time_s` is summed from /proc. A second later the kernel holds each process
     to it too (RLIMIT_CPU), and each file to `file_size_bytes` (RLIMIT_FSIZE). None: no limit.
 

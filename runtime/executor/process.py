@@ -16,8 +16,9 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
-from watchglass.protocol.errors import LaunchFailed
+from watchglass.protocol.errors import LaunchFailed, SandboxSetupFailed
 
 from ._channel import Channel
 from ._input import Input
@@ -26,6 +27,8 @@ from ._spawner import Forked
 from .exits import Cause, ProcessExit, Report, lost, read_report, report_of
 from .host import wire
 from .verified import Verified, verified_of
+
+_SANDBOX_STEP: Final = "sandbox"
 
 
 class Process:
@@ -247,7 +250,7 @@ class Process:
         elif kind == wire.EGRESS:
             self._on_egress()
         elif kind == wire.FAILED:
-            self._fail(LaunchFailed(**json.loads(body)))
+            self._fail(_launch_fault(**json.loads(body)))
         elif kind == wire.EXIT:
             self._set_reported(report_of(json.loads(body)))
             return
@@ -317,3 +320,8 @@ class Process:
         if self._channel is not None:
             self._channel.finish()
         self._on_dead(self)
+
+
+def _launch_fault(step: str, subject: str, error_number: int) -> LaunchFailed:
+    kind = SandboxSetupFailed if step == _SANDBOX_STEP else LaunchFailed
+    return kind(step, subject, error_number)

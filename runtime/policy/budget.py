@@ -8,9 +8,11 @@ a tree can take all there is meanwhile; of CPU time, which takes time to use, a 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from watchglass.protocol.execution import Enforcement, Limits, ResourceEnforcement
+from watchglass.protocol.execution import Enforcement, Limits, Reservation, ResourceEnforcement
 from watchglass.runtime.capabilities import Found, LimitCapabilities
+from watchglass.runtime.ledger import held_to
 
 from .decision import Decision, lost
 
@@ -22,26 +24,38 @@ SUBREAPER = "subreaper"
 _SUPERVISED = ("wall_time_ms", "stdout_max_bytes", "stderr_max_bytes")
 
 
-def budget(asked: Limits, host: LimitCapabilities) -> Iterator[Decision]:
-    """Every decision about limits that somebody asked for, and about the tree's end."""
+def budget(
+    asked: Limits,
+    host: LimitCapabilities,
+    held: Reservation | None = None,
+    *,
+    has_own_uid: bool = False,
+) -> Iterator[Decision]:
+    """Every decision about limits, asked for or come with `held`, and about the tree's end.
+
+    `has_own_uid`: the worker is to be a user whom nobody else is.
+    """
     for name in _SUPERVISED:
         value = getattr(asked, name)
         if value is not None:
             yield _held(f"limits.{name}", value, Found(SUPERVISOR))
     if asked.cpu_time_sec is not None:
         yield _cpu_time(asked.cpu_time_sec, host.cpu_time)
-    if asked.memory_bytes is not None:
-        yield _memory(asked.memory_bytes, host.memory)
+    given = held_to(asked, held)
+    if given.memory_bytes is not None:
+        memory = _memory(given.memory_bytes, host.memory)
+        yield memory if asked.memory_bytes is not None else _unasked(memory)
         yield _oom_detection(host)
     if asked.file_size_bytes is not None:
         yield _held("limits.file_size_bytes", asked.file_size_bytes, Found("RLIMIT_FSIZE"))
-    if asked.pids_max is not None:
-        yield _pids(asked.pids_max, host.pids)
+    if given.pids_max is not None:
+        pids = _pids(given.pids_max, host.pids, has_own_uid=has_own_uid)
+        yield pids if asked.pids_max is not None else _unasked(pids)
     yield _tree_kill(host.tree_kill)
 
 
-def enforcement(asked: Limits, decisions: dict[str, Decision]) -> ResourceEnforcement:
-    """The decisions in the contract's words."""
+def enforcement(given: Limits, decisions: dict[str, Decision]) -> ResourceEnforcement:
+    """The decisions in the contract's words; `given` are the limits that it is held to as far as they say."""
     held = {
         name: decision
         for name in ("cpu_time_sec", "memory_bytes", "pids_max")
@@ -50,12 +64,12 @@ def enforcement(asked: Limits, decisions: dict[str, Decision]) -> ResourceEnforc
     }
     detection = decisions.get("limits.oom_detection")
     return ResourceEnforcement(
-        wall_time_ms=asked.wall_time_ms,
-        cpu_time_sec=asked.cpu_time_sec,
+        wall_time_ms=given.wall_time_ms,
+        cpu_time_sec=given.cpu_time_sec,
         cpu_time_enforced="cpu_time_sec" in held,
-        memory_bytes=asked.memory_bytes,
+        memory_bytes=given.memory_bytes,
         memory_enforced="memory_bytes" in held,
-        pids_max=asked.pids_max,
+        pids_max=given.pids_max,
         pids_enforced="pids_max" in held,
         cgroup_enforced=any(CGROUP in (decision.mechanism or "") for decision in held.values()),
         oom_detection=detection is not None and detection.effective is True,
@@ -89,10 +103,25 @@ def _memory(memory_bytes: int, found: Found) -> Decision:
     )
 
 
-def _pids(pids_max: int, found: Found) -> Decision:
+def _pids(pids_max: int, found: Found, *, has_own_uid: bool) -> Decision:
     if found:
         return _held("limits.pids_max", pids_max, found)
-    return lost("limits.pids_max", pids_max, None, found.reason)
+    if not has_own_uid:  # The kernel counts a user's processes, and those of others are among them.
+        return lost("limits.pids_max", pids_max, None, found.reason)
+    return Decision(
+        feature="limits.pids_max",
+        requested=pids_max,
+        effective=pids_max,
+        mechanism="RLIMIT_NPROC",
+        enforced=Enforcement.SOFT,
+        reason=f"holds for the processes of the worker's own user ({found.reason})",
+        is_lost=True,
+    )
+
+
+def _unasked(decision: Decision) -> Decision:
+    """A default of the ledger: what the host cannot give of it, nobody asked for."""
+    return replace(decision, requested=None, is_lost=False)
 
 
 def _oom_detection(host: LimitCapabilities) -> Decision:

@@ -15,6 +15,8 @@ class Decision:
 
     `is_lost`: it was asked for and is not given as asked; `reason` then says why.
     `is_vital`: without it the worker does not start, whatever the mode.
+    `is_unexpected`: nothing is lost, but it is not what the caller counts on; `reason` says
+    so. Strict refuses it, adaptive warns.
     Of a feature that is given, `reason` says what is weak about it.
     """
 
@@ -26,6 +28,7 @@ class Decision:
     reason: str | None = None
     is_lost: bool = False
     is_vital: bool = False
+    is_unexpected: bool = False
 
     @property
     def told(self) -> str:
@@ -34,7 +37,7 @@ class Decision:
 
     @property
     def is_weak(self) -> bool:
-        """It was asked for and is given, but not without a reservation."""
+        """It was asked for and is given, but not without a reservation; or it is not what was expected."""
         return self.requested is not None and not self.is_lost and self.reason is not None
 
     def row(self) -> PlanFeature:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from .faults import UsageFault
@@ -13,6 +14,8 @@ from .faults import UsageFault
 Json = dict[str, Any]
 
 LINUX_SANDBOX: Final = "linux_sandbox"
+INSIDE_WORKSPACE: Final = PurePosixPath("/workspace")
+"""Where a sandboxed worker finds its workspace."""
 _PROFILES: Final = ("process", LINUX_SANDBOX)
 _NETWORKS: Final = ("none", "host", "proxy")
 _FILESYSTEMS: Final = ("host", "restricted")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from .confining import LINUX_SANDBOX, Confinement
+from .confining import INSIDE_WORKSPACE, LINUX_SANDBOX, Confinement
 from .faults import CliError, UsageFault
 
 Json = dict[str, Any]
@@ -95,10 +95,10 @@ def _execution(launch: Launch) -> Json | None:
 
 
 def _folder(launch: Launch) -> Json:
-    """The caller's folder; a sandbox has none of the caller's, so one must be asked for."""
-    if launch.cwd is not None:
-        return {"cwd": str(launch.cwd.absolute())}
-    return {} if launch.confinement.sandbox == LINUX_SANDBOX else {"cwd": str(Path.cwd())}
+    """The caller's folder; a sandbox has none of the caller's, so there it is one inside."""
+    if launch.confinement.sandbox == LINUX_SANDBOX:
+        return {} if launch.cwd is None else {"cwd": str(INSIDE_WORKSPACE / launch.cwd)}
+    return {"cwd": str(Path.cwd() if launch.cwd is None else launch.cwd.absolute())}
 
 
 def found_program(name: str, path: str | None) -> str:

@@ -122,7 +122,10 @@ EnvFileOption = Annotated[
 CwdOption = Annotated[
     Path | None,
     typer.Option(
-        "--cwd", metavar="PATH", help="Where it runs; without this, here.", rich_help_panel=_ENVIRONMENT
+        "--cwd",
+        metavar="PATH",
+        help="Where it runs; without this, here. In a sandbox a place inside; without this, its workspace.",
+        rich_help_panel=_ENVIRONMENT,
     ),
 ]
 InputOption = Annotated[

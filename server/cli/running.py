@@ -219,13 +219,14 @@ class _Session:
         return code
 
 
-_OURS = frozenset({("alert", "executor"), ("error", "launch_failed")})
+_OURS = frozenset({("alert", "executor"), ("error", "launch_failed"), ("error", "sandbox_setup_failed")})
 """What the runtime itself has to say of a worker."""
 
 _REASONS = {
     "timeout": "its wall time was over",
     "lost": "nobody saw how",
     "launch_failed": "it could not be started",
+    "sandbox_setup_failed": "its sandbox could not be made",
 }
 
 

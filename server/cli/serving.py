@@ -11,6 +11,7 @@ from .faults import UsageFault
 _LISTENING = "Where it listens, and who may come"
 _STORING = "What it keeps"
 _SHARING = "Who gets which part of the machine"
+_CONFINING = "How workers are held"
 _BOUNDS = "Bounds"
 
 
@@ -160,11 +161,23 @@ def serve(
     ] = None,
     capacity_memory: Annotated[
         str | None,
-        _number("--capacity-memory", "Bytes that all workers together may reserve.", _SHARING),
+        typer.Option(
+            "--capacity-memory",
+            metavar="N|host",
+            help="Bytes that all workers together may reserve; 'host': what this host is found to have.",
+            rich_help_panel=_SHARING,
+            show_default=False,
+        ),
     ] = None,
     capacity_pids: Annotated[
         str | None,
-        _number("--capacity-pids", "Processes and threads that all together may reserve.", _SHARING),
+        typer.Option(
+            "--capacity-pids",
+            metavar="N|host",
+            help="The same for processes and threads.",
+            rich_help_panel=_SHARING,
+            show_default=False,
+        ),
     ] = None,
     default_memory: Annotated[
         str | None,
@@ -184,6 +197,42 @@ def serve(
             metavar="QUOTA",
             help="TENANT=slots:N[,memory:BYTES][,pids:N]: the most that this tenant has at once. Repeatable.",
             rich_help_panel=_SHARING,
+        ),
+    ] = None,
+    capability_mode: Annotated[
+        str | None,
+        typer.Option(
+            "--capability-mode",
+            metavar="adaptive|strict",
+            help="For requests that name none: give what this host can and tell what is lost, or refuse. "
+            "Default: adaptive.",
+            rich_help_panel=_CONFINING,
+            show_default=False,
+        ),
+    ] = None,
+    cgroups: Annotated[
+        bool,
+        typer.Option(
+            "--cgroups/--no-cgroups",
+            help="Hold workers in control groups where they can be made, or make none.",
+            rich_help_panel=_CONFINING,
+        ),
+    ] = True,
+    cgroup_root: Annotated[
+        str | None,
+        typer.Option(
+            "--cgroup-root",
+            metavar="DIR",
+            help="The group below which those of workers are made; without it, the server's own.",
+            rich_help_panel=_CONFINING,
+        ),
+    ] = None,
+    worker_uid_base: Annotated[
+        str | None,
+        _number(
+            "--worker-uid-base",
+            "The first user that a server that is root makes its sandboxed workers.",
+            _CONFINING,
         ),
     ] = None,
     max_workers: Annotated[str | None, _number("--max-workers", "Workers, the ended ones included.")] = None,

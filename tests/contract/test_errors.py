@@ -347,6 +347,7 @@ ELSEWHERE = {
     "insufficient_resources": "test_capacity.py::test_more_than_there_is_is_refused_by_resource_and_bound",
     "input_backlog": "test_input.py::test_input_that_nobody_reads_is_refused_over_the_bound",
     "resource_limit_exceeded": "test_slots.py::test_a_full_queue_refuses_and_says_when_to_come_back",
+    "sandbox_setup_failed": "test_sandbox.py::test_a_sandbox_that_fails_is_told_in_bubblewraps_words",
     "runtime_stopped": "test_shutdown.py::test_a_runtime_that_stops_refuses_changes_and_still_answers_reads",
     "transcript_expired": "test_retention.py::test_transcript_entries_behind_retention_are_refused",
     "cursor_expired": "test_retention.py::test_runtime_events_behind_retention_are_refused",

@@ -16,7 +16,7 @@ import typer.main
 from watchglass.protocol import base
 from watchglass.protocol.errors import faults
 from watchglass.protocol.events import SHAPES
-from watchglass.protocol.execution import CapabilityMode, Limits, TaskLimits
+from watchglass.protocol.execution import CapabilityMode, Limits, Reservation, TaskLimits
 from watchglass.protocol.feed_v2 import CLOSES, COMING_BACK, PING_BYTES_MAX, FrameV2
 from watchglass.protocol.frames import FeedDiagnosticCode
 from watchglass.protocol.lifecycle import Phase
@@ -199,6 +199,7 @@ def test_the_defaults_of_serve_are_those_of_the_code() -> None:
         "--max-waiting-workers": options.waiting_workers_max,
         "--default-memory": options.default_memory_bytes,
         "--default-pids": options.default_pids,
+        "--worker-uid-base": options.worker_uid_base,
         "--max-workers": options.workers_max,
         "--max-observers": options.observers_max,
         "--input-backlog-bytes": options.input_backlog_max_bytes,
@@ -281,8 +282,10 @@ def test_every_feature_of_a_plan_is_in_the_docs_and_no_other() -> None:
         "execution": {"program": "true", "cwd": "/"},
         "limits": dict.fromkeys(Limits.model_fields, 1 << 20),
         "sandbox": {"profile": "linux_sandbox", "rootfs": "/srv/root"},
+        "control_context": {"requires_resource_reservation": True, "expected_runtime_profile": "process"},
     }
-    plan = resolve(request_of(**everything), CapabilityMode.ADAPTIVE, EVERYTHING)
+    held = Reservation(task_slots=1, memory_bytes=1 << 20, pids=1 << 20)
+    plan = resolve(request_of(**everything), CapabilityMode.ADAPTIVE, EVERYTHING, held)
     assert documented == set(plan.features)
 
 

@@ -49,7 +49,7 @@ def facts_of(fault: type[RuntimeFault]) -> dict[str, Any]:
         parameter.name: 4000 + place if parameter.annotation == "int" else f"the-{parameter.name}"
         for place, parameter in enumerate(parameters)
         if parameter.name != "self"
-    } | ({"error_number": errno.ENOENT} if fault is LaunchFailed else {})
+    } | ({"error_number": errno.ENOENT} if issubclass(fault, LaunchFailed) else {})
 
 
 def test_codes_are_unique_and_written_in_snake_case() -> None:

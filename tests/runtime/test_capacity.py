@@ -20,11 +20,14 @@ from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.runtime import RuntimeResources
 from watchglass.protocol.workers import WorkerDetail
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
+from watchglass.runtime.capabilities import HostCapabilities
+from watchglass.runtime.executor import Executor
 from watchglass.runtime.ledger import amounts_of, summed
 from watchglass.store.filesystem import open_filesystem_store
 from watchglass.store.worker_record import WorkerRecord
 
 from support.agents import CAT, python
+from support.hosts import NOTHING
 from support.tasks import soon
 from support.workers import request_of
 
@@ -291,3 +294,35 @@ async def test_who_waits_for_more_than_the_next_runtime_has_is_told_of_and_keeps
         assert any("more than the capacity" in note.message for note in runtime.diagnostics())
         for worker_id in ("large", "small"):
             await soon(runtime.stop(worker_id))
+
+
+async def test_the_host_s_own_capacity_is_accounted_where_that_was_asked_for() -> None:
+    async with open_runtime(RuntimeOptions(running_workers_max=3, capacity_memory_bytes="host")) as runtime:
+        found = runtime.capabilities.limits.memory_capacity_bytes
+        assert found is not None
+        assert runtime.resources().capacity == Reservation(task_slots=3, memory_bytes=found)
+        with pytest.raises(InsufficientResources, match="memory_bytes"):
+            await create(runtime, execution=CAT, limits={"memory_bytes": found + 1})
+
+
+async def test_who_outlived_a_server_is_accounted_by_the_host_s_capacity_too(tmp_path: Path) -> None:
+    options = RuntimeOptions(capacity_pids="host", keep_workers=True)
+    async with open_filesystem_store(tmp_path, "rt") as store, open_runtime(options, store) as first:
+        worker = await create(first, execution=CAT, limits={"pids_max": 9})
+    async with open_filesystem_store(tmp_path, "rt") as store, open_runtime(options, store) as second:
+        assert second.resources().capacity.pids == second.capabilities.limits.pids_capacity
+        assert second.resources().reserved == Reservation(task_slots=1, pids=9)
+        await second.stop(worker.worker_id)
+        await second.drain()
+
+
+async def test_a_host_of_which_nothing_is_known_is_not_accounted_and_that_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def probe(_executor: Executor) -> HostCapabilities:
+        return NOTHING
+
+    monkeypatch.setattr(Executor, "probe", probe)
+    async with open_runtime(RuntimeOptions(capacity_memory_bytes="host", capacity_pids=5)) as runtime:
+        assert runtime.resources().capacity == Reservation(task_slots=512, pids=5)
+    assert "memory_bytes is not accounted" in caplog.text

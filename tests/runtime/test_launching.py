@@ -70,6 +70,23 @@ def test_a_script_is_read_where_the_worker_finds_it(tmp_path: Path) -> None:
     assert (tmp_path / str(shut_in.sandbox.script)).read_text() == "true\n"
 
 
+def test_a_folder_is_one_inside_a_sandbox_and_one_of_the_host_without(tmp_path: Path) -> None:
+    there = {**CAT, "cwd": "/usr/bin"}
+    shut_in = launched(tmp_path, execution=there, sandbox=SANDBOX)
+    assert shut_in.sandbox is not None
+    assert shut_in.sandbox.cwd == "/usr/bin"
+    assert launched(tmp_path, execution=there).cwd == "/usr/bin"
+
+
+@pytest.mark.parametrize("inside", ["", "/a", "/a/b"])
+def test_a_folder_of_the_workspace_is_found_where_the_sandbox_is_lost(tmp_path: Path, inside: str) -> None:
+    there = {**CAT, "cwd": INSIDE_WORKSPACE + inside}
+    assert (
+        launched(tmp_path, NOTHING, execution=there, sandbox=SANDBOX).cwd == f"{tmp_path}/workspace{inside}"
+    )
+    assert launched(tmp_path, NOTHING, execution=there).cwd == INSIDE_WORKSPACE + inside
+
+
 def test_what_is_left_without_a_sandbox_is_asked_for(tmp_path: Path) -> None:
     host = replace(
         NOTHING,

@@ -71,13 +71,20 @@ class Served:
 class Launch:
     """A server that was started, and may not listen yet."""
 
-    def __init__(self, state_dir: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        *flags: str,
+        env: Mapping[str, str] | None = None,
+        by: Sequence[str] = (),
+    ) -> None:
+        """`by` is a command line that becomes the one that follows it, the server's."""
         state_dir.mkdir(parents=True, exist_ok=True)
         self._state_dir = state_dir
         self._stderr_path = state_dir / "stderr.txt"
         with self._stderr_path.open("wb") as stderr:
             self.process = subprocess.Popen(
-                watchglass("serve", *_completed(flags)),
+                [*by, *watchglass("serve", *_completed(flags))],
                 env=environment(state_dir, env),
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
@@ -223,15 +230,20 @@ def environment(state_dir: Path, extra: Mapping[str, str] | None = None) -> dict
 
 @contextmanager
 def serving(
-    state_dir: Path, *flags: str, env: Mapping[str, str] | None = None, token: str | None = None
+    state_dir: Path,
+    *flags: str,
+    env: Mapping[str, str] | None = None,
+    token: str | None = None,
+    by: Sequence[str] = (),
 ) -> Iterator[Served]:
     """Serve on a free port until the block ends; then it must have left.
 
     The store is the memory store unless a flag says something about it: with
     one on disk workers may be left behind, which `durable_server` takes care
     of. `token` is what a client sends; None means the one of the state directory.
+    `by` is as a `Launch` takes it.
     """
-    launch = Launch(state_dir, *flags, env=env)
+    launch = Launch(state_dir, *flags, env=env, by=by)
     try:
         yield launch.listening(token)
     finally:

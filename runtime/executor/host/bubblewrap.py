@@ -38,6 +38,7 @@ _SETTINGS = (
 )
 _MESSAGE = "bwrap: "
 _EXEC_MESSAGE = "bwrap: execvp "
+_CHDIR_MESSAGE = "bwrap: Can't chdir to "
 
 
 class Doors:
@@ -123,13 +124,17 @@ def groups(gid: int) -> bytes:
 def failure(stderr: bytes, program: str) -> dict[str, object]:
     """Why nothing ran, as a FAILED frame: of the last thing that bubblewrap said.
 
-    A program that it could not execute is told as without a sandbox; anything
-    else is of step "sandbox", with bubblewrap's line as the subject.
+    A program that it could not execute, and a folder that it could not start in,
+    are told as without a sandbox; anything else is of step "sandbox", with
+    bubblewrap's line as the subject.
     """
     lines = [line for line in stderr.decode(errors="replace").splitlines() if line.startswith(_MESSAGE)]
     line = lines[-1] if lines else "bubblewrap ended without a word"
     if line.startswith(_EXEC_MESSAGE):
         return {"step": "exec", "subject": program, "error_number": _errno_of(line)}
+    if line.startswith(_CHDIR_MESSAGE):
+        folder = line.removeprefix(_CHDIR_MESSAGE).rpartition(": ")[0]
+        return {"step": "chdir", "subject": folder, "error_number": _errno_of(line)}
     return {"step": "sandbox", "subject": line, "error_number": _errno_of(line)}
 
 

@@ -170,6 +170,8 @@ def _set_limits(plan: Plan, groups: Groups) -> None:
         _limit(resource.RLIMIT_FSIZE, plan.file_size_bytes, plan.file_size_bytes)
     if plan.memory_bytes is not None and groups.serving("memory") is None:
         _limit(resource.RLIMIT_DATA, plan.memory_bytes, plan.memory_bytes)
+    if plan.pids_max is not None and plan.uid is not None and groups.serving("pids") is None:
+        _limit(resource.RLIMIT_NPROC, plan.pids_max, plan.pids_max)  # Of this user, who is nobody else.
 
 
 def _limit(kind: int, soft: int, hard: int) -> None:

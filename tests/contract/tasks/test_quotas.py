@@ -56,3 +56,35 @@ def test_a_tenant_with_a_quota_shows_at_zero_use(api: Api) -> None:
 
 def tenants(api: Api) -> Any:
     return [each for each in api.get("/api/v1/runtime/resources")["tenants"] if each["tenant"] == "small"]
+
+
+def test_a_default_that_the_ledger_imposes_is_in_the_plan_and_degrades_nothing(tasks: TaskFace) -> None:
+    said = tasks.ran("true")
+    held = said["reservation"]["memory_bytes"]
+    assert held == 512 << 20
+    plan = said["execution_plan"]
+    assert plan["resource_enforcement"]["memory_bytes"] == held
+    assert plan["resource_enforcement"]["memory_enforced"] is True
+    assert plan["features"]["limits.memory_bytes"]["requested"] is None
+    assert (plan["degraded"], plan["fallback_reasons"]) == (False, [])
+
+
+def test_a_reservation_that_is_required_and_not_accounted_is_refused(api: Api) -> None:
+    body = {"execution": TRUE, "control_context": {"requires_resource_reservation": True}}
+    status, code, details = refusal(api.request("POST", "/api/v1/tasks", body))
+    assert (status, code) == (400, "unsupported_capability")
+    assert details["feature"] == "control_context.requires_resource_reservation"
+    assert details["reason"].startswith("pids is not accounted here")
+
+
+@pytest.mark.parametrize(("mode", "status"), [("adaptive", 200), ("strict", 400)])
+def test_another_profile_than_expected_is_for_adaptive_alone(api: Api, mode: str, status: int) -> None:
+    body = {
+        "execution": TRUE,
+        "policy": {"capability_mode": mode},
+        "control_context": {"expected_runtime_profile": "linux_sandbox"},
+    }
+    answer = api.request("POST", "/api/v1/tasks", body)
+    assert answer.status == status
+    if status == 400:
+        assert refusal(answer)[1] == "unsupported_capability"

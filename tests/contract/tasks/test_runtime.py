@@ -20,6 +20,10 @@ FLAGS = [
     "--termination-grace-ms=1234",
     "--result-retention-secs=99",
     "--gc-interval-ms=500",
+    "--capability-mode=strict",
+    "--cgroup-root=/agents",
+    "--capacity-memory=host",
+    "--capacity-pids=777",
 ]
 
 
@@ -52,9 +56,9 @@ def test_config_says_how_it_is_set_and_nothing_secret(api: Api) -> None:
         "result_retention_secs": 99,
         "gc_interval_ms": 500,
         "dispatch_poll_interval_ms": 0,
-        "cgroup_root": said["cgroup_root"],
-        "default_capability_mode": "adaptive",
-        "cgroup_enabled": said["cgroup_root"] is not None,
+        "cgroup_root": "/agents",
+        "default_capability_mode": "strict",
+        "cgroup_enabled": True,
     }
     assert served.token not in str(said)
 
@@ -75,7 +79,14 @@ def test_capabilities_are_told_field_by_field(api: Api) -> None:
         "oom_detection", "cpu_quota", "ledger", "capacity",
     }  # fmt: skip
     assert said["resources"]["ledger"] is True
-    assert said["resources"]["capacity"]["task_slots"] == 2
+    found = api.get("/v1/runtime/capabilities")["capabilities"]
+    assert said["resources"]["capacity"] == {
+        "task_slots": 2,
+        "memory_bytes": found["memory_capacity_bytes"],
+        "pids": 777,
+    }
+    assert found["memory_capacity_bytes"] > 0
+    assert "not probed" not in str(said) + str(found)
     assert said["stable_semantics"]
     if said["degraded"]:
         assert said["warnings"]

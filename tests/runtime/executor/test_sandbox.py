@@ -76,8 +76,8 @@ async def test_it_starts_where_it_was_asked_to(lab: Lab) -> None:
     assert await (await boxed(lab, "pwd", cwd="/usr/bin")).says() == b"/usr/bin\n"
     with pytest.raises(LaunchFailed) as caught:
         await boxed(lab, "pwd", cwd="/no/such/place")
-    assert caught.value.subject == "bwrap: Can't chdir to /no/such/place: No such file or directory"
-    assert (caught.value.step, caught.value.error_number) == ("sandbox", errno.ENOENT)
+    assert (caught.value.step, caught.value.subject) == ("chdir", "/no/such/place")
+    assert caught.value.error_number == errno.ENOENT
 
 
 async def test_it_sees_no_process_and_no_folder_of_the_host(lab: Lab) -> None:
@@ -339,6 +339,22 @@ async def test_its_whole_tree_shares_one_budget_of_processes(lab: Lab) -> None:
     assert b"Cannot fork" in subject.read_all()["stderr"]
     assert ended.cause == "pids"
     assert lab.left() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root to give it a user of its own")
+async def test_without_a_group_its_own_user_bounds_its_processes_and_nobody_elses(lab: Lab) -> None:
+    forks = "for n in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; echo never"
+    bounded = await boxed(lab, forks, pids_max=8)
+    assert await bounded.says() == b""
+    assert b"Cannot fork" in bounded.read_all()["stderr"]
+    others = await boxed(
+        lab, "for n in 1 2 3 4 5 6 7; do sleep 1000 & done; echo up; wait", uid=WORKER_UID + 1
+    )
+    await others.until_says(b"up\n")
+    free = await boxed(lab, "sleep 0 & sleep 0 & wait; echo all", pids_max=8)
+    assert await free.says() == b"all\n"
+    others.process.kill()
+    await others.exit()
 
 
 @needs_python

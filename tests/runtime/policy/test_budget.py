@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from watchglass.protocol.execution import Enforcement, Limits
+from watchglass.protocol.execution import Enforcement, Limits, Reservation, ResourceEnforcement
 from watchglass.runtime.capabilities import Found, LimitCapabilities
+from watchglass.runtime.ledger import held_to
 from watchglass.runtime.policy.budget import budget, enforcement
 from watchglass.runtime.policy.decision import Decision
 
@@ -68,3 +69,47 @@ def test_a_limit_on_processes_that_needs_no_control_group_is_not_called_one() ->
     held = enforcement(ALL, decided(by_uid))
     assert held.pids_enforced
     assert not held.cgroup_enforced
+
+
+DEFAULTS = Reservation(task_slots=1, memory_bytes=70, pids=80)
+
+
+def imposed(host: LimitCapabilities, asked: Limits) -> tuple[dict[str, Decision], ResourceEnforcement]:
+    decisions = {decision.feature: decision for decision in budget(asked, host, DEFAULTS)}
+    return decisions, enforcement(held_to(asked, DEFAULTS), decisions)
+
+
+def test_a_default_of_the_ledger_is_told_with_what_holds_it() -> None:
+    decisions, told = imposed(limits_with(), Limits())
+    assert (told.memory_bytes, told.memory_enforced, told.pids_max, told.pids_enforced) == (
+        70,
+        True,
+        80,
+        True,
+    )
+    assert (told.cgroup_enforced, told.oom_detection) == (True, True)
+    assert [decisions[f"limits.{name}"].requested for name in ("memory_bytes", "pids_max")] == [None, None]
+
+
+def test_a_default_that_the_host_cannot_hold_is_no_loss_and_no_warning() -> None:
+    decisions, told = imposed(limits_with(NOT_HERE), Limits())
+    assert not any(decision.is_lost or decision.is_weak for decision in decisions.values())
+    assert (told.memory_enforced, told.pids_enforced) == (True, False)
+
+
+def test_a_limit_beside_a_default_is_a_limit() -> None:
+    decisions, told = imposed(limits_with(NOT_HERE), Limits(pids_max=8))
+    assert (told.pids_max, decisions["limits.pids_max"].is_lost) == (8, True)
+    assert (told.memory_bytes, decisions["limits.memory_bytes"].is_lost) == (70, False)
+
+
+def test_a_user_of_its_own_holds_the_processes_where_no_group_does_but_strict_wants_a_group() -> None:
+    [pids] = [
+        decision
+        for decision in budget(Limits(pids_max=8), limits_with(NOT_HERE), has_own_uid=True)
+        if decision.feature == "limits.pids_max"
+    ]
+    assert (pids.effective, pids.mechanism, pids.enforced) == (8, "RLIMIT_NPROC", Enforcement.SOFT)
+    assert pids.is_lost
+    told = enforcement(Limits(pids_max=8), {pids.feature: pids})
+    assert (told.pids_enforced, told.cgroup_enforced) == (True, False)

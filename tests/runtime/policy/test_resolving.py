@@ -224,14 +224,6 @@ def test_an_open_network_never_stands_for_the_proxy(mode: CapabilityMode, profil
     assert refused.value.feature == "sandbox.network"
 
 
-def test_a_folder_of_the_host_is_lost_in_a_sandbox_and_kept_without_one() -> None:
-    here = {"program": "cat", "cwd": "/srv"}
-    sandbox = {"profile": "linux_sandbox"}
-    for host, told in ((EVERYTHING, ["execution.cwd"]), (NOTHING, [])):
-        plan = resolve(request_of(execution=here, sandbox=sandbox), ADAPTIVE, host)
-        assert [name for name in features_of(plan.fallback_reasons) if "cwd" in name] == told
-
-
 def test_the_proxy_is_given_where_it_was_found() -> None:
     asked = {"profile": "linux_sandbox", "network": "proxy", "network_allow": ["pypi.org:443"]}
     given = plan_of(STRICT, EVERYTHING, sandbox=asked).effective_sandbox

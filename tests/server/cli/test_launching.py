@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from watchglass.protocol.workers import CreateWorkerRequest
-from watchglass.server.cli.confining import Confinement
+from watchglass.runtime import executor
+from watchglass.server.cli.confining import INSIDE_WORKSPACE, Confinement
 from watchglass.server.cli.faults import CliError, UsageFault
 from watchglass.server.cli.launching import Launch, create_request, found_program, pairs
 
@@ -116,6 +117,8 @@ def test_a_sandbox_has_no_folder_of_the_callers_unless_one_is_asked_for(tmp_path
     shut_in = Confinement(sandbox="linux_sandbox")
     assert "cwd" not in execution_of(command=["sh"], confinement=shut_in)
     assert execution_of(command=["sh"], confinement=shut_in, cwd=tmp_path)["cwd"] == str(tmp_path)
+    assert execution_of(command=["sh"], confinement=shut_in, cwd=Path("src"))["cwd"] == "/workspace/src"
+    assert str(INSIDE_WORKSPACE) == executor.INSIDE_WORKSPACE
 
 
 @pytest.mark.parametrize("text", ["", "=", "=value", "name"])

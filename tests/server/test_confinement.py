@@ -1,0 +1,59 @@
+"""What serve is told of its host, and how it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from watchglass.protocol.execution import CapabilityMode
+from watchglass.runtime import RuntimeOptions
+from watchglass.server.config import ConfigError, serve_config
+from watchglass.server.confinement import (
+    WORKER_UID_MAX,
+    ConfinementFault,
+    capability_mode_of,
+    cgroup_root_of,
+)
+
+
+def test_without_a_word_it_is_adaptive_with_the_groups_that_can_be_made() -> None:
+    assert serve_config().runtime == RuntimeOptions(keep_workers=True)
+    assert capability_mode_of(None) is RuntimeOptions().capability_mode is CapabilityMode.ADAPTIVE
+
+
+def test_serve_takes_mode_groups_and_users() -> None:
+    options = serve_config(
+        capability_mode="strict", cgroup_root="/agents", worker_uid_base="20000", capacity_memory="host"
+    ).runtime
+    assert (options.capability_mode, options.cgroup_root) == (CapabilityMode.STRICT, Path("/agents"))
+    assert (options.worker_uid_base, options.capacity_memory_bytes) == (20_000, "host")
+    assert serve_config(cgroups=False).runtime.cgroup_enabled is False
+
+
+@pytest.mark.parametrize("mode", ["", "STRICT", "lenient"])
+def test_another_mode_is_refused(mode: str) -> None:
+    with pytest.raises(ConfinementFault, match="use one of adaptive, strict"):
+        capability_mode_of(mode)
+
+
+@pytest.mark.parametrize("root", ["", "agents", "../agents", "/agents/../..", "/a\0b"])
+def test_a_group_is_named_by_an_absolute_path(root: str) -> None:
+    with pytest.raises(ConfinementFault, match=r"--cgroup-root .*absolute path"):
+        cgroup_root_of(root, cgroups=True)
+
+
+def test_a_root_for_groups_that_are_not_made_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--cgroup-root '/agents': not with --no-cgroups"):
+        serve_config(cgroup_root="/agents", cgroups=False)
+
+
+@pytest.mark.parametrize("uid", ["0", "-1", "worker", str(WORKER_UID_MAX + 1)])
+def test_no_worker_is_root_or_nobody_at_all(uid: str) -> None:
+    with pytest.raises(ConfigError, match="--worker-uid-base"):
+        serve_config(worker_uid_base=uid)
+
+
+def test_a_capacity_is_a_number_or_the_host() -> None:
+    with pytest.raises(ConfigError, match="--capacity-memory 'all': is no whole number"):
+        serve_config(capacity_memory="all")
