@@ -553,20 +553,22 @@ class Driver:
             self._wake.set()
 
     async def _finish(self) -> None:
-        """The log is complete: nothing of the worker is left to be told."""
-        await self._context.on_ended(self._worker)
-        try:
-            await self._keep_end()
-        except StoreFault as fault:  # The log says it too; the next start reads it there.
-            _LOG.warning("the record of worker %s has no end: %s", self._worker.worker_id, fault)
-        self._life.ended.set()
+        """The log is complete, and durably so: nothing of the worker is left to be told.
 
-    async def _keep_end(self) -> None:
+        Who waits for the end need not wait for the record too: the next start
+        reads in the log what a record lacks.
+        """
+        await self._context.on_ended(self._worker)
+        self._worker.record = self._ended_record()
+        self._life.ended.set()
+        try:
+            await self._context.save(self._worker.record)
+        except StoreFault as fault:
+            _LOG.warning("the record of worker %s has no end: %s", self._worker.worker_id, fault)
+
+    def _ended_record(self) -> WorkerRecord:
         assert self._life.exit is not None
         assert self._life.finished_us is not None
-        request = self._worker.record.request
-        if request.execution is not None:  # Nobody needs its secrets any more.
-            request = request.model_copy(update={"execution": request.execution.redacted()})
         end = WorkerEnd(
             phase=self._life.phase,
             started_us=self._life.started_us,
@@ -576,7 +578,7 @@ class Driver:
             transcript_len=self._worker.view.transcript_len,
             head=self._worker.log.head,
         )
-        await self._keep(end=end, request=request)
+        return self._worker.record.ended(end)
 
     def _alerts(self, seen: ProcessExit) -> Sequence[Event]:
         """What an observer must know of limits, and of bytes that did not arrive where they were meant to."""

@@ -413,7 +413,10 @@ class Supervisor(Boss):
                 self._watch_output(pump)
 
     def _tell_exit(self) -> None:
-        """exit.json, then EXIT with the same content. A disk that refuses the first stops not the second."""
+        """exit.json, then EXIT with the same content. A disk that refuses the first stops not the second.
+
+        The server does not wait for the disk: once it has EXIT, its journal is what keeps the end.
+        """
         report = self._worker.exit_report(
             self._status,
             asked=self._ladder.cause,
@@ -426,3 +429,5 @@ class Supervisor(Boss):
         except OSError as error:
             report["output_errno"] = report["output_errno"] or error.errno
         self._line.finish(wire.EXIT, json.dumps(report).encode())
+        with contextlib.suppress(OSError):  # It is told; nobody is left to hear of this.
+            self._worker.record.sync_exit()
