@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from watchglass.client.local import TOKEN_BYTES_MAX, state_directory
 from watchglass.protocol.base import NAME_CHARS_MAX
 from watchglass.protocol.errors import shown
 from watchglass.protocol.identity import RuntimeId, id_fault
@@ -24,7 +25,7 @@ from watchglass.protocol.runtime import RuntimeLimits
 from watchglass.runtime.options import RuntimeOptions
 from watchglass.store.base import Retention
 
-from .local import TOKEN_BYTES_MAX, state_directory, store_root
+from .local import store_root
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
