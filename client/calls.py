@@ -26,6 +26,7 @@ from watchglass.protocol.runtime import (
 )
 from watchglass.protocol.workers import (
     CreateWorkerRequest,
+    LifecycleAnswer,
     LifecycleRequest,
     SignalRequest,
     TranscriptProjection,
@@ -117,17 +118,14 @@ def create_worker(
     """
     given: dict[str, object] = {}
     if program is not None:
-        place = {} if cwd is None else {"cwd": cwd}
-        given["execution"] = ExecutionSpec(program=program, args=list(args), env=dict(env or {}), **place)
+        given["execution"] = ExecutionSpec(program=program, args=list(args), env=dict(env or {}), cwd=cwd)
     elif args or env or cwd is not None:
         raise ValueError("args, env and cwd are of a program; name it, or give them in the request")
     if initial_input is not None:
         given["initial_input"] = WorkerInput(content=initial_input)
-    given |= {
-        "speech": speech,
-        "worker_id": worker_id,
-        "metadata": None if metadata is None else dict(metadata),
-    }
+    given |= {"speech": speech, "worker_id": worker_id}
+    if metadata is not None:
+        given["metadata"] = dict(metadata)
     said = {} if request is None else {name: getattr(request, name) for name in request.model_fields_set}
     said |= {name: value for name, value in given.items() if value is not None}
     return endpoints.CREATE_WORKER.call(
@@ -190,7 +188,7 @@ def transcript(
 
 
 def append_events(worker_id: str, events: Iterable[tuple[str, Json]]) -> Call[AppendEventsAnswer]:
-    """Append events, pairs of a name and its data, to a passive worker; the cursors of the first and the last.
+    """Append events, pairs of a name and its data, to a passive worker; their first and last cursor.
 
     Not repeated by itself: after `Unreachable` the journal tells whether they are there.
     """
@@ -232,7 +230,7 @@ def ready() -> Call[ReadyAnswer]:
 
 
 def _lifecycle(
-    endpoint: endpoints.Endpoint[endpoints.LifecycleAnswer], worker_id: str, reason: str | None
+    endpoint: endpoints.Endpoint[LifecycleAnswer], worker_id: str, reason: str | None
 ) -> Call[WorkerLifecycleAck]:
     return endpoint.call(lambda answer: answer.ack, worker_id, body=LifecycleRequest(reason=reason))
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from watchglass.protocol.base import Wire
+from watchglass.protocol.errors import InvalidWorkerId
 from watchglass.protocol.events import AppendEventsAnswer, AppendEventsRequest
+from watchglass.protocol.identity import id_fault
 from watchglass.protocol.runtime import (
     DiagnosticsAnswer,
     DrainRequest,
@@ -35,6 +37,7 @@ from watchglass.protocol.workers import (
 )
 
 from .call import ANSWER_TIMEOUT_S, END_TIMEOUT_S, UPLOAD_TIMEOUT_S, Answer, Call, Query, worker_path
+from .faults import ApiError
 
 A = TypeVar("A")
 M = TypeVar("M", bound=Wire)
@@ -68,7 +71,7 @@ class Place:
             path=self._filled(worker_id, names),
             read_answer=read,
             query=query or {},
-            content=None if body is None else body.model_dump_json(exclude_unset=True).encode(),
+            content=None if body is None else body.model_dump_json().encode(),
             headers={**({} if body is None else {"Content-Type": "application/json"}), **(headers or {})},
             timeout_s=self.timeout_s,
             repeatable=self.repeatable or self.method == "GET",
@@ -77,6 +80,9 @@ class Place:
     def _filled(self, worker_id: str, names: Mapping[str, str]) -> str:
         if not self.path.startswith(_WORKER):
             return self.path
+        fault = id_fault(worker_id)
+        if fault is not None:  # As the runtime would answer; a path with `..` would ask for something else.
+            raise ApiError(400, InvalidWorkerId.code, str(InvalidWorkerId(worker_id, fault)))
         return worker_path(worker_id) + self.path.removeprefix(_WORKER).format(**names)
 
 

@@ -21,7 +21,6 @@ from types import TracebackType
 from typing import Self
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.http11 import Response
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -29,7 +28,6 @@ from watchglass.protocol.follow import CLOSED_NORMALLY, Following, OnExpired
 from watchglass.protocol.said import Farewell, Joined, Reset, Told
 
 from .address import Address
-from .call import Answer
 from .journey import (
     CLOSE_TIMEOUT_S,
     CLOSED_ABNORMALLY,
@@ -43,6 +41,7 @@ from .journey import (
     Journey,
     why,
 )
+from .upgrade import answer_of
 
 
 class Follower:
@@ -207,9 +206,3 @@ class Follower:
 
     def _forget(self) -> None:
         self._connection = None
-
-
-def answer_of(response: Response) -> Answer:
-    """A refused upgrade as an answer."""
-    headers = {name.lower(): value for name, value in response.headers.raw_items()}
-    return Answer(response.status_code, response.reason_phrase, headers, bytes(response.body or b""))

@@ -10,7 +10,7 @@ import contextlib
 import http.client
 import json
 import select
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 from typing import Final, Literal, Self, TypeVar
 
@@ -99,7 +99,7 @@ class Client:
         """The answer to a call. One that is repeatable is sent again when the kept connection was closed."""
         return call.read(self._exchange(call))
 
-    def download(self, path: str) -> Iterator[bytes]:
+    def download(self, path: str) -> Generator[bytes, None, None]:
         """The bytes at a path, some at a time, however many there are. An answer that is cut raises."""
         try:
             response = self._answer_to("GET", path)

@@ -29,7 +29,7 @@ FINAL_STATUS: Final = frozenset({400, 401, 403, 404, 405, 410})
 
 
 class Journey:
-    """What happened to a reader's connections, and what follows. Times are of a clock that never goes back."""
+    """What happened to a reader's connections. Times are of a clock that never goes back."""
 
     def __init__(self, following: Following, now_s: float, *, patience_s: float = PATIENCE_S) -> None:
         self.following = following
