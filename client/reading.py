@@ -64,10 +64,10 @@ class Reader:
         patience_s: float = PATIENCE_S,
     ) -> None:
         """See `Following`. Raises CursorMalformed."""
+        self._socket: FeedSocket | None = None
         self._feeds = feeds
         self._following = Following(worker_id, after, types=types, on_expired=on_expired)
         self._journey = Journey(self._following, time.monotonic(), patience_s=patience_s)
-        self._socket: FeedSocket | None = None
         self._url = ""
         self._taken: Iterator[Said | Farewell] = iter(())
         self._wait_s = 0.0
@@ -111,8 +111,10 @@ class Reader:
         try:
             while not self._following.ended:
                 said = next(self._taken, None)
-                if said is None:
+                if said is None and not self._following.ended:
                     await self._advance()
+                elif said is None:
+                    break  # Its end came, and is not told by itself.
                 elif isinstance(said, Farewell):
                     self._lose(said.message)
                 else:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import update_wrapper
+from itertools import chain
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -137,7 +138,8 @@ class SyncClient:
         """An ended worker as a tar, piece by piece. One that is cut off raises Unreachable."""
         call = endpoints.EXPORT_WORKER.call_raw(lambda _: None, worker_id)
         with closing(self._http.download(call.path)) as pieces:
-            yield pieces
+            first = next(pieces, b"")  # A refusal comes now, and not in the middle.
+            yield chain([first], pieces)
 
     def import_worker(self, archive: bytes | Iterable[bytes]) -> ImportAnswer:
         """Bring back a worker that was exported. Not repeated by itself."""
