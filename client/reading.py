@@ -109,12 +109,10 @@ class Reader:
 
     async def _next(self) -> Said:
         try:
-            while not self._following.ended:
-                said = next(self._taken, None)
-                if said is None and not self._following.ended:
+            while not (self.ended or self._left or self._feeds.closed):
+                said = next(self._taken, None)  # It may be the end that nobody wanted to be told of.
+                if said is None:
                     await self._advance()
-                elif said is None:
-                    break  # Its end came, and is not told by itself.
                 elif isinstance(said, Farewell):
                     self._lose(said.message)
                 else:
@@ -127,8 +125,8 @@ class Reader:
 
     async def _advance(self) -> None:
         """Connect, or take a frame, or see that there is none to come."""
-        if self._left or self._feeds.closed:
-            raise StopAsyncIteration
+        if self.ended:
+            return
         if self._socket is None:
             await self._connect()
             return

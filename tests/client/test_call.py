@@ -7,7 +7,7 @@ import json
 import pytest
 
 from watchglass.client import calls
-from watchglass.client.call import Answer, worker_path
+from watchglass.client.call import Answer, Call, worker_path
 from watchglass.client.faults import ApiError, BadAnswer, Unreachable
 from watchglass.protocol.workers import CreateWorkerRequest, TaskIntent
 
@@ -51,7 +51,7 @@ def test_what_is_no_answer_of_a_runtime_is_told_so(body: object) -> None:
         (calls.remove_worker("wk"), "lost", False, False),
     ],
 )
-def test_what_may_be_sent_again(call: calls.Call[object], stage: str, moved: bool, again: bool) -> None:
+def test_what_may_be_sent_again(call: Call[object], stage: str, moved: bool, again: bool) -> None:
     fault = Unreachable("http://h", "gone", stage)  # type: ignore[arg-type]  # The table names them.
     assert call.may_repeat(fault, moved=moved) is again
 

@@ -36,7 +36,8 @@ class Shell(Protocol):
     def run(self, scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a scenario to its end; one that hangs fails."""
 
-    def connect(self, url: str | None = None, **choice: Any) -> AbstractAsyncContextManager[AsyncClient]:
+    @property
+    def connect(self) -> Callable[..., AbstractAsyncContextManager[AsyncClient]]:
         """A client."""
 
     async def in_thread(self, call: Callable[[], T], /) -> T:
@@ -146,4 +147,4 @@ class _Steps:
             close()
 
 
-SHELLS: tuple[Any, ...] = (AsyncioShell(), TrioShell(), SyncShell())
+SHELLS: tuple[Shell, ...] = (AsyncioShell(), TrioShell(), SyncShell())
