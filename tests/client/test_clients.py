@@ -247,6 +247,7 @@ def test_a_watcher_is_told_of_every_connection(served: Served, shell: Shell) -> 
                     async for each in everything:
                         if isinstance(each, Joined):
                             joins.append(each.phase)
+                        if len(joins) == 1 and isinstance(each, Joined):
                             proxy.cut()
                             await shell.in_thread(lambda: Api(served).act(worker.worker_id, "stop"))
                 assert joins == ["running", "stopped"]
@@ -327,22 +328,23 @@ def test_a_server_that_is_killed_and_comes_back_elsewhere_is_followed(tmp_path: 
             servers[-1].__exit__(None, None, None)
 
 
-def test_a_server_that_is_gone_for_good_is_given_up(tmp_path: Path, shell: Shell) -> None:
+def test_a_server_that_is_gone_for_good_is_given_up(served: Served, shell: Shell) -> None:
     async def scenario() -> None:
-        async with shell.connect(environ=environment(tmp_path)) as wg:
-            worker = await wg.create_worker()
-            events = aiter(wg.follow(worker.worker_id, patience_s=0.3))
-            assert (await anext(events)).name == "status"
-            await shell.in_thread(server.kill)
-            with pytest.raises(Unreachable) as caught:
-                [event async for event in events]
-            assert "refused" in caught.value.reason or "failed" in caught.value.reason
-            with pytest.raises(Unreachable) as caught:
-                await wg.runtime()
-            assert caught.value.stage == "unsent"
+        with cutting(served.host, served.port) as proxy:
+            async with shell.connect(proxy.url, token=served.token) as wg:
+                worker = await wg.create_worker()
+                events = aiter(wg.follow(worker.worker_id, patience_s=0.3))
+                assert (await anext(events)).name == "status"
+                url = proxy.url
+                proxy.close()
+                with pytest.raises(Unreachable) as caught:
+                    [event async for event in events]
+                assert (caught.value.url, caught.value.stage) == (url, "unsent")
+                with pytest.raises(Unreachable) as caught:
+                    await wg.list_workers()
+                assert caught.value.stage == "unsent"
 
-    with serving(tmp_path) as server:
-        shell.run(scenario)
+    shell.run(scenario)
 
 
 def test_without_a_runtime_there_is_none_to_find(tmp_path: Path, shell: Shell) -> None:
