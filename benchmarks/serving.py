@@ -30,6 +30,7 @@ STOP_S = 60
 TIMEOUT_S = 60
 LOOK_S = 0.005
 RECEIVE_BYTES = 256 << 10
+_UNREAD = bytearray(RECEIVE_BYTES)
 _LISTENING = re.compile(r"watchglass listening on http://(\S+):(\d+) \(runtime (\S+)\)")
 
 
@@ -172,6 +173,19 @@ class Feed:
         """Frames after one wait for bytes; may be none."""
         taken, self._ready = self._ready, []
         return taken or self._frames.split(self._receive())
+
+    def count_bytes(self) -> int:
+        """How many bytes came after one wait for some; they are not looked at."""
+        return self._socket.recv_into(_UNREAD)
+
+    def count_frames(self, frames: int) -> int:
+        """Wait for so many frames; how many bytes they had. Only lengths are looked at."""
+        size, frames = 0, frames - len(self._ready)
+        while frames > 0:
+            received = self._receive()
+            size += len(received)
+            frames -= self._frames.count(received)[0]
+        return size
 
     def wait_for(self, mark: bytes) -> None:
         """Return when a frame with `mark` in it has come."""

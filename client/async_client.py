@@ -74,6 +74,7 @@ class AsyncClient:
         return call.read(await self._exchange(call))
 
     runtime = asked(calls.runtime)
+    resources = asked(calls.resources)
     drain = asked(calls.drain)
     diagnostics = asked(calls.diagnostics)
     runtime_events = asked(calls.runtime_events)

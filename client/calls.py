@@ -22,6 +22,7 @@ from watchglass.protocol.runtime import (
     RuntimeDiagnostic,
     RuntimeEventBatch,
     RuntimeEventCursor,
+    RuntimeResources,
     RuntimeSummary,
 )
 from watchglass.protocol.workers import (
@@ -62,6 +63,11 @@ class LogPiece:
 def runtime() -> Call[RuntimeSummary]:
     """The runtime in one object."""
     return endpoints.SHOW_RUNTIME.call(lambda answer: answer.runtime)
+
+
+def resources() -> Call[RuntimeResources]:
+    """Who holds which part of the capacity, and what the others wait for."""
+    return endpoints.SHOW_RESOURCES.call(lambda answer: answer.resources)
 
 
 def drain(reason: str | None = None) -> Call[RuntimeSummary]:

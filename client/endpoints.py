@@ -19,6 +19,7 @@ from watchglass.protocol.runtime import (
     DrainRequest,
     HealthAnswer,
     ReadyAnswer,
+    ResourcesAnswer,
     RuntimeAnswer,
     RuntimeEventBatch,
 )
@@ -133,6 +134,7 @@ def _end(act: str) -> Endpoint[LifecycleAnswer]:
 
 
 SHOW_RUNTIME: Final = _get("/v1/runtime", RuntimeAnswer)
+SHOW_RESOURCES: Final = _get("/v1/runtime/resources", ResourcesAnswer)
 DRAIN: Final = Endpoint("POST", "/v1/runtime/drain", DrainRequest, repeatable=True, answer=RuntimeAnswer)
 DIAGNOSTICS: Final = _get("/v1/diagnostics", DiagnosticsAnswer)
 RUNTIME_EVENTS: Final = _get("/v1/events/batch", RuntimeEventBatch)
@@ -161,6 +163,7 @@ METRICS: Final = Place("GET", "/metrics")
 
 ENDPOINTS: Final = (
     SHOW_RUNTIME,
+    SHOW_RESOURCES,
     DRAIN,
     DIAGNOSTICS,
     RUNTIME_EVENTS,

@@ -10,7 +10,7 @@ import contextlib
 import http.client
 import json
 import select
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Final, Literal, Self, TypeVar
 
@@ -72,14 +72,21 @@ class Client:
             Call(method="GET", path=path, query=query or {}, read_answer=_object, repeatable=True)
         )
 
-    def post(self, path: str, body: Json | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Json:
+    def post(
+        self,
+        path: str,
+        body: Json | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> Json:
         """The JSON answer to a change."""
         return self.ask(
             Call(
                 method="POST",
                 path=path,
                 content=None if body is None else _encoded(body),
-                headers={} if body is None else {"Content-Type": "application/json"},
+                headers={**({} if body is None else {"Content-Type": "application/json"}), **(headers or {})},
                 read_answer=_object,
                 timeout_s=timeout_s,
             )

@@ -73,6 +73,7 @@ class SyncClient:
         return self._http.ask(call)
 
     runtime = asked(calls.runtime)
+    resources = asked(calls.resources)
     drain = asked(calls.drain)
     diagnostics = asked(calls.diagnostics)
     runtime_events = asked(calls.runtime_events)

@@ -107,6 +107,27 @@ class WorkerNotFound(RuntimeFault):
         self.worker_id = worker_id
 
 
+class TaskNotFound(RuntimeFault):
+    """No task has this id; a worker that was not asked for as a task is none."""
+
+    code = "task_not_found"
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"no task {shown(task_id)}")
+        self.task_id = task_id
+
+
+class PermissionDenied(RuntimeFault):
+    """Only its owner may kill a task that has one."""
+
+    code = "permission_denied"
+
+    def __init__(self, task_id: str, owner: str) -> None:
+        super().__init__(f"kill requires owner {shown(owner)}: task {task_id!r} is theirs")
+        self.task_id = task_id
+        self.owner = owner
+
+
 class WorkerExists(RuntimeFault):
     """The id that the caller chose for a new worker is taken."""
 
@@ -178,15 +199,34 @@ class ResourceLimitExceeded(RuntimeFault):
         self.limit = limit
 
 
+class InsufficientResources(RuntimeFault):
+    """More is asked for than there will ever be: over the whole capacity, or over a tenant's quota."""
+
+    code = "insufficient_resources"
+
+    def __init__(self, resource: str, asked: int, capacity: int, tenant: str | None = None) -> None:
+        """`tenant`: whose quota `capacity` is; None: it is the runtime's."""
+        whose = "this runtime has" if tenant is None else f"tenant {shown(tenant)} may have"
+        super().__init__(f"{resource} {asked} is over the {capacity} that {whose} in all; ask for less")
+        self.resource = resource
+        self.asked = asked
+        self.capacity = capacity
+        self.tenant = tenant
+
+
 class UnsupportedCapability(RuntimeFault):
-    """Strict mode, and the host or this runtime cannot give what was asked."""
+    """The host or this runtime cannot give what was asked, and less will not do.
+
+    Less will not do in strict mode, and of some features in no mode.
+    """
 
     code = "unsupported_capability"
 
-    def __init__(self, feature: str, reason: str) -> None:
-        super().__init__(f"{feature}: {reason} (policy.capability_mode is strict)")
+    def __init__(self, feature: str, reason: str, because: str = "policy.capability_mode is strict") -> None:
+        super().__init__(f"{feature}: {reason} ({because})")
         self.feature = feature
         self.reason = reason
+        self.because = because
 
 
 class LaunchFailed(RuntimeFault):

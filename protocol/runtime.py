@@ -9,7 +9,8 @@ from pydantic import Field, StringConstraints
 
 from .base import TEXT_CHARS_MAX, Wire
 from .execution import Reservation
-from .identity import RuntimeId, WorkerRef
+from .identity import RuntimeId, WorkerId, WorkerRef
+from .lifecycle import Phase
 
 
 class RuntimeLimits(Wire):
@@ -41,6 +42,44 @@ class RuntimeSummary(Wire):
     waiting_worker_count: int
     observer_count: int
     keep_workers: bool
+
+
+class ActiveReservation(Wire):
+    """What the ledger holds for one worker, and since when; `pid` is that of its program."""
+
+    worker_id: WorkerId
+    phase: Phase
+    tenant: str | None
+    reservation: Reservation
+    reserved_at: str | None
+    pid: int | None
+
+
+class TenantResources(Wire):
+    """What a tenant may have, what it has, and how many of its workers wait."""
+
+    tenant: str
+    quota: Reservation | None
+    reserved: Reservation
+    available: Reservation | None
+    waiting_worker_count: int
+
+
+class RuntimeResources(Wire):
+    """Who holds which part of the capacity; `reserved` is the sum of the active reservations.
+
+    The oldest reservation is the first. A resource that is null is not accounted.
+    `waiting` is what all of those who wait ask for, together.
+    """
+
+    runtime_id: RuntimeId
+    capacity: Reservation
+    reserved: Reservation
+    available: Reservation
+    active_reservations: list[ActiveReservation]
+    waiting_worker_count: int
+    waiting: Reservation
+    tenants: list[TenantResources]
 
 
 class RuntimeEventKind(StrEnum):
@@ -98,6 +137,12 @@ class RuntimeAnswer(Wire):
     """`{"runtime": …}`"""
 
     runtime: RuntimeSummary
+
+
+class ResourcesAnswer(Wire):
+    """`{"resources": …}`"""
+
+    resources: RuntimeResources
 
 
 class DiagnosticsAnswer(Wire):

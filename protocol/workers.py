@@ -6,12 +6,22 @@ Fields below a comment "ours" are additions: they may all be missing.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from .base import INPUT_CONTENT_BYTES_MAX, TEXT_CHARS_MAX, Name, SaidText, Text, Wire
-from .execution import ControlContext, ExecutionPlan, ExecutionSpec, Limits, Metadata, Policy, Sandbox, Usage
+from .execution import (
+    ControlContext,
+    ExecutionPlan,
+    ExecutionSpec,
+    Limits,
+    Metadata,
+    Policy,
+    Reservation,
+    Sandbox,
+    Usage,
+)
 from .identity import RuntimeId, WorkerId, WorkerRef
 from .lifecycle import Phase, WorkerStatus
 
@@ -84,6 +94,13 @@ class NamedReference(Wire):
     reference: SaidText
 
 
+class Face(StrEnum):
+    """As what a worker was asked for: that contract shows it too, in its own words."""
+
+    WORKER = "worker"
+    TASK = "task"
+
+
 class Speech(StrEnum):
     """How a process takes input and what its output means."""
 
@@ -147,8 +164,9 @@ class SignalRequest(LifecycleRequest):
 class WorkerExit(Wire):
     """How a worker ended: its process's code or signal, and the reason.
 
-    Reasons: `exited`, `signalled`, `stopped`, `cancelled`, `timeout`, `lost`,
-    `launch_failed`, `runtime_stopped`; a passive worker ends without a process.
+    Reasons: `exited`, `signalled`, `stopped`, `cancelled`, `timeout`,
+    `cpu_limit_exceeded`, `memory_limit_exceeded`, `resource_limit_exceeded`, `lost`,
+    `launch_failed`, `unsupported_capability`, `runtime_stopped`; a passive worker ends without a process.
     """
 
     code: int | None
@@ -179,6 +197,9 @@ class WorkerSummary(Wire):
     oldest: str
     metadata: Metadata = Field(default_factory=dict)
     program: str | None = None
+    face: Face = Face.WORKER
+    tenant: str | None = None
+    reservation: Reservation | None = None
 
 
 class WorkerDetail(Wire):
@@ -212,7 +233,10 @@ class WorkerDetail(Wire):
     execution_plan: ExecutionPlan | None = None
     usage: Usage | None = None
     pid: int | None = None
+    reservation: Reservation | None = None
+    reserved_at: str | None = None
     input_backlog_bytes: int = 0
+    face: Face = Face.WORKER
 
 
 class WorkerInteractionAck(Wire):
@@ -257,13 +281,47 @@ class TranscriptProjection(Wire):
     in_flight: str | None = None
 
 
+class Shortage(Wire):
+    """The resource of which there is too little now: in the tenant's quota, or in the capacity."""
+
+    resource: Literal["task_slots", "memory_bytes", "pids"]
+    asked: int
+    available: int
+    bound: int
+    of: Literal["quota", "capacity"]
+
+
+class WaitingFor(Wire):
+    """What a worker waits for, in numbers.
+
+    `before_it` workers wait before it in the line of its tenant, and the lines of
+    `tenants_before_it` have their turn first (null: those without a tenant).
+    `short_of` is null for one that only waits for its turn. While a worker is
+    `due`, all others wait for it. An `impossible` one asks for more than there is
+    in all, so it waits for another configuration.
+    """
+
+    asked: Reservation
+    reserved: Reservation
+    capacity: Reservation
+    available: Reservation
+    tenant: str | None
+    quota: Reservation | None
+    quota_available: Reservation | None
+    before_it: int
+    tenants_before_it: list[str | None]
+    due: WorkerId | None
+    short_of: Shortage | None
+    impossible: bool
+
+
 class WorkerExplanation(Wire):
     """Why a worker is where it is, in words and numbers."""
 
     worker_ref: WorkerRef
     phase: Phase
     summary: str
-    waiting_for: dict[str, Any] | None = None
+    waiting_for: WaitingFor | None = None
 
 
 class WorkerAnswer(Wire):

@@ -59,6 +59,8 @@ class Audience:
     def leave(self, seat: Seat) -> Seq:
         """Stand up; the position of the last event that was taken."""
         self._seats.pop(seat, None)
+        if seat.left.done() and not seat.left.cancelled():
+            seat.left.exception()  # Seen: one that was called away did not wait for it.
         if not self._seats and self._task is not None:
             self._task.cancel()
             self._task = None

@@ -5,7 +5,10 @@
     launched   adopted: its supervisor lives, or left its exit, or is lost
     waiting    nothing of it ever ran: it waits again, in order of creation
 
-Whoever is adopted holds its room in the ledger before anybody new starts.
+Whoever is adopted holds its room in the ledger before anybody new starts, as
+much as its record says. Whoever waits asks anew, by the limits and defaults of
+now; a reservation that its journal tells of went with the runtime that made it,
+so it is told to be released.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from watchglass.protocol.errors import RuntimeFault, StoreCorrupt, StoreFault
 from watchglass.protocol.identity import RuntimeId, WorkerRef
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.workers import WorkerExit
-from watchglass.store.base import Log, Store
+from watchglass.store.base import Log, Record, Store
 from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
 from .announcements import Announcements
@@ -33,7 +36,8 @@ from .creation import Creation
 from .dispatcher import Dispatcher
 from .driver import last_words, usage_of
 from .executor import Executor, Process
-from .launching import cookie_of
+from .launching import cookie_of, is_given
+from .uids import WorkerUids
 from .views import WorkerView
 from .worker import Worker
 
@@ -42,6 +46,7 @@ COMPLETED_AT_ONCE = 1024
 LAST_WORDS = 3
 """`exit`, `status`, `end`: appended together, so their sequences are neighbours."""
 
+_OF_A_LAUNCH = (b'"event":"reserved"', b'"event":"released"', b'"event":"status"')
 _LOG = logging.getLogger(__name__)
 
 
@@ -55,6 +60,7 @@ class Restoration:
     executor: Executor
     catalog: Catalog
     dispatcher: Dispatcher
+    uids: WorkerUids
     announcements: Announcements
     creation: Creation
 
@@ -77,6 +83,7 @@ class Restoration:
         for launchable in waiting:
             if launchable is not None:
                 self.creation.admit(launchable)
+                self._diagnose_place(launchable.worker)
 
     async def known(self, record: WorkerRecord) -> Entry:
         """A worker that the store has, in the catalog; one that has ended is all there."""
@@ -102,7 +109,9 @@ class Restoration:
         log = worker.log
         try:
             if log.head < end.head:
-                await log.append(last_words(end.exit, end.phase, worker.record.reason), durable=True)
+                held = worker.record.reservation if await _tells_of_a_reservation(log) else None
+                words = last_words(end.exit, end.phase, worker.record.reason, released=held)
+                await log.append(words, durable=True)
             end = end.model_copy(update={"head": log.head})
             worker.record = worker.record.model_copy(update={"end": end})
             await self.store.save(worker.record)
@@ -156,6 +165,7 @@ class Restoration:
         if process is not None:
             await entry.driver.ask(lambda: entry.driver.adopt(process))
             return None
+        await self._ask_anew(worker)
         await entry.driver.ask(entry.driver.await_launch)
         return entry if worker.active else None
 
@@ -184,8 +194,31 @@ class Restoration:
         """Its process, live or over, holding its room; None when it was never launched."""
         process = await self._found(entry)
         if process is not None:
-            self.dispatcher.restore(entry.worker.worker_id)
+            worker = entry.worker
+            held = self.creation.asked_by(worker)
+            worker.life.hold(held, worker.view.reserved_at or process.started_at_us)
+            self.dispatcher.restore(worker.worker_id, held, worker.tenant)
+            plan = worker.record.plan
+            if process.verified is not None and plan is not None and is_given(plan, "sandbox.own_uid"):
+                self.uids.restore(worker.worker_id, process.verified.uid)
         return process
+
+    async def _ask_anew(self, worker: Worker) -> None:
+        """Limits are its own, but defaults, and what is accounted, may have changed."""
+        asked = self.creation.ledger.asked_by(worker.record.request.limits, worker.tenant)
+        if worker.record.reservation != asked:
+            worker.record = worker.record.model_copy(update={"reservation": asked})
+            try:
+                await self.store.save(worker.record)
+            except StoreFault as fault:  # Any later change of its record keeps it too.
+                _LOG.warning("what worker %s reserves is not kept: %s", worker.worker_id, fault)
+
+    def _diagnose_place(self, worker: Worker) -> None:
+        place = self.dispatcher.place(worker.worker_id)
+        if place is not None and place.is_impossible:
+            self.announcements.diagnose_left(
+                worker, "it waits for more than the capacity or its quota allows"
+            )
 
     async def _found(self, entry: Entry) -> Process | None:
         worker = entry.worker
@@ -218,6 +251,28 @@ class Restoration:
             _LOG.warning("the record of worker %s has no end: %s", worker.worker_id, fault)
 
 
+async def _tells_of_a_reservation(log: Log) -> bool:
+    """Whether a log that lost its end has a `reserved` without its `released`.
+
+    What follows the launch need not be read: that `released` was in the append that is lost.
+    """
+    position, is_held = log.trimmed_through, False
+    while records := await log.read(after=position):
+        position = records[-1].seq
+        for record in records:
+            if any(mark in record.line for mark in _OF_A_LAUNCH):  # Most lines need no parsing.
+                told = _payload(record)
+                is_held = told["event"] == "reserved" or (is_held and told["event"] != "released")
+                if is_held and told["data"].get("phase") == Phase.RUNNING:
+                    return True
+    return is_held
+
+
+def _payload(record: Record) -> dict[str, Any]:
+    told: dict[str, Any] = orjson.loads(record.line)["payload"]
+    return told
+
+
 async def _end_in(log: Log) -> WorkerEnd | None:
     """How a complete log says that its worker ended; None when it is not complete."""
     told: dict[str, dict[str, Any]] = {}
@@ -226,7 +281,7 @@ async def _end_in(log: Log) -> WorkerEnd | None:
     except StoreCorrupt:  # Then its files say whether it runs.
         return None
     for record in last:
-        payload = orjson.loads(record.line)["payload"]
+        payload = _payload(record)
         told[payload["event"]] = payload["data"]
     if "end" not in told or "exit" not in told:
         return None

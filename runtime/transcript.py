@@ -51,6 +51,7 @@ class TranscriptState(Wire):
     open_text: tuple[str, _Count, _Count] | None
     spacing: Annotated[int, Field(ge=1, le=SEQ_MAX)]
     marks: list[tuple[_Count, _Count, bool]]
+    reserved_at: _Count | None = None
 
 
 class Transcript:
@@ -100,7 +101,7 @@ class Transcript:
 
         Entries among them are not counted, and an open text is lost with them.
         """
-        self._fold = TranscriptFold(torn_at=trimmed_through)
+        self._go_on_with(TranscriptFold(torn_at=trimmed_through), self.reserved_at)
         self.position = trimmed_through
         self.expire(trimmed_through)
 
@@ -108,6 +109,11 @@ class Transcript:
     def open_text(self) -> OpenText | None:
         """What is being said."""
         return self._fold.open_text
+
+    @property
+    def reserved_at(self) -> Seq | None:
+        """The event that told of a reservation which was not told to be released."""
+        return self._fold.reserved_at
 
     @property
     def oldest(self) -> int:
@@ -172,6 +178,7 @@ class Transcript:
                 "open_text": None if open_text is None else [*open_text],
                 "spacing": self._marks.spacing,
                 "marks": [[*mark] for mark in self._marks],
+                "reserved_at": self._fold.reserved_at,
             }
         )
 
@@ -184,7 +191,10 @@ class Transcript:
         torn_at = None if state.torn_at is None else Seq(state.torn_at)
         self.length, self.position = state.length, Seq(state.position)
         self._state_position = self.position
-        self._fold = TranscriptFold(in_parts=state.in_parts, open_text=open_text, torn_at=torn_at)
+        self._go_on_with(
+            TranscriptFold(in_parts=state.in_parts, open_text=open_text, torn_at=torn_at),
+            None if state.reserved_at is None else Seq(state.reserved_at),
+        )
         self._marks = Marks(self._far_max, self._newest_max, _marks_of(state), state.spacing)
 
     def rewind(self, state: TranscriptState, head: Seq) -> None:
@@ -193,8 +203,15 @@ class Transcript:
         if marks:
             last = marks.pop()
             self.length, self.position = last.entry, Seq(last.begins - 1)
-            self._fold = TranscriptFold(in_parts=last.in_parts)
+            is_known = state.reserved_at is not None and state.reserved_at < last.begins
+            self._go_on_with(
+                TranscriptFold(in_parts=last.in_parts), Seq(state.reserved_at or 0) if is_known else None
+            )
             self._marks = Marks(self._far_max, self._newest_max, marks, state.spacing)
+
+    def _go_on_with(self, fold: TranscriptFold, reserved_at: Seq | None) -> None:
+        fold.reserved_at = reserved_at
+        self._fold = fold
 
     def _add(self, said: Sequence[Said]) -> None:
         newest = self._newest

@@ -11,6 +11,9 @@ it begins where nothing is open.
     turn_end, run_end, end
                        close an open text as it is
 
+    reserved, released make none: the fold knows whether a reservation is told and not
+                       taken back yet, for it sees every event once
+
 Every other event passes by. An entry without content is none.
 """
 
@@ -61,13 +64,14 @@ class TranscriptFold:
     its entry counts, but begins at `torn_at`: it is as lost as its first words.
     """
 
-    __slots__ = ("_begins", "_chars", "_last", "_pieces", "told_in_parts", "torn_at")
+    __slots__ = ("_begins", "_chars", "_last", "_pieces", "reserved_at", "told_in_parts", "torn_at")
 
     def __init__(
         self, *, in_parts: bool = False, open_text: OpenText | None = None, torn_at: Seq | None = None
     ) -> None:
         self.told_in_parts = in_parts
         self.torn_at = torn_at
+        self.reserved_at: Seq | None = None
         self._pieces: list[str] = []
         self._chars = 0
         self._begins = self._last = torn_at or BEGINNING
@@ -119,6 +123,14 @@ class TranscriptFold:
     def _system(self, seq: Seq, data: Json) -> Sequence[Said]:
         return self._alone("system", _item_text(data["item"]), seq)
 
+    def _reserve(self, seq: Seq, _data: Json) -> Sequence[Said]:
+        self.reserved_at = seq
+        return NOTHING
+
+    def _release(self, _seq: Seq, _data: Json) -> Sequence[Said]:
+        self.reserved_at = None
+        return NOTHING
+
     def _tool(self, seq: Seq, data: Json) -> Sequence[Said]:
         return self._alone("tool", data["summary"], seq)
 
@@ -145,6 +157,8 @@ _STEPS: Final[dict[str, Callable[[TranscriptFold, Seq, Json], Sequence[Said]]]] 
     "user_message": TranscriptFold._user,
     "system_item": TranscriptFold._system,
     "tool_result": TranscriptFold._tool,
+    "reserved": TranscriptFold._reserve,
+    "released": TranscriptFold._release,
     "turn_end": TranscriptFold._close,
     "run_end": TranscriptFold._close,
     "end": TranscriptFold._close,

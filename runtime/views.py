@@ -192,6 +192,11 @@ class WorkerView:
         return None if open_text is None else {"text": open_text.text}
 
     @property
+    def reserved_at(self) -> Seq | None:
+        """The event that told of a reservation which was not told to be released; None while asleep, too."""
+        return self._transcript.reserved_at
+
+    @property
     def events_since_state(self) -> int:
         """How many events `state` has not been asked about."""
         return self._transcript.events_since_state

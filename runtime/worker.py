@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 
 from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.events import Event, Json
-from watchglass.protocol.execution import Usage
+from watchglass.protocol.execution import Reservation, Usage
 from watchglass.protocol.identity import WorkerId, WorkerRef
 from watchglass.protocol.lifecycle import ENDED, Cue, Phase, advance, status_of
 from watchglass.protocol.runtime import RuntimeEventKind
 from watchglass.protocol.workers import (
+    Face,
     WorkerDetail,
     WorkerExit,
     WorkerInteractionAck,
@@ -48,12 +49,23 @@ class Life:
     exit: WorkerExit | None = None
     usage: Usage | None = None
     pid: int | None = None
+    supervisor_pid: int | None = None
+    reservation: Reservation | None = None
+    reserved_us: int | None = None
     backlog_bytes: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, cue: Cue) -> None:
         """Advance by the table."""
         self.phase = advance(self.phase, cue)
+
+    def hold(self, reservation: Reservation, since_us: int) -> None:
+        """The ledger holds this for the worker."""
+        self.reservation, self.reserved_us = reservation, since_us
+
+    def let_go(self) -> None:
+        """The ledger holds nothing for the worker."""
+        self.reservation = self.reserved_us = None
 
     def restore(self, end: WorkerEnd) -> None:
         """An end that an earlier runtime saw."""
@@ -94,6 +106,23 @@ class Worker:
     def passive(self) -> bool:
         """Whether it has no process: others write its journal."""
         return self.record.request.execution is None
+
+    @property
+    def face(self) -> Face:
+        """As what it was asked for."""
+        return Face.WORKER if self.record.task is None else Face.TASK
+
+    @property
+    def tenant(self) -> str | None:
+        """On whose account it runs."""
+        return self.record.request.control_context.tenant
+
+    @property
+    def reserved_at(self) -> str | None:
+        """Since when it holds its reservation: the time of the event that tells of it, which outlasts us."""
+        if self.life.reservation is None:
+            return None
+        return _time(self.view.reserved_at or self.life.reserved_us)
 
     def on_visible(self, records: Sequence[Record], events: Sequence[Event]) -> None:
         """Fold new events into the view, in the step in which they become visible."""
@@ -155,6 +184,9 @@ class Worker:
             oldest=encode_cursor(self.log.oldest),
             metadata=request.metadata,
             program=shown_program(request.execution),
+            face=self.face,
+            tenant=self.tenant,
+            reservation=self.life.reservation,
         )
 
     def detail(self) -> WorkerDetail:
@@ -188,7 +220,10 @@ class Worker:
             execution_plan=self.record.plan,
             usage=self.life.usage,
             pid=self.life.pid,
+            reservation=self.life.reservation,
+            reserved_at=self.reserved_at,
             input_backlog_bytes=self.life.backlog_bytes,
+            face=self.face,
         )
 
 

@@ -20,11 +20,13 @@ from typing import Final, Literal
 from watchglass.client.local import TOKEN_BYTES_MAX, state_directory
 from watchglass.protocol.base import NAME_CHARS_MAX
 from watchglass.protocol.errors import shown
+from watchglass.protocol.execution import Reservation
 from watchglass.protocol.identity import RuntimeId, id_fault
 from watchglass.protocol.runtime import RuntimeLimits
 from watchglass.runtime.options import RuntimeOptions
 from watchglass.store.base import Retention
 
+from .capacity import AMOUNT_MAX, QuotaFault, quotas_of
 from .local import store_root
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -35,7 +37,7 @@ STORES: Final = ("fs", "fs-store", "memory")
 
 _PORT_MAX = 65535
 _COUNT_MAX = 1 << 31
-_BYTES_MAX = 1 << 50
+_BYTES_MAX = AMOUNT_MAX
 _HOUR_S = 3600
 _AGE_S_MAX = 100 * 366 * 24 * _HOUR_S
 _HOUR_MS = 1000 * _HOUR_S
@@ -85,6 +87,8 @@ class FeedBounds:
     """A socket that takes no byte for so long is closed."""
     close_s: float = 3.0
     """How long feeds may take to say goodbye when the server stops."""
+    ready_frames: bool = True
+    """Whether frames are written many at a time, where the connection allows it; see `frames.py`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +135,11 @@ def serve_config(
     max_running_workers: int | str | None = None,
     max_waiting_workers: int | str | None = None,
     max_workers: int | str | None = None,
+    capacity_memory: int | str | None = None,
+    capacity_pids: int | str | None = None,
+    default_memory: int | str | None = None,
+    default_pids: int | str | None = None,
+    tenant: Sequence[str] = (),
     max_observers: int | str | None = None,
     retain_bytes: int | str | None = None,
     retain_events: int | str | None = None,
@@ -139,7 +148,10 @@ def serve_config(
     output_max_bytes: int | str | None = None,
     import_max_bytes: int | str | None = None,
     grace_ms: int | str | None = None,
+    result_retention_secs: int | str | None = None,
+    gc_interval_ms: int | str | None = None,
     stall_s: int | str | None = None,
+    ready_frames: bool = True,
     log_level: str = "warning",
     environ: Mapping[str, str] | None = None,
 ) -> ServeConfig:
@@ -190,6 +202,13 @@ def serve_config(
             waiting_workers_max=_number(
                 "--max-waiting-workers", max_waiting_workers, options.waiting_workers_max, least=0
             ),
+            capacity_memory_bytes=_amount("--capacity-memory", capacity_memory),
+            capacity_pids=_amount("--capacity-pids", capacity_pids),
+            default_memory_bytes=_number(
+                "--default-memory", default_memory, options.default_memory_bytes, most=_BYTES_MAX
+            ),
+            default_pids=_number("--default-pids", default_pids, options.default_pids),
+            tenants=_tenants(tenant),
             workers_max=_number("--max-workers", max_workers, options.workers_max),
             observers_max=_number("--max-observers", max_observers, options.observers_max),
             input_backlog_max_bytes=_number(
@@ -202,6 +221,16 @@ def serve_config(
                 "--import-max-bytes", import_max_bytes, options.import_max_bytes, most=_BYTES_MAX
             ),
             grace_ms=_number("--grace-ms", grace_ms, options.grace_ms, least=0, most=_HOUR_MS),
+            task_retention_s=_number(
+                "--result-retention-secs",
+                result_retention_secs,
+                options.task_retention_s,
+                least=0,
+                most=_AGE_S_MAX,
+            ),
+            gc_interval_ms=_number(
+                "--gc-interval-ms", gc_interval_ms, options.gc_interval_ms, most=24 * _HOUR_MS
+            ),
         ),
         retention=Retention(
             max_bytes=_number("--retain-bytes", retain_bytes, kept.max_bytes, most=_BYTES_MAX),
@@ -210,7 +239,10 @@ def serve_config(
             if retain_age_s is None
             else _number("--retain-age-s", retain_age_s, 0, most=_AGE_S_MAX),
         ),
-        feed=FeedBounds(stall_s=_number("--stall-s", stall_s, round(feed.stall_s), most=_HOUR_S)),
+        feed=FeedBounds(
+            stall_s=_number("--stall-s", stall_s, round(feed.stall_s), most=_HOUR_S),
+            ready_frames=ready_frames,
+        ),
         log_level=log_level,
     )
 
@@ -357,6 +389,17 @@ def _allowed_origin(text: str) -> str:
     if _ORIGIN.match(text.lower()) is None:
         raise ConfigError(f"--allow-origin {shown(text)}: use SCHEME://HOST[:PORT], as a browser sends it")
     return text.lower()
+
+
+def _tenants(texts: Sequence[str]) -> dict[str, Reservation]:
+    try:
+        return quotas_of(texts)
+    except QuotaFault as fault:
+        raise ConfigError(f"--tenant {fault}") from None
+
+
+def _amount(flag: str, given: int | str | None) -> int | None:
+    return None if given is None else _number(flag, given, 0, most=_BYTES_MAX)
 
 
 def _number(

@@ -23,13 +23,16 @@ STATUS: Final[dict[type[RuntimeFault], int]] = {
     faults.WrongRuntime: 400,
     faults.WrongRuntimeCursor: 400,
     faults.CursorMalformed: 400,
+    faults.InsufficientResources: 400,
     faults.UnsupportedCapability: 400,
     faults.LaunchFailed: 400,
     faults.ArchiveInvalid: 400,
     faults.Unauthorized: 401,
     faults.ForbiddenHost: 403,
     faults.ForbiddenOrigin: 403,
+    faults.PermissionDenied: 403,
     faults.WorkerNotFound: 404,
+    faults.TaskNotFound: 404,
     faults.NotFound: 404,
     faults.MethodNotAllowed: 405,
     faults.RuntimeStopped: 409,
@@ -69,6 +72,11 @@ class ErrorAnswer(Wire):
 def error_body(fault: RuntimeFault) -> bytes:
     """The JSON body of a refusal."""
     return ErrorAnswer(error=ErrorText(code=fault.code, message=str(fault))).model_dump_json().encode()
+
+
+def error_answer(fault: RuntimeFault) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of a refusal."""
+    return STATUS[type(fault)], error_headers(fault), error_body(fault)
 
 
 def error_headers(fault: RuntimeFault) -> dict[str, str]:

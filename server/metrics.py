@@ -8,6 +8,7 @@ request can make these grow.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,13 +18,16 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from watchglass.protocol.lifecycle import ENDED
+from watchglass.protocol.runtime import TenantResources
+from watchglass.protocol.tasks import FINISHED, TaskErrorCode, TaskStatus
 from watchglass.runtime import Runtime
+from watchglass.runtime.task_tally import DURATION_BUCKETS_MS, TaskTally
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 UNKNOWN_ROUTE = "(none)"
@@ -98,6 +102,7 @@ class _RuntimeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._gauges()
         yield from self._counters()
+        yield from self._tasks()
 
     def _gauges(self) -> Iterator[Metric]:
         summary = self._runtime.summary()
@@ -108,8 +113,9 @@ class _RuntimeCollector(Collector):
         workers.add_metric(["stopped"], summary.stopped_worker_count)
         workers.add_metric(["cancelled"], summary.cancelled_worker_count)
         yield workers
+        yield from self._resources()
         for name, help_text, value in (
-            ("workers_waiting", "Workers that wait for a slot.", summary.waiting_worker_count),
+            ("workers_waiting", "Workers that wait for room.", summary.waiting_worker_count),
             ("slots_capacity", "Processes that may run at once.", summary.capacity.task_slots),
             ("slots_reserved", "Slots that are taken.", summary.reserved.task_slots),
             ("observers", "Readers of workers' journals.", summary.observer_count),
@@ -119,6 +125,35 @@ class _RuntimeCollector(Collector):
         yield GaugeMetricFamily(
             "watchglass_start_time_seconds", "When the runtime started.", value=self._runtime.started_us / 1e6
         )
+
+    def _resources(self) -> Iterator[Metric]:
+        """What is accounted; of tenants those with a quota, for anybody can name another one."""
+        told = self._runtime.resources()
+        for name, help_text, amounts in (
+            ("capacity", "What all workers together may reserve.", told.capacity),
+            ("reserved", "What running workers reserve.", told.reserved),
+            ("waiting", "What waiting workers ask for, together.", told.waiting),
+        ):
+            family = GaugeMetricFamily(f"watchglass_resource_{name}", help_text, labels=["resource"])
+            for resource, amount in amounts.model_dump(exclude_none=True).items():
+                family.add_metric([resource], amount)
+            yield family
+        yield from self._tenants([tenant for tenant in told.tenants if tenant.quota is not None])
+
+    def _tenants(self, tenants: list[TenantResources]) -> Iterator[Metric]:
+        labels = ["tenant", "resource"]
+        quota = GaugeMetricFamily("watchglass_tenant_quota", "What a tenant may reserve.", labels=labels)
+        reserved = GaugeMetricFamily("watchglass_tenant_reserved", "What it reserves.", labels=labels)
+        waiting = GaugeMetricFamily(
+            "watchglass_tenant_workers_waiting", "Workers of it that wait.", labels=["tenant"]
+        )
+        for tenant in tenants:
+            assert tenant.quota is not None
+            for resource, amount in tenant.quota.model_dump(exclude_none=True).items():
+                quota.add_metric([tenant.tenant, resource], amount)
+                reserved.add_metric([tenant.tenant, resource], getattr(tenant.reserved, resource) or 0)
+            waiting.add_metric([tenant.tenant], tenant.waiting_worker_count)
+        yield from (quota, reserved, waiting)
 
     def _counters(self) -> Iterator[Metric]:
         tally = self._runtime.tally
@@ -135,3 +170,33 @@ class _RuntimeCollector(Collector):
         for phase in sorted(ENDED):
             ended.add_metric([phase], tally.workers_ended[phase])
         yield ended
+
+    def _tasks(self) -> Iterator[Metric]:
+        """In the task contract's names."""
+        tally = self._runtime.tasks.tally
+        statuses = CounterMetricFamily(
+            "execgo_runtime_tasks", "Tasks that came to a status since the start.", labels=["status"]
+        )
+        for status in (TaskStatus.ACCEPTED, *sorted(FINISHED)):
+            statuses.add_metric([status], tally.statuses[status])
+        yield statuses
+        yield GaugeMetricFamily(
+            "execgo_runtime_tasks_running", "Tasks with a process.", value=self._runtime.tasks.running_count
+        )
+        errors = CounterMetricFamily(
+            "execgo_runtime_task_errors", "Finished tasks that are no success.", labels=["code"]
+        )
+        for code in TaskErrorCode:
+            errors.add_metric([code], tally.errors[code])
+        yield errors
+        yield _task_durations(tally)
+
+
+def _task_durations(tally: TaskTally) -> Metric:
+    bounds = [*map(str, DURATION_BUCKETS_MS), "+Inf"]
+    return HistogramMetricFamily(
+        "execgo_runtime_task_duration_ms",
+        "From the start of a task's process to its end.",
+        buckets=list(zip(bounds, accumulate(tally.durations), strict=True)),
+        sum_value=tally.duration_sum_ms,
+    )

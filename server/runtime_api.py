@@ -19,6 +19,7 @@ from watchglass.protocol.parsing import decode
 from watchglass.protocol.runtime import (
     DiagnosticsAnswer,
     DrainRequest,
+    ResourcesAnswer,
     RuntimeAnswer,
     RuntimeEventBatch,
     RuntimeEventCursor,
@@ -44,6 +45,13 @@ class EventBatchQuery(Query):
 async def show_runtime() -> Response:
     """Show the runtime in one object."""
     return answer(RuntimeAnswer(runtime=the_runtime().summary()))
+
+
+@runtime_api.get("/runtime/resources")
+@document_response(ResourcesAnswer)
+async def show_resources() -> Response:
+    """Show who holds which part of the capacity, and what the others wait for."""
+    return answer(ResourcesAnswer(resources=the_runtime().resources()))
 
 
 @runtime_api.post("/runtime/drain")

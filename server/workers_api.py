@@ -9,6 +9,7 @@ from quart_schema import document_headers, document_querystring, document_reques
 from watchglass.protocol.errors import (
     IdempotencyConflict,
     InputBacklog,
+    InsufficientResources,
     InvalidQuery,
     InvalidRequest,
     InvalidWorkerId,
@@ -114,6 +115,7 @@ async def list_workers() -> Response:
 @refuses(
     WrongRuntime,
     LaunchFailed,
+    InsufficientResources,
     UnsupportedCapability,
     RuntimeStopped,
     WorkerExists,

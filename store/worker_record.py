@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from watchglass.protocol.base import Wire
 from watchglass.protocol.cursor import BEGINNING, Seq
-from watchglass.protocol.execution import ExecutionPlan, Usage
+from watchglass.protocol.execution import ExecutionPlan, Reservation, Usage
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.lifecycle import Cue, Phase, Wanted
+from watchglass.protocol.tasks import TaskTerms
 from watchglass.protocol.workers import CreateWorkerRequest, WorkerExit
 
 
@@ -34,18 +35,22 @@ class WorkerRecord(Wire):
 
     What it `wanted` to be is kept apart from what it is, so no restart beats a
     stop: `asked` (STOP or CANCEL) and `reason` say who wanted it down and why.
-    `request_digest` (hex) belongs to `idempotency_key`. `end` is set once, when
-    its log is complete.
+    `request_digest` (hex) belongs to `idempotency_key`. `reservation` is what
+    the ledger holds for it as soon as it is launched; a passive one has none.
+    `task` is there when the worker was asked for as a task, and marks it as one.
+    `end` is set once, when its log is complete.
     """
 
     worker_id: WorkerId
     created_us: int
     request: CreateWorkerRequest
     plan: ExecutionPlan | None
+    reservation: Reservation | None = None
     idempotency_key: str | None = None
     request_digest: str | None = None
     wanted: Wanted = Wanted.UP
     asked: Cue | None = None
     reason: str | None = None
     stdin_closed: bool = False
+    task: TaskTerms | None = None
     end: WorkerEnd | None = None

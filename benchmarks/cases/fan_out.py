@@ -1,15 +1,18 @@
-"""One worker's events at many observers, all of them at the head."""
+"""One worker's events at many observers, beside what sends the same bytes more barely.
+
+Server and observers are on a core of their own each. The appends are in the
+path, with the journal in files; the observers have shown a token.
+"""
 
 from __future__ import annotations
 
-import select
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 
 from host import allow_open_files, cores, on_core
-from report import Case, Measured, Row, Scale, interleaved
-from serving import TIMEOUT_S, Feed, Server, serving
+from receiving import fanned_out, paced
+from report import Case, Measured, Row, Scale, Spread, Target, interleaved
 
 BURST = 16
 
@@ -18,54 +21,62 @@ def run(scale: Scale) -> list[Row]:
     """A passive worker whose producer appends in bursts; the next when all have the last."""
     allow_open_files()
     server_core, client_core = cores()
+    many = scale.of(1000, 50)
     ways: dict[str, Callable[[], Measured]] = {}
-    observers = (1, 10, 100)[: scale.of(3, 2)]
-    with serving(core=server_core) as server, on_core(client_core):
-        for count in observers:
-            bursts = max(2, scale.of(2000, 40) // (count + 9))
-            ways[str(count)] = partial(_served, server, count, bursts)
+
+    def add(way: str, observers: int, burst: int, deliveries: int) -> None:
+        bursts = max(3, scale.of(deliveries, 2000) // (observers * burst))
+        measure = partial(fanned_out, way, scale.directory, server_core, observers, burst, bursts)
+        ways[_name(way, observers, burst)] = measure
+
+    for way in ("ours", "bare"):
+        for observers in (1, 10, 100, many):
+            add(way, observers, BURST, 1_000_000 if observers >= 100 else 100_000)
+        add(way, 100, 1, 200_000)
+        add(way, many, 1, 200_000)
+    for way in ("plain", "quart", *(["picows"] if find_spec("picows") else [])):
+        add(way, 100, BURST, 60_000)
+    seconds = scale.of(3, 1)
+    ways["paced"] = partial(paced, "ours", scale.directory, server_core, 100, 1000, seconds)
+    with on_core(client_core):
         seen = interleaved(scale.repetitions, ways)
-    return [
-        Row(f"{count} observer{'s' if count > 1 else ''}, bursts of {BURST}", "deliveries a second",
-            seen[str(count)]["rate"])
-        for count in observers
-    ]  # fmt: skip
+    return _rows(seen, many)
 
 
-def _served(server: Server, observers: int, bursts: int) -> Measured:
-    event = {"event": "tick", "data": {"text": "w" * 130}}
-    with server.connect() as connection:
-        worker_id = connection.create_passive()
-        feeds = [server.observe(worker_id, "latest") for _ in range(observers)]
-        try:
-            began = time.perf_counter()
-            for _ in range(bursts):
-                connection.begin("POST", f"/v1/workers/{worker_id}/events", {"events": [event] * BURST})
-                _receive_everywhere(feeds, BURST)
-                connection.finish()
-            taken_s = time.perf_counter() - began
-        finally:
-            for feed in feeds:
-                feed.close()
-        connection.request("POST", f"/v1/workers/{worker_id}/cancel")
-    return {"rate": bursts * BURST * observers / taken_s}
+def _rows(seen: dict[str, dict[str, Spread]], many: int) -> list[Row]:
+    unit = "deliveries a second"
+    rows = []
+    for observers in (1, 10, 100, many):
+        target = Target("≥", 0.45, of_reference=True) if observers >= 100 else None
+        ours, bare = (seen[_name(way, observers, BURST)]["rate"] for way in ("ours", "bare"))
+        who = f"{observers} observer{'s' if observers > 1 else ''}"
+        rows.append(
+            Row(f"{who}, bursts of {BURST}; `socket.send` of the same bytes", unit, ours, bare, target)
+        )
+    for observers, least in ((100, 0.6), (many, 0.4)):
+        ours, bare = (seen[_name(way, observers, 1)]["rate"] for way in ("ours", "bare"))
+        what = f"{observers} observers, one event at a time; `socket.send` of the same bytes"
+        rows.append(Row(what, unit, ours, bare, Target("≥", least, of_reference=True)))
+    ours = seen[_name("ours", 100, BURST)]["rate"]
+    for way, what, target in (
+        ("quart", "`await websocket.send` of a Quart route", Target("≥", 40, of_reference=True)),
+        ("picows", "picows, a `send` for each", Target("≥", 8, of_reference=True)),
+        ("plain", "the same feed with `--no-ready-frames`", None),
+    ):
+        if (name := _name(way, 100, BURST)) in seen:
+            rows.append(
+                Row(f"100 observers, bursts of {BURST}; {what}", unit, ours, seen[name]["rate"], target)
+            )
+    what = "100 observers, 1,000 events a second, from append to receipt,"
+    rows += [
+        Row(f"{what} p50", "ms", seen["paced"]["p50"], target=Target("≤", 1)),
+        Row(f"{what} p99", "ms", seen["paced"]["p99"], target=Target("≤", 10)),
+    ]
+    return rows
 
 
-def _receive_everywhere(feeds: Sequence[Feed], frames: int) -> None:
-    """Return when each feed has so many frames more."""
-    missing = dict.fromkeys(feeds, frames)
-    poll = select.epoll()
-    by_fd = {feed.fileno(): feed for feed in feeds}
-    with poll:
-        for fd in by_fd:
-            poll.register(fd, select.EPOLLIN)
-        while missing:
-            for fd, _ in poll.poll(TIMEOUT_S):
-                feed = by_fd[fd]
-                missing[feed] -= len(feed.ready())
-                if missing[feed] == 0:
-                    del missing[feed]
-                    poll.unregister(fd)
+def _name(way: str, observers: int, burst: int) -> str:
+    return f"{way} {observers} {burst}"
 
 
-CASE = Case("fan_out", "One worker, many observers", run)
+CASE = Case("fan_out", "One worker, many observers (reference: what the row names)", run)

@@ -10,11 +10,13 @@ from .faults import UsageFault
 
 _LISTENING = "Where it listens, and who may come"
 _STORING = "What it keeps"
+_SHARING = "Who gets which part of the machine"
 _BOUNDS = "Bounds"
 
 
-def _number(flag: str, help_text: str, panel: str = _BOUNDS) -> Any:
-    return typer.Option(flag, metavar="N", help=help_text, rich_help_panel=panel, show_default=False)
+def _number(flag: str, help_text: str, panel: str = _BOUNDS, *, also: tuple[str, ...] = ()) -> Any:
+    """`also`: other names of the flag, such as the task contract's."""
+    return typer.Option(flag, *also, metavar="N", help=help_text, rich_help_panel=panel, show_default=False)
 
 
 def serve(
@@ -139,10 +141,50 @@ def serve(
         _number("--output-max-bytes", "The most bytes of one worker's stdout, and of its stderr.", _STORING),
     ] = None,
     max_running_workers: Annotated[
-        str | None, _number("--max-running-workers", "Processes at once; more workers wait.")
+        str | None,
+        _number(
+            "--max-running-workers",
+            "Processes at once; more workers wait.",
+            _SHARING,
+            also=("--max-running-tasks",),
+        ),
     ] = None,
     max_waiting_workers: Annotated[
-        str | None, _number("--max-waiting-workers", "Workers that may wait; more are refused.")
+        str | None,
+        _number(
+            "--max-waiting-workers",
+            "Workers that may wait; more are refused.",
+            _SHARING,
+            also=("--max-queued-tasks",),
+        ),
+    ] = None,
+    capacity_memory: Annotated[
+        str | None,
+        _number("--capacity-memory", "Bytes that all workers together may reserve.", _SHARING),
+    ] = None,
+    capacity_pids: Annotated[
+        str | None,
+        _number("--capacity-pids", "Processes and threads that all together may reserve.", _SHARING),
+    ] = None,
+    default_memory: Annotated[
+        str | None,
+        _number(
+            "--default-memory",
+            "Bytes that a worker without a limit reserves and gets, where memory is accounted.",
+            _SHARING,
+        ),
+    ] = None,
+    default_pids: Annotated[
+        str | None, _number("--default-pids", "The same for its processes and threads.", _SHARING)
+    ] = None,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tenant",
+            metavar="QUOTA",
+            help="TENANT=slots:N[,memory:BYTES][,pids:N]: the most that this tenant has at once. Repeatable.",
+            rich_help_panel=_SHARING,
+        ),
     ] = None,
     max_workers: Annotated[str | None, _number("--max-workers", "Workers, the ended ones included.")] = None,
     max_observers: Annotated[str | None, _number("--max-observers", "Open feeds at once.")] = None,
@@ -153,11 +195,31 @@ def serve(
         str | None, _number("--import-max-bytes", "The most bytes of one archive that is imported.")
     ] = None,
     grace_ms: Annotated[
-        str | None, _number("--grace-ms", "How long a stopped worker may take before SIGKILL.")
+        str | None,
+        _number(
+            "--grace-ms",
+            "How long a stopped worker may take before SIGKILL.",
+            also=("--termination-grace-ms",),
+        ),
+    ] = None,
+    result_retention_secs: Annotated[
+        str | None,
+        _number("--result-retention-secs", "Seconds until a finished task is forgotten.", _STORING),
+    ] = None,
+    gc_interval_ms: Annotated[
+        str | None, _number("--gc-interval-ms", "How often such tasks are looked for.", _STORING)
     ] = None,
     stall_s: Annotated[
         str | None, _number("--stall-s", "Seconds until a socket that takes no byte is closed.")
     ] = None,
+    ready_frames: Annotated[
+        bool,
+        typer.Option(
+            "--ready-frames/--no-ready-frames",
+            help="Write a feed's frames many at a time, or one by one through the framework.",
+            rich_help_panel=_BOUNDS,
+        ),
+    ] = True,
     max_transcript_projection_items: Annotated[
         str | None, _number("--max-transcript-projection-items", "Entries of one transcript answer.")
     ] = None,
@@ -176,7 +238,7 @@ def serve(
     from watchglass.server.config import ConfigError, serve_config
     from watchglass.server.serving import run
 
-    given.update(allow_host=allow_host or (), allow_origin=allow_origin or ())
+    given.update(allow_host=allow_host or (), allow_origin=allow_origin or (), tenant=tenant or ())
     try:
         config = serve_config(**given)
     except ConfigError as fault:

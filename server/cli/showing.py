@@ -9,7 +9,10 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Json = dict[str, Any]
 
@@ -77,8 +80,8 @@ def write_facts(facts: Sequence[tuple[str, str]]) -> None:
         print(f"{name:<{width}}  {one_line(value)}")
 
 
-def _write_rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
+def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of texts for a terminal."""
     from rich.table import Table
     from rich.text import Text
 
@@ -86,8 +89,14 @@ def _write_rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console().print(table)
+        table.add_row(*(Text(one_line(cell), style=_STYLES.get(cell, "")) for cell in row))
+    return table
+
+
+def _write_rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+
+    Console().print(table_of(columns, rows))
 
 
 _STYLES = {

@@ -1,4 +1,7 @@
-"""One server a module: `FLAGS` of the module are its flags."""
+"""One server a module: `FLAGS` of the module are its flags.
+
+A module with `WAYS` runs whole for each of them, with its flags added.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,16 @@ from support.api import Api
 from support.serving import Served, serving
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    ways: dict[str, list[str]] = getattr(metafunc.module, "WAYS", {})
+    if ways and "served" in metafunc.fixturenames:
+        metafunc.parametrize("served", ways.values(), ids=list(ways), indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("state"), *getattr(request.module, "FLAGS", ())) as server:
+    flags = [*getattr(request.module, "FLAGS", ()), *getattr(request, "param", ())]
+    with serving(tmp_path_factory.mktemp("state"), *flags) as server:
         yield server
 
 

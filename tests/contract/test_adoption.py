@@ -179,7 +179,7 @@ async def test_workers_that_ended_meanwhile_have_their_exits_and_all_their_outpu
             assert text_of(ended) == "x" * 300_000
             assert [data["text"] for data in data_of(ended, "output")] == ["said\n"]
             assert data_of(ended, "exit") == [ended_as]
-            assert names(ended)[-4:] == ["text_done", "exit", "status", "end"]
+            assert names(ended)[-5:] == ["text_done", "released", "exit", "status", "end"]
             now = await in_thread(Api(served).worker, worker_id)
             assert (now["phase"], now["exit"]) == (phase, ended_as)
             assert await in_thread(Api(served).log, worker_id) == b"before\n" + b"x" * 300_000

@@ -49,6 +49,7 @@ BOTH_FIELDS = {
     "last_event_id",
 }
 BOTH_ADDED = {
+    "face",
     "phase",
     "created_at",
     "started_at",
@@ -57,9 +58,10 @@ BOTH_ADDED = {
     "head",
     "oldest",
     "metadata",
+    "reservation",
 }
 SUMMARY_FIELDS = BOTH_FIELDS | {"requested_capability_count", "has_config_bundle"}
-SUMMARY_ADDED = BOTH_ADDED | {"program"}
+SUMMARY_ADDED = BOTH_ADDED | {"program", "tenant"}
 DETAIL_FIELDS = BOTH_FIELDS | {"config_bundle", "requested_capabilities", "workspace_refs", "mount_refs"}
 DETAIL_ADDED = BOTH_ADDED | {
     "speech",
@@ -67,6 +69,7 @@ DETAIL_ADDED = BOTH_ADDED | {
     "limits",
     "control_context",
     "execution_plan",
+    "reserved_at",
     "usage",
     "pid",
     "input_backlog_bytes",

@@ -18,6 +18,7 @@ from support.serving import Served
 pytestmark = pytest.mark.trio
 
 FLAGS = ["--runtime-id=rt-feed"]
+WAYS = {"many frames a call": [], "frame by frame": ["--no-ready-frames"]}
 
 CURSOR = re.compile(r"wo_[0-9a-f]{16}")
 
@@ -152,14 +153,14 @@ async def test_a_worker_tells_its_exit_its_status_and_its_end_after_all_output(s
     api = Api(served)
     worker_id = (await in_thread(api.create, *program("lines", "x", 200)))["worker_id"]
     envelopes = await journal(served, worker_id)
-    assert names(envelopes)[:3] == ["status", "status", "status"]
+    assert names(envelopes)[:5] == ["status", "execution_plan", "reserved", "status", "status"]
     assert [data["phase"] for data in data_of(envelopes, "status")] == [
         "accepted",
         "starting",
         "running",
         "succeeded",
     ]
-    assert names(envelopes)[-4:] == ["text_done", "exit", "status", "end"]
+    assert names(envelopes)[-5:] == ["text_done", "released", "exit", "status", "end"]
     assert data_of(envelopes, "exit") == [{"code": 0, "signal": None, "reason": "exited"}]
     assert data_of(envelopes[-2:-1], "status") == [{"status": "stopped", "phase": "succeeded"}]
     assert text_of(envelopes) == "".join(f"x {number}\n" for number in range(200))

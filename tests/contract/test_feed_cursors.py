@@ -11,6 +11,7 @@ from support.serving import Served
 pytestmark = pytest.mark.trio
 
 FLAGS = ["--runtime-id=rt-cursors", "--retain-events=20", "--max-observers=3"]
+WAYS = {"many frames a call": [], "frame by frame": ["--no-ready-frames"]}
 
 MALFORMED = "runtime.cursor_malformed"
 UNKNOWN = "runtime.cursor_unknown_or_expired"

@@ -33,7 +33,7 @@ async def test_bytes_over_the_cap_are_counted_dropped_and_told_exactly(served: S
     assert f"stdout had {64 * MIB} bytes" in alerts[0]["message"]
     assert f"the first {MIB} were kept" in alerts[0]["message"]
     assert data_of(ended, "exit") == [{"code": 0, "signal": None, "reason": "exited"}]
-    assert names(ended)[-4:] == ["alert", "exit", "status", "end"]
+    assert names(ended)[-5:] == ["alert", "released", "exit", "status", "end"]
     kept = (b"x" * 63 + b"\n") * (MIB // 64)
     assert text_of(ended).encode() == kept
     assert await in_thread(Api(served).log, worker_id) == kept

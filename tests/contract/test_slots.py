@@ -33,7 +33,15 @@ async def test_a_worker_without_a_slot_is_accepted_explained_and_started_later(s
     explanation = (await in_thread(api.get, f"{path}/explain"))["explanation"]
     assert explanation["phase"] == "accepted"
     assert "1 of 1" in explanation["summary"]
-    assert explanation["waiting_for"] == {"task_slots": 1, "reserved": 1, "capacity": 1, "before_it": 0}
+    waiting_for = explanation["waiting_for"]
+    short_of = {"resource": "task_slots", "asked": 1, "available": 0, "bound": 1, "of": "capacity"}
+    assert waiting_for["short_of"] == short_of
+    assert {waiting_for[told]["task_slots"] for told in ("asked", "reserved", "capacity")} == {1}
+    assert (waiting_for["tenant"], waiting_for["before_it"], waiting_for["tenants_before_it"]) == (
+        None,
+        0,
+        [],
+    )
     runtime = (await in_thread(api.get, "/v1/runtime"))["runtime"]
     assert runtime["waiting_worker_count"] == 1
     assert runtime["capacity"]["task_slots"] == runtime["reserved"]["task_slots"] == 1

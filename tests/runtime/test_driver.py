@@ -17,7 +17,7 @@ from watchglass.runtime.speech.text import TextSpeech
 
 from support.agents import CAT
 from support.processes import marked
-from support.tasks import soon, until
+from support.tasks import soon
 from support.workers import request_of
 
 pytestmark = pytest.mark.asyncio
@@ -55,13 +55,13 @@ async def test_a_driver_that_fails_tells_its_observers_and_kills_its_worker_alon
         with caplog.at_level(logging.ERROR):
             await runtime.send_input("broken", WorkerInput(content="boom!"))
             told = await soon(said(runtime, "broken"))
-        assert [name for name, _ in told[-4:]] == ["error", "exit", "status", "end"]
-        assert told[-4][1] == {"code": "state_poisoned", "message": str(StatePoisoned("broken"))}
+        assert not marked(runtime.runtime_id, "broken"), "its room is given back when its tree is empty"
+        assert [name for name, _ in told[-5:]] == ["error", "released", "exit", "status", "end"]
+        assert told[-5][1] == {"code": "state_poisoned", "message": str(StatePoisoned("broken"))}
         assert "a bug" in caplog.text
         assert runtime.worker("broken").phase == "failed"
         with pytest.raises(StatePoisoned):
             await runtime.send_input("broken", WorkerInput(content="hello?"))
-        await until(lambda: not marked(runtime.runtime_id, "broken"))
         assert runtime.worker("whole").phase == "running"
         assert (await runtime.stop("whole")).phase == "stopped"
         assert ("text_delta", {"text": "fine\n"}) in await soon(said(runtime, "whole"))

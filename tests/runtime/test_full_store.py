@@ -121,7 +121,7 @@ async def test_a_worker_is_stopped_although_nothing_can_be_written(house: House)
     house.room.is_full = False
     assert (await soon(stopping)).phase is Phase.STOPPED
     names = await soon(house.events("w"))
-    assert names[-5:] == ["status", "text_done", "exit", "status", "end"]
+    assert names[-6:] == ["status", "text_done", "released", "exit", "status", "end"]
 
 
 async def test_an_exit_is_told_when_there_is_room_again(house: House) -> None:
@@ -164,7 +164,7 @@ async def test_a_worker_whose_driver_failed_is_told_to_have_ended_when_there_is_
         await house.say("w", "boom")
     await until(lambda: not marked(house.runtime.runtime_id, "w"))
     house.room.is_full = False
-    assert (await soon(house.events("w")))[-4:] == ["error", "exit", "status", "end"]
+    assert (await soon(house.events("w")))[-5:] == ["error", "released", "exit", "status", "end"]
 
 
 def broken(_speech: TextSpeech) -> list[Event]:

@@ -27,10 +27,11 @@ from watchglass.protocol.errors import (
     WrongRuntime,
 )
 from watchglass.protocol.events import Event, ProducedEvent
+from watchglass.protocol.execution import Reservation
 from watchglass.protocol.identity import WorkerRef
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.runtime import RuntimeEventKind
-from watchglass.protocol.workers import LifecycleRequest, WorkerDetail, WorkerInput
+from watchglass.protocol.workers import LifecycleRequest, Shortage, WorkerDetail, WorkerInput
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
 from watchglass.store.base import LogClosed
 from watchglass.store.memory import open_memory_store
@@ -170,7 +171,7 @@ async def test_cat_echoes_and_stops(runtime: Runtime) -> None:
     assert not is_alive(worker.pid)
     events = await journal(runtime, worker, has_ended)
     assert phases(events) == ["accepted", "starting", "running", "stopping", "stopped"]
-    assert [event.name for event in events[-4:]] == ["text_done", "exit", "status", "end"]
+    assert [event.name for event in events[-5:]] == ["text_done", "released", "exit", "status", "end"]
     assert exit_of(events)["reason"] == "stopped"
     assert exit_of(events)["asked_because"] == "enough"
 
@@ -271,6 +272,22 @@ async def test_a_wall_time_that_is_over_ends_the_worker(runtime: Runtime) -> Non
     assert runtime.worker(worker.worker_id).phase == "failed"
 
 
+@pytest.mark.parametrize(
+    ("script", "limits", "reason"),
+    [
+        ("while :; do :; done", {"cpu_time_sec": 1}, "cpu_limit_exceeded"),
+        ("exec head -c 5000 /dev/zero > long", {"file_size_bytes": 4096}, "resource_limit_exceeded"),
+    ],
+)
+async def test_a_limit_that_ended_a_worker_is_its_reason(
+    runtime: Runtime, script: str, limits: dict[str, int], reason: str
+) -> None:
+    worker = await create(runtime, execution=shell(script), limits=limits)
+    assert exit_of(await journal(runtime, worker, has_ended))["reason"] == reason
+    assert runtime.worker(worker.worker_id).phase == "failed"
+    assert runtime.explain(worker.worker_id).summary.startswith("ended as failed by signal")
+
+
 # Ending, again and again.
 
 
@@ -349,8 +366,14 @@ async def test_the_second_worker_waits_says_so_and_starts_when_the_first_ends(na
     second = await create(narrow, execution=CAT)
     assert (first.phase, second.phase, second.status) == ("running", "accepted", "running")
     explained = narrow.explain(second.worker_id)
-    assert explained.summary == "waits for a slot: 1 of 1 are taken, 0 workers are before it"
-    assert explained.waiting_for == {"task_slots": 1, "reserved": 1, "capacity": 1, "before_it": 0}
+    assert explained.summary == "waits for a slot: 1 of 1 are taken; 0 workers are before it"
+    waiting_for = explained.waiting_for
+    assert waiting_for is not None
+    assert waiting_for.asked == waiting_for.reserved == waiting_for.capacity == Reservation(task_slots=1)
+    assert (waiting_for.available.task_slots, waiting_for.before_it) == (0, 0)
+    assert waiting_for.short_of == Shortage(
+        resource="task_slots", asked=1, available=0, bound=1, of="capacity"
+    )
     await say(narrow, second, "sent while it waited")
     await soon(narrow.stop(first.worker_id))
     events = await journal(narrow, second, says("sent while it waited\n"))

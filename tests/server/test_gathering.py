@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from watchglass.server.gathering import GATHERED_BYTES_MAX, GatheringWriter
+from watchglass.server.gathering import GATHERED_BYTES_MAX, KEEPS_UP_BYTES_MAX, GatheringWriter
 
 pytestmark = pytest.mark.asyncio
 
@@ -20,12 +20,16 @@ class Sent(asyncio.Transport):
         super().__init__()
         self.calls: list[bytes] = []
         self.closing = False
+        self.waiting_bytes = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.calls.append(bytes(data))
 
     def write_eof(self) -> None:
         self.calls.append(b"<eof>")
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting_bytes
 
     def close(self) -> None:
         self.closing = True
@@ -90,3 +94,33 @@ async def test_nothing_is_written_to_a_peer_that_was_dropped() -> None:
         sent.closing = True
         await asyncio.sleep(0)
         assert sent.calls == []
+
+
+async def test_what_is_written_at_once_leaves_at_once_behind_what_waited() -> None:
+    async with gathering() as (writer, sent):
+        writer.write(b"the answer to the upgrade")
+        assert writer.write_at_once(b"frames")
+        assert sent.calls == [b"the answer to the upgrade", b"frames"]
+        await asyncio.sleep(0)
+        assert len(sent.calls) == 2
+
+
+async def test_whoever_writes_at_once_hears_of_a_peer_that_does_not_keep_up() -> None:
+    async with gathering() as (writer, sent):
+        sent.waiting_bytes = KEEPS_UP_BYTES_MAX
+        assert writer.write_at_once(b"some")
+        sent.waiting_bytes += 1
+        assert not writer.write_at_once(b"more")
+        assert sent.calls == [b"some", b"more"]
+
+
+@pytest.mark.parametrize("how", ["dropped", "ended"])
+async def test_what_is_written_at_once_behind_the_end_goes_nowhere(how: str) -> None:
+    async with gathering() as (writer, sent):
+        if how == "dropped":
+            sent.closing = True
+        else:
+            writer.write_eof()
+        calls = list(sent.calls)
+        assert not writer.write_at_once(b"too late")
+        assert sent.calls == calls

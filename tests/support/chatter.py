@@ -16,7 +16,19 @@ from .programs import program
 Json = dict[str, Any]
 
 SPEAKS_ONCE = frozenset(
-    {"text_delta", "text_done", "output", "heard", "user_message", "status", "exit", "end"}
+    {
+        "text_delta",
+        "text_done",
+        "output",
+        "heard",
+        "user_message",
+        "status",
+        "execution_plan",
+        "reserved",
+        "released",
+        "exit",
+        "end",
+    }
 )
 
 

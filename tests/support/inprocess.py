@@ -132,6 +132,6 @@ async def listening(
         async with open_memory_store(retention) as store, open_runtime(options, store) as runtime:
             leaving = Leaving()
             app = create_app(runtime, rules, leaving, bounds)
-            connections = Connections(app, stall_s=bounds.stall_s)
+            connections = Connections(app, stall_s=bounds.stall_s, ready_frames=bounds.ready_frames)
             async with connections.accepting(listener, close_s=bounds.close_s):
                 yield InProcess(port, runtime, store, app, connections, leaving)

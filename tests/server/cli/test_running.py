@@ -67,7 +67,14 @@ def test_a_jsonl_worker_gets_one_input_a_line(shell: Shell) -> None:
 
 def test_with_json_the_events_are_shown_instead(shell: Shell) -> None:
     lines = shell.lines("run", "--", "echo", "hello")
-    assert [line["payload"]["event"] for line in lines][-4:] == ["text_done", "exit", "status", "end"]
+    told = [line["payload"]["event"] for line in lines]
+    assert told[-5:] == [
+        "text_done",
+        "released",
+        "exit",
+        "status",
+        "end",
+    ]
     assert [line["cursor"] for line in lines] == sorted(line["cursor"] for line in lines)
 
 
@@ -87,6 +94,24 @@ def test_a_script_gets_its_arguments_and_an_ended_stdin(shell: Shell) -> None:
 def test_a_program_that_cannot_be_started_is_one_line(shell: Shell) -> None:
     done = shell("run", "--", "/no/such/program")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
+
+
+def test_what_is_not_given_is_told(shell: Shell) -> None:
+    plain = shell("run", "--cpu-time", "10m", "--network", "host", "--", "true")
+    assert (plain.returncode, plain.stderr) == (0, b"")
+    asked = (
+        "--id",
+        "elsewhere",
+        "--sandbox",
+        "linux_sandbox",
+        "--cwd",
+        "/",
+    )  # One of the two is lost anywhere.
+    less = shell("run", *asked, "--", "true")
+    assert less.returncode == 0
+    assert less.stderr.startswith(b"watchglass: not given: ")
+    assert "[not given] " in shell.text("attach", "elsewhere", "--cursor", "earliest")
+    assert shell("run", "--strict", *asked[2:], "--", "true").returncode == 1
 
 
 def test_a_wall_time_that_is_over_is_told(shell: Shell) -> None:

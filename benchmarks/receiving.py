@@ -1,0 +1,136 @@
+"""The observers of a `sender.py`: raw sockets that count bytes; one that looked would be what is measured."""
+
+from __future__ import annotations
+
+import json
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from frames import Frames
+from report import Measured, percentile
+from serving import TIMEOUT_S, Feed, Server
+
+SENDER = Path(__file__).with_name("sender.py")
+TOKEN = "for-this-benchmark"  # noqa: S105 - it guards nothing.
+WORKER = "wk-bench-000000000000001"
+_SENT_NS = re.compile(rb'"ns":"(\d+)"')
+
+
+class Sending:
+    """A sender that runs."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+        self.port = int(self.said()["port"])
+
+    def said(self) -> dict[str, float]:
+        """What it says next."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the sender has failed; its stderr says why")
+        facts: dict[str, float] = json.loads(line)
+        return facts
+
+    def tell(self, word: bytes) -> None:
+        """Let it go on."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(word)
+        self._process.stdin.flush()
+
+    def observe(self, cursor: str = "latest") -> Feed:
+        """One observer."""
+        return Feed(Server("127.0.0.1", self.port, TOKEN, self.pid, Path()), WORKER, cursor)
+
+
+@contextmanager
+def sending(way: str, directory: Path, core: int, **amounts: int) -> Iterator[Sending]:
+    """A sender on one core, until the block ends."""
+    flags = [text for name, amount in amounts.items() for text in (f"--{name}", str(amount))]
+    argv = ["taskset", "-c", str(core), sys.executable, str(SENDER), way, "--dir", str(directory), *flags]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            yield Sending(process)
+        finally:
+            process.kill()
+
+
+def fanned_out(way: str, directory: Path, core: int, observers: int, burst: int, bursts: int) -> Measured:
+    """Deliveries a second: the next burst when all have the last."""
+    with sending(way, directory, core, observers=observers, burst=burst, bursts=bursts) as sender:
+        feeds = [sender.observe() for _ in range(observers)]
+        poll = select.epoll()
+        for feed in feeds:
+            poll.register(feed.fileno(), select.EPOLLIN)
+        by_fd = {feed.fileno(): feed for feed in feeds}
+        burst_bytes = _first_burst(feeds, burst)
+        for _ in range(bursts - 1):
+            sender.tell(b"+")
+            missing = burst_bytes * observers
+            while missing:
+                for fd, _ in poll.poll(TIMEOUT_S):
+                    missing -= by_fd[fd].count_bytes()
+        sender.tell(b"+")
+        said = sender.said()
+        for feed in feeds:
+            feed.close()
+    deliveries = observers * burst * bursts
+    return {"rate": deliveries / said["seconds"], "cpu_us": 1e6 * said["cpu_s"] / deliveries}
+
+
+def _first_burst(feeds: list[Feed], burst: int) -> int:
+    """Read it everywhere; how many bytes it has."""
+    size = 0
+    for feed in feeds:
+        frames = 0
+        size = 0
+        while frames < burst:
+            ready = feed.ready()
+            frames += len(ready)
+            size += sum(len(content) + (4 if len(content) >= 126 else 2) for content in ready)
+    return size
+
+
+def paced(way: str, directory: Path, core: int, observers: int, rate: int, seconds: float) -> Measured:
+    """Milliseconds from the append to the receipt, at a tenth of the observers."""
+    bursts = int(rate * seconds)
+    latencies_s: list[float] = []
+    with sending(way, directory, core, observers=observers, burst=1, bursts=bursts, rate=rate) as sender:
+        feeds = [sender.observe() for _ in range(observers)]
+        looked_at = {feed.fileno(): (feed, Frames()) for feed in feeds[:: max(1, observers // 10)]}
+        others = {feed.fileno(): feed for feed in feeds if feed.fileno() not in looked_at}
+        poll = select.epoll()
+        for fd in (*looked_at, *others):
+            poll.register(fd, select.EPOLLIN)
+        awaited = len(looked_at) * bursts
+        while len(latencies_s) < awaited:
+            for fd, _ in poll.poll(TIMEOUT_S):
+                if fd in others:
+                    others[fd].count_bytes()
+                    continue
+                now_ns = time.monotonic_ns()
+                sent = _SENT_NS.findall(b"".join(looked_at[fd][0].ready()))
+                latencies_s += [(now_ns - int(each)) / 1e9 for each in sent]
+        sender.tell(b".")
+        sender.said()
+        for feed in feeds:
+            feed.close()
+    return {"p50": 1000 * percentile(latencies_s, 50), "p99": 1000 * percentile(latencies_s, 99)}
+
+
+def replayed(directory: Path, core: int, events: int) -> Measured:
+    """Events a second to one observer who begins at the first of a journal in files."""
+    with sending("ours", directory, core, observers=1, burst=1, bursts=1, backlog=events) as sender:
+        began = time.perf_counter()
+        feed = sender.observe("earliest")
+        size = feed.count_frames(events)
+        taken_s = time.perf_counter() - began
+        feed.close()
+    return {"rate": events / taken_s, "mb": size / taken_s / 1e6}
