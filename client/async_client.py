@@ -75,6 +75,9 @@ class AsyncClient:
 
     runtime = asked(calls.runtime)
     resources = asked(calls.resources)
+    capabilities = asked(calls.capabilities)
+    probe = asked(calls.probe)
+    plan_worker = asked(calls.plan_worker)
     drain = asked(calls.drain)
     diagnostics = asked(calls.diagnostics)
     runtime_events = asked(calls.runtime_events)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from watchglass.protocol.capabilities import Capabilities, PlanAnswer
 from watchglass.protocol.events import AppendEventsAnswer, AppendEventsRequest, Event, Json, ProducedEvent
 from watchglass.protocol.execution import ExecutionSpec
 from watchglass.protocol.lifecycle import Phase, WorkerStatus
@@ -68,6 +69,21 @@ def runtime() -> Call[RuntimeSummary]:
 def resources() -> Call[RuntimeResources]:
     """Who holds which part of the capacity, and what the others wait for."""
     return endpoints.SHOW_RESOURCES.call(lambda answer: answer.resources)
+
+
+def capabilities() -> Call[Capabilities]:
+    """What this host can do for workers, as it was found by doing it."""
+    return endpoints.CAPABILITIES.call(lambda answer: answer.capabilities)
+
+
+def probe() -> Call[Capabilities]:
+    """The same, found anew."""
+    return endpoints.PROBE.call(lambda answer: answer.capabilities)
+
+
+def plan_worker(request: CreateWorkerRequest) -> Call[PlanAnswer]:
+    """What a creation would come to; nothing is started, and nothing is written."""
+    return endpoints.PLAN_WORKER.call(lambda answer: answer, body=request)
 
 
 def drain(reason: str | None = None) -> Call[RuntimeSummary]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from watchglass.protocol.base import Wire
+from watchglass.protocol.capabilities import CapabilitiesAnswer, PlanAnswer
 from watchglass.protocol.errors import InvalidWorkerId
 from watchglass.protocol.events import AppendEventsAnswer, AppendEventsRequest
 from watchglass.protocol.identity import id_fault
@@ -135,6 +136,9 @@ def _end(act: str) -> Endpoint[LifecycleAnswer]:
 
 SHOW_RUNTIME: Final = _get("/v1/runtime", RuntimeAnswer)
 SHOW_RESOURCES: Final = _get("/v1/runtime/resources", ResourcesAnswer)
+CAPABILITIES: Final = _get("/v1/runtime/capabilities", CapabilitiesAnswer)
+PROBE: Final = Endpoint("POST", "/v1/runtime/probe", repeatable=True, answer=CapabilitiesAnswer)
+PLAN_WORKER: Final = Endpoint("POST", "/v1/plan", CreateWorkerRequest, repeatable=True, answer=PlanAnswer)
 DRAIN: Final = Endpoint("POST", "/v1/runtime/drain", DrainRequest, repeatable=True, answer=RuntimeAnswer)
 DIAGNOSTICS: Final = _get("/v1/diagnostics", DiagnosticsAnswer)
 RUNTIME_EVENTS: Final = _get("/v1/events/batch", RuntimeEventBatch)
@@ -164,6 +168,9 @@ METRICS: Final = Place("GET", "/metrics")
 ENDPOINTS: Final = (
     SHOW_RUNTIME,
     SHOW_RESOURCES,
+    CAPABILITIES,
+    PROBE,
+    PLAN_WORKER,
     DRAIN,
     DIAGNOSTICS,
     RUNTIME_EVENTS,
