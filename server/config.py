@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from watchglass.client.local import TOKEN_BYTES_MAX, state_directory
 from watchglass.protocol.base import NAME_CHARS_MAX
 from watchglass.protocol.errors import shown
 from watchglass.protocol.execution import CapabilityMode, Reservation
@@ -27,7 +28,7 @@ from watchglass.store.base import Retention
 
 from .capacity import AMOUNT_MAX, QuotaFault, quotas_of
 from .confinement import WORKER_UID_MAX, ConfinementFault, capability_mode_of, cgroup_root_of
-from .local import TOKEN_BYTES_MAX, state_directory, store_root
+from .local import store_root
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")

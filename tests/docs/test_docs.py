@@ -13,6 +13,8 @@ import typer
 import typer.core
 import typer.main
 
+from watchglass.client.async_client import AsyncClient
+from watchglass.client.sync import SyncClient
 from watchglass.protocol import base
 from watchglass.protocol.errors import faults
 from watchglass.protocol.events import SHAPES
@@ -42,6 +44,7 @@ from watchglass.store.base import Retention
 from watchglass.store.filesystem.problems import CODES
 
 from support.hosts import EVERYTHING
+from support.serving import environment, serving
 from support.workers import request_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -158,6 +161,33 @@ def test_the_embedding_example_runs(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("user: hello, glass\nassistant: hello, glass\n")
+
+
+def test_the_client_examples_run(tmp_path: Path) -> None:
+    examples = re.findall(r"```python\n(.*?)```", page("client.md"), re.DOTALL)
+    assert len(examples) == 4
+    with serving(tmp_path / "state") as served:
+        for number, example in enumerate(examples):
+            script = tmp_path / f"example_{number}.py"
+            script.write_text(example)
+            done = subprocess.run(
+                [sys.executable, "-W", "error", str(script)],
+                env=environment(served.state_dir),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert (done.returncode, done.stderr) == (0, ""), example
+            assert done.stdout.endswith("hello, glass\n"), done.stdout
+
+
+def test_every_method_of_the_client_is_in_the_docs() -> None:
+    table = rows(section(page("client.md"), "Every request"))
+    documented = {code.split("(")[0] for cells in table for code in codes(cells[0])}
+    public = {name for name in vars(AsyncClient) if not name.startswith("_")}
+    assert documented | {"follow", "watch", "ask", "url", "aclose"} == public
+    assert public - {"aclose"} == {name for name in vars(SyncClient) if not name.startswith("_")}
 
 
 def test_the_readme_has_one_line_to_run_and_one_line_to_test() -> None:
