@@ -66,9 +66,16 @@ class Client:
         """The JSON object at a path."""
         return self._json("GET", path, query=query)
 
-    def post(self, path: str, body: Json | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Json:
+    def post(
+        self,
+        path: str,
+        body: Json | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> Json:
         """The JSON answer to a change."""
-        return self._json("POST", path, body=body, timeout_s=timeout_s)
+        return self._json("POST", path, body=body, headers=headers, timeout_s=timeout_s)
 
     def delete(self, path: str) -> None:
         """Remove what is at a path."""
@@ -139,9 +146,10 @@ class Client:
         *,
         query: Query | None = None,
         body: Json | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> Json:
-        _, answer = self._request(method, path, query=query, body=body, timeout_s=timeout_s)
+        _, answer = self._request(method, path, query=query, body=body, headers=headers, timeout_s=timeout_s)
         return _object(self.address, path, answer)
 
     def _request(
@@ -151,17 +159,19 @@ class Client:
         *,
         query: Query | None = None,
         body: Json | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> tuple[int, bytes]:
-        status, reason, answer = self._exchange(method, _target(self.address, path, query), body, timeout_s)
+        target = _target(self.address, path, query)
+        status, reason, answer = self._exchange(method, target, body, headers or {}, timeout_s)
         if 200 <= status < 300:
             return status, answer
         raise api_error(status, reason, answer)
 
     def _exchange(
-        self, method: str, target: str, body: Json | None, timeout_s: float
+        self, method: str, target: str, body: Json | None, more: Mapping[str, str], timeout_s: float
     ) -> tuple[int, str, bytes]:
-        headers = self.address.headers()
+        headers = {**self.address.headers(), **more}
         content = None
         if body is not None:
             content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(

@@ -110,6 +110,27 @@ class WorkerNotFound(RuntimeFault):
         self.worker_id = worker_id
 
 
+class TaskNotFound(RuntimeFault):
+    """No task has this id; a worker that was not asked for as a task is none."""
+
+    code = "task_not_found"
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__(f"no task {shown(task_id)}")
+        self.task_id = task_id
+
+
+class PermissionDenied(RuntimeFault):
+    """Only its owner may kill a task that has one."""
+
+    code = "permission_denied"
+
+    def __init__(self, task_id: str, owner: str) -> None:
+        super().__init__(f"kill requires owner {shown(owner)}: task {task_id!r} is theirs")
+        self.task_id = task_id
+        self.owner = owner
+
+
 class WorkerExists(RuntimeFault):
     """The id that the caller chose for a new worker is taken."""
 
@@ -197,14 +218,18 @@ class InsufficientResources(RuntimeFault):
 
 
 class UnsupportedCapability(RuntimeFault):
-    """Strict mode, and the host or this runtime cannot give what was asked."""
+    """The host or this runtime cannot give what was asked, and less will not do.
+
+    Less will not do in strict mode, and of some features in no mode.
+    """
 
     code = "unsupported_capability"
 
-    def __init__(self, feature: str, reason: str) -> None:
-        super().__init__(f"{feature}: {reason} (policy.capability_mode is strict)")
+    def __init__(self, feature: str, reason: str, because: str = "policy.capability_mode is strict") -> None:
+        super().__init__(f"{feature}: {reason} ({because})")
         self.feature = feature
         self.reason = reason
+        self.because = because
 
 
 class LaunchFailed(RuntimeFault):

@@ -23,6 +23,7 @@ from .base import (
     SaidText,
     Wire,
 )
+from .places import allowed_place
 
 NETWORK_ALLOW_MAX = 256
 """Places that one worker may be allowed to reach."""
@@ -46,9 +47,7 @@ def _absolute(path: str) -> str:
 
 
 def _host_port(place: str) -> str:
-    host, colon, port = place.rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise ValueError("must be host:port, with a port from 1 to 65535")
+    allowed_place(place)
     return place
 
 
@@ -116,7 +115,8 @@ class Limits(Wire):
     """The budget of a worker; a worker has no wall time unless one is asked for.
 
     `stdout_max_bytes` and `stderr_max_bytes` bound what is kept of a stream:
-    further bytes are counted and dropped, and the journal says so.
+    further bytes are counted and dropped, and the journal says so. `file_size_bytes`
+    bounds each file that a process of the worker writes.
     """
 
     wall_time_ms: Positive | None = None
@@ -125,6 +125,8 @@ class Limits(Wire):
     pids_max: Positive | None = None
     stdout_max_bytes: Positive | None = None
     stderr_max_bytes: Positive | None = None
+    # ours:
+    file_size_bytes: Positive | None = None
 
 
 class TaskLimits(Limits):
@@ -184,6 +186,12 @@ class Sandbox(Wire):
     def _chroot_needs(self) -> Sandbox:
         if self.chroot and (self.rootfs is None or self.profile is not SandboxProfile.LINUX_SANDBOX):
             raise ValueError("chroot needs a rootfs and profile 'linux_sandbox'")
+        return self
+
+    @model_validator(mode="after")
+    def _one_network(self) -> Sandbox:
+        if self.network is Network.HOST and self.namespaces is not None and self.namespaces.net:
+            raise ValueError("network 'host' and namespaces.net contradict each other")
         return self
 
     @model_validator(mode="after")
@@ -265,13 +273,21 @@ class ExecutionPlan(Wire):
 
 
 class Usage(Wire):
-    """What the process tree used, from wait4(2) of every process reaped."""
+    """What the process tree used: as its control group counted, else as wait4(2) told of each process.
+
+    `oom_kills` are processes that the kernel killed for want of memory,
+    `forks_refused` how often the bound on processes was met; both and
+    `memory_peak_bytes` only where a control group counts them.
+    """
 
     duration_ms: int
     user_cpu_ms: int | None = None
     system_cpu_ms: int | None = None
     max_rss_bytes: int | None = None
     memory_peak_bytes: int | None = None
+    # ours:
+    oom_kills: int | None = None
+    forks_refused: int | None = None
 
 
 class Reservation(Wire):

@@ -94,6 +94,13 @@ class NamedReference(Wire):
     reference: SaidText
 
 
+class Face(StrEnum):
+    """As what a worker was asked for: that contract shows it too, in its own words."""
+
+    WORKER = "worker"
+    TASK = "task"
+
+
 class Speech(StrEnum):
     """How a process takes input and what its output means."""
 
@@ -157,8 +164,9 @@ class SignalRequest(LifecycleRequest):
 class WorkerExit(Wire):
     """How a worker ended: its process's code or signal, and the reason.
 
-    Reasons: `exited`, `signalled`, `stopped`, `cancelled`, `timeout`, `lost`,
-    `launch_failed`, `runtime_stopped`; a passive worker ends without a process.
+    Reasons: `exited`, `signalled`, `stopped`, `cancelled`, `timeout`,
+    `cpu_limit_exceeded`, `memory_limit_exceeded`, `resource_limit_exceeded`, `lost`,
+    `launch_failed`, `unsupported_capability`, `runtime_stopped`; a passive worker ends without a process.
     """
 
     code: int | None
@@ -189,6 +197,7 @@ class WorkerSummary(Wire):
     oldest: str
     metadata: Metadata = Field(default_factory=dict)
     program: str | None = None
+    face: Face = Face.WORKER
     tenant: str | None = None
     reservation: Reservation | None = None
 
@@ -227,6 +236,7 @@ class WorkerDetail(Wire):
     reservation: Reservation | None = None
     reserved_at: str | None = None
     input_backlog_bytes: int = 0
+    face: Face = Face.WORKER
 
 
 class WorkerInteractionAck(Wire):

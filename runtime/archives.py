@@ -131,9 +131,12 @@ class Archives:
         return Imported(entry.worker.detail(), arrived.omissions.first, arrived.omissions.count)
 
     async def _keep(self, arrived: Arrived) -> Entry:
-        """From here on it is finished, whoever waits for it."""
+        """From here on it is finished, whoever waits for it.
+
+        Somebody wants to keep it, so a task comes as a worker, which no collector takes away.
+        """
         self.check_running()
-        record = _without_secrets(arrived.record)
+        record = _without_secrets(arrived.record).model_copy(update={"task": None})
         await self.store.receive(
             record,
             arrived.records(),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .cgroups import CgroupLaunch
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -36,7 +38,7 @@ class SandboxCapabilities:
     namespaces: Mapping[str, Found] = field(default_factory=dict)
     """`mount`, `pid`, `uts`, `ipc`, `net`: each unshared by itself."""
     rootfs: Found = MISSING
-    network_proxy: Found = MISSING
+    network_proxy: Found = Found(None, "this runtime has no proxy")
     restricted_filesystem: Found = MISSING
     """Landlock, for profile `process`."""
     seccomp: Found = MISSING
@@ -44,6 +46,10 @@ class SandboxCapabilities:
     """A uid of its own for each worker slot; takes a server that is root."""
     exact_exit: Found = MISSING
     """Telling exit 137 from SIGKILL below bubblewrap."""
+    bwrap: str | None = None
+    """The bubblewrap that `linux_sandbox` was found with."""
+    follows_links: bool | None = None
+    """Whether that one makes mount points behind a worker's links (CVE-2026-87766); we ask for none there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +65,12 @@ class LimitCapabilities:
     cgroup_v2: Found = MISSING
     cgroup_writable: Found = MISSING
     cpu_quota: Found = MISSING
+    cgroup: CgroupLaunch | None = None
+    """Where a launch makes its groups; None: nowhere, and every budget has its fallback."""
     memory_capacity_bytes: int | None = None
+    """For all workers together; None: nothing says how much there is."""
     pids_capacity: int | None = None
+    """The same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

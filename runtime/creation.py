@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from watchglass.protocol.errors import LaunchFailed, RuntimeFault
+from watchglass.protocol.capabilities import PlanAnswer
+from watchglass.protocol.errors import LaunchFailed, RuntimeFault, UnsupportedCapability
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import CapabilityMode, Reservation
-from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerRef, generated_id
+from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Reservation
+from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, WorkerRef, generated_id
+from watchglass.protocol.tasks import TaskTerms
 from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.store.base import OnVisible, Record, Store
 from watchglass.store.worker_record import WorkerRecord
@@ -28,6 +30,7 @@ from .dispatcher import Dispatcher
 from .driver import DriverContext
 from .ledger import Ledger
 from .policy import resolve
+from .probing import Probing
 from .tally import Tally
 from .worker import Worker
 
@@ -38,6 +41,7 @@ class Creation:
 
     runtime_id: RuntimeId
     capability_mode: CapabilityMode
+    probing: Probing
     store: Store
     catalog: Catalog
     ledger: Ledger
@@ -46,22 +50,29 @@ class Creation:
     changes: Changes
     tally: Tally
     context: DriverContext
+    on_accepted: Callable[[Worker], None]
     drivers: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def create(self, request: CreateWorkerRequest, once: tuple[str, str] | None = None) -> Entry:
+    async def create(
+        self,
+        request: CreateWorkerRequest,
+        once: tuple[str, str] | None = None,
+        task: TaskTerms | None = None,
+    ) -> Entry:
         """A new worker; returns when its process runs, or when it has to wait for a slot.
 
         `once`: an idempotency key and the digest of its request, kept with the worker.
+        With `task` it returns when it is accepted: how its launch goes is told by its journal.
 
         Raises:
             WorkerExists, ResourceLimitExceeded, InsufficientResources,
             UnsupportedCapability, LaunchFailed, StoreIo: Nothing of it is kept.
         """
-        plan = None if request.execution is None else resolve(request, self.capability_mode)
+        plan = self.resolved(request)
         tenant = request.control_context.tenant
         asked = None if plan is None else self.ledger.asked_by(request.limits, tenant)
         now_us = self.context.now_us()
-        worker_id = request.worker_id or generated_id("wk", now_us, secrets.randbits(RANDOM_BITS))
+        worker_id = request.worker_id or self._new_id()
         self.catalog.hold(worker_id)
         try:
             if asked is not None:
@@ -75,6 +86,8 @@ class Creation:
                 reservation=asked,
                 idempotency_key=key,
                 request_digest=digest,
+                task=task,
+                stdin_closed=task is not None,  # Nobody can say anything to a task.
             )
             entry = await self._register(record)
             launch = self.admit(entry)
@@ -82,14 +95,47 @@ class Creation:
             self.catalog.let_go(worker_id)
             self.dispatcher.let_go(worker_id)
         try:
-            if launch is not None:
+            if launch is not None and task is None:
                 await launch
-        except LaunchFailed:
+        except (LaunchFailed, UnsupportedCapability):
             await self._discard(entry)
             raise
         self.tally.workers_created += 1
         await self.announcements.tell_created(entry.worker)
         return entry
+
+    def resolved(self, request: CreateWorkerRequest) -> ExecutionPlan | None:
+        """What a request comes to on this host; None without an execution. Raises UnsupportedCapability."""
+        if request.execution is None:
+            return None
+        return resolve(request, self.capability_mode, self.probing.capabilities)
+
+    def planned(self, request: CreateWorkerRequest) -> PlanAnswer:
+        """What `create` would come to now.
+
+        Raises:
+            WorkerExists, ResourceLimitExceeded, InsufficientResources,
+            UnsupportedCapability: `create` would, too.
+        """
+        plan = self.resolved(request)
+        worker_id = request.worker_id or self._new_id()
+        self.catalog.hold(worker_id)
+        try:
+            if plan is None:
+                return PlanAnswer(plan=None, reservation=None, would_wait=False, before_it=0)
+            tenant = request.control_context.tenant
+            asked = self.ledger.asked_by(request.limits, tenant)
+            would_wait = not self.dispatcher.has_room(asked, tenant)
+            self.dispatcher.hold(worker_id, asked, tenant)
+            return PlanAnswer(
+                plan=plan, reservation=asked, would_wait=would_wait, before_it=len(self.dispatcher)
+            )
+        finally:
+            self.catalog.let_go(worker_id)
+            self.dispatcher.let_go(worker_id)
+
+    def _new_id(self) -> WorkerId:
+        return generated_id("wk", self.context.now_us(), secrets.randbits(RANDOM_BITS))
 
     async def close(self) -> None:
         """End the drivers of workers that would not end; the executor then kills what is left of these."""
@@ -122,6 +168,7 @@ class Creation:
             task.cancel()
             await self._discard(entry)
             raise
+        self.on_accepted(worker)
         return entry
 
     async def _discard(self, entry: Entry) -> None:

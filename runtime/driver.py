@@ -38,17 +38,28 @@ from watchglass.protocol.errors import (
     RuntimeFault,
     StatePoisoned,
     StoreFault,
+    UnsupportedCapability,
 )
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import Reservation, Usage
+from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Network, Reservation, Usage
 from watchglass.protocol.lifecycle import Cue, Phase, Wanted, ending, status_of
-from watchglass.protocol.workers import WorkerExit, WorkerInput, WorkerInteractionAck, WorkerLifecycleAck
+from watchglass.protocol.workers import (
+    CreateWorkerRequest,
+    WorkerExit,
+    WorkerInput,
+    WorkerInteractionAck,
+    WorkerLifecycleAck,
+)
 from watchglass.store.base import Record, StreamOffsets
 from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
+from . import milestones
 from .dispatcher import ONE_SLOT
+from .egress import Resolver, WorkerEgress
 from .executor import Executor, LaunchPlan, Process, ProcessExit
+from .exit_reasons import limits_met, reason_of
 from .journal import Journal
+from .policy import shortfalls
 from .resending import accepted_input
 from .speech import PlainStream, Resumed, new_speech
 from .views import system_item, user_message
@@ -66,6 +77,7 @@ class DriverContext(Protocol):
     """What a driver needs of its runtime."""
 
     executor: Executor
+    resolve: Resolver
     input_backlog_max_bytes: int
 
     def now_us(self) -> int:
@@ -74,8 +86,11 @@ class DriverContext(Protocol):
     def directory(self, worker: Worker) -> Path:
         """The worker's own folder."""
 
+    async def plan(self, request: CreateWorkerRequest) -> ExecutionPlan | None:
+        """What the request comes to on this host now. Raises UnsupportedCapability."""
+
     def launch_plan(self, worker: Worker) -> LaunchPlan:
-        """How to start the worker. Raises OSError."""
+        """How to start the worker as it is planned. Raises LaunchFailed, OSError."""
 
     async def save(self, record: WorkerRecord) -> None:
         """Keep a newer version of the worker's record. Raises StoreIo, StoreMissing."""
@@ -106,11 +121,13 @@ class Driver:
         self._mailbox: deque[_Ask] = deque()
         self._wake = asyncio.Event()
         self._process: Process | None = None
+        self._egress: WorkerEgress | None = None
         self._journal = Journal(worker.log, self._offsets)
         self._speech = new_speech(worker.record.request.speech)
         self._stderr = PlainStream("stderr")
         self._accepted_bytes = 0
         self._unsent: list[bytes] = []  # Accepted before there is a process.
+        self._refused: str | None = None  # Why we killed it ourselves.
         self._reservation_told: Reservation | None = None  # And its release not yet.
         self._is_over = False  # All of it has happened; at most it is not written yet.
         self._has_left = worker.life.ended.is_set()
@@ -131,7 +148,7 @@ class Driver:
 
     async def begin(self) -> None:
         """Act: the first events of the journal. Raises StoreIo."""
-        events = [self._status_event()]
+        events = [*milestones.opening(self._worker.record, self._status_event())]
         data = b""
         first = self._worker.record.request.initial_input
         if first is not None:
@@ -151,25 +168,33 @@ class Driver:
     async def launch(self) -> None:
         """Act: start the process; the ledger holds its room.
 
+        What the host can do may have changed since the worker was planned: then it
+        is planned again, and what /proc shows of its process must bear the plan out.
+
         Raises:
-            LaunchFailed: It cannot be started; the worker has ended as `failed`.
+            LaunchFailed, UnsupportedCapability: It cannot be started; the worker has ended as `failed`.
         """
         if not self._worker.active:
             return  # Stopped in the moment between its reservation and now.
         self._life.take(Cue.RESERVED)
         await self._journal.tell(*self._reserved(), self._status_event())
         try:
+            await self._plan_again()
             plan = self._context.launch_plan(self._worker)
             self._process = await self._context.executor.launch(plan, self.wake)
-        except LaunchFailed as fault:
+        except (LaunchFailed, UnsupportedCapability) as fault:
             await self._end_unlaunched(fault)
             raise
         except OSError as fault:
             failed = LaunchFailed("prepare", str(fault.filename), fault.errno or 0)
             await self._end_unlaunched(failed)
             raise failed from fault
-        self._life.pid = self._process.pid
+        self._life.pid, self._life.supervisor_pid = self._process.pid, self._process.supervisor_pid
+        await self._open_egress(self._process)
+        if self._worker.record.stdin_closed:
+            self._process.close_stdin()
         await self._now_running(self._process.started_at_us)
+        await self._verify(plan, self._process)
         self._send_unsent()
 
     async def resume(self) -> None:
@@ -191,6 +216,7 @@ class Driver:
         self._stderr = PlainStream("stderr", start=offsets.stderr)
         if self._worker.view.reserved_at is not None:
             self._reservation_told = self._worker.record.reservation or ONE_SLOT
+        await self._journal.tell(*milestones.recovered(self._worker.record))
 
     def go_on_passive(self) -> None:
         """It is up from its creation on, whichever runtime keeps its journal."""
@@ -218,10 +244,11 @@ class Driver:
         """
         record = self._worker.record
         self._process = process
-        self._life.pid = process.pid
+        self._life.pid, self._life.supervisor_pid = process.pid, process.supervisor_pid
         self._life.started_us = process.started_at_us
         self._life.take(Cue.RESERVED)
         self._life.take(Cue.LAUNCHED)
+        await self._open_egress(process)
         events = [self._status_event()] if record.asked is None else []
         if self._reservation_told is None and process.exit is None:
             events = [*self._reserved(), *events]
@@ -276,8 +303,9 @@ class Driver:
             return
         if self._life.asked is not Cue.CANCEL:
             self._life.asked, self._life.reason = cue, reason
+        told = milestones.kill_requested(self._worker.record, cue, reason)
         if self._process is None:
-            await self._end_without_process(cue)
+            await self._end_without_process(cue, told)
             return
         await self._want_down()
         before = self._life.phase
@@ -287,7 +315,7 @@ class Driver:
         else:
             self._process.stop()
         if before is not Phase.STOPPING:
-            await self._journal.tell(self._status_event())
+            await self._journal.tell(*told, self._status_event())
 
     async def signal(self, number: int) -> WorkerLifecycleAck:
         """Act: send a signal to the process group. Raises InvalidRequest."""
@@ -305,11 +333,14 @@ class Driver:
 
     async def run(self) -> None:
         """Serve until the worker has ended and nobody waits for an answer."""
-        while self._mailbox or not self._life.ended.is_set():
-            await self._wake.wait()
-            self._wake.clear()
-            await self._serve()
-        self._has_left = True
+        try:
+            while self._mailbox or not self._life.ended.is_set():
+                await self._wake.wait()
+                self._wake.clear()
+                await self._serve()
+            self._has_left = True
+        finally:
+            await self._close_egress()
 
     def wake(self) -> None:
         """Something of the process may have changed."""
@@ -334,6 +365,8 @@ class Driver:
         elif self._is_over:
             await self._finish()
         elif self._process is not None:
+            if self._egress is not None and (told := self._egress.take_events()):
+                await self._journal.tell(*told)
             await self._follow_process(self._process)
 
     async def _answer(self, ask: _Ask) -> None:
@@ -406,6 +439,44 @@ class Driver:
         elif exit_seen is not None:
             await self._end_with_process(exit_seen)
 
+    async def _plan_again(self) -> None:
+        """Raises UnsupportedCapability: strict, and the host lost what the worker was planned with."""
+        plan = await self._context.plan(self._worker.record.request)
+        if plan is not None and plan != self._worker.record.plan:
+            await self._keep(plan=plan)
+            await self._journal.tell(milestones.plan_event(plan))
+
+    async def _verify(self, launch: LaunchPlan, process: Process) -> None:
+        """A plan that is not borne out is told, and in strict mode it is the worker's end."""
+        plan = self._worker.record.plan
+        if plan is None or process.verified is None:  # It had ended before anybody could look.
+            return
+        missing = list(shortfalls(plan, launch, process.verified))
+        for each in missing:
+            await self._journal.tell(
+                self._alert(f"{each.feature} is planned and not in force: {each.reason}")
+            )
+        if missing and plan.capability_mode is CapabilityMode.STRICT:
+            fault = UnsupportedCapability(*missing[0])
+            self._refused = fault.code
+            await self._journal.tell(Event("error", {"code": fault.code, "message": str(fault)}))
+            process.kill()
+
+    async def _open_egress(self, process: Process) -> None:
+        """The worker's way out, if it has one: it is ours until its tree is empty."""
+        sandbox = self._worker.record.request.sandbox
+        listener = process.take_egress()
+        if listener is not None:
+            self._egress = WorkerEgress(
+                listener, sandbox.network_allow, self._context.resolve, on_news=self.wake
+            )
+        elif sandbox.network is Network.PROXY and process.exit is None:
+            await self._journal.tell(self._alert("it reaches nothing: there is no way into its network"))
+
+    async def _close_egress(self) -> Sequence[Event]:
+        """End it; the last that there is to tell of it."""
+        return () if self._egress is None else await self._egress.close()
+
     async def _now_running(self, started_us: int) -> None:
         self._life.take(Cue.LAUNCHED)
         self._life.started_us = started_us
@@ -449,18 +520,22 @@ class Driver:
         self._life.usage = usage_of(seen)
         clean = seen.cause is None and seen.code == 0
         cue = ending(self._life.asked, lost=seen.cause == "lost", clean=clean)
-        ended = WorkerExit(code=seen.code, signal=seen.signal, reason=_reason(self._life.asked, seen))
-        await self._end(cue, ended, before=[*held, *self._alerts(seen)])
+        reason = self._refused or reason_of(self._life.asked, seen)
+        ended = WorkerExit(code=seen.code, signal=seen.signal, reason=reason)
+        timeout = milestones.timeout_triggered(self._worker.record) if reason == "timeout" else []
+        told = [*held, *await self._close_egress(), *self._alerts(seen), *timeout]
+        await self._end(cue, ended, before=told)
 
-    async def _end_without_process(self, cue: Cue) -> None:
+    async def _end_without_process(self, cue: Cue, told: Sequence[Event]) -> None:
         self._life.take(cue)  # One that waited has ended by this; a passive one is stopping.
         final = ending(cue, lost=False, clean=False) if self._worker.active else None
         reason = "cancelled" if cue is Cue.CANCEL else "stopped"
-        await self._end(final, WorkerExit(code=None, signal=None, reason=reason))
+        await self._end(final, WorkerExit(code=None, signal=None, reason=reason), before=told)
 
-    async def _end_unlaunched(self, fault: LaunchFailed) -> None:
-        error = Event("error", {"code": fault.code, "message": str(fault)})
-        ended = WorkerExit(code=None, signal=None, reason="launch_failed")
+    async def _end_unlaunched(self, fault: LaunchFailed | UnsupportedCapability) -> None:
+        facts = {"step": fault.step} if isinstance(fault, LaunchFailed) else {}
+        error = Event("error", {"code": fault.code, "message": str(fault), **facts})
+        ended = WorkerExit(code=None, signal=None, reason=fault.code)
         await self._end(Cue.LAUNCH_FAILED, ended, before=[error])
 
     async def _end(self, cue: Cue | None, ended: WorkerExit, before: Sequence[Event] = ()) -> None:
@@ -468,7 +543,7 @@ class Driver:
             self._life.take(cue)
         self._life.exit = ended
         self._life.finished_us = self._context.now_us()
-        self._life.pid = None
+        self._life.pid = self._life.supervisor_pid = None
         self._life.backlog_bytes = 0
         self._is_over = True
         words = last_words(ended, self._life.phase, self._life.reason, released=self._reservation_told)
@@ -505,8 +580,8 @@ class Driver:
         await self._keep(end=end, request=request)
 
     def _alerts(self, seen: ProcessExit) -> Sequence[Event]:
-        """What an observer must know of bytes that did not arrive where they were meant to."""
-        told = []
+        """What an observer must know of limits, and of bytes that did not arrive where they were meant to."""
+        told = list(limits_met(seen))
         for stream, sizes in (("stdout", seen.stdout), ("stderr", seen.stderr)):
             if sizes.is_truncated:
                 told.append(
@@ -629,6 +704,9 @@ def usage_of(seen: ProcessExit) -> Usage | None:
         user_cpu_ms=seen.usage.user_cpu_ms,
         system_cpu_ms=seen.usage.system_cpu_ms,
         max_rss_bytes=seen.usage.max_rss_bytes,
+        memory_peak_bytes=seen.usage.memory_peak_bytes,
+        oom_kills=seen.usage.oom_kills,
+        forks_refused=seen.usage.forks_refused,
     )
 
 
@@ -636,19 +714,6 @@ def _settle(answer: asyncio.Future[object], fault: RuntimeFault) -> None:
     if not answer.done():
         answer.set_exception(fault)
         answer.exception()  # Seen: the caller may have been cancelled.
-
-
-def _reason(asked: Cue | None, seen: ProcessExit) -> str:
-    """Why it ended, strongest first."""
-    if seen.cause == "lost":
-        return "lost"
-    if asked is Cue.CANCEL:
-        return "cancelled"
-    if seen.cause == "wall_time":
-        return "timeout"
-    if asked is Cue.STOP:
-        return "stopped"
-    return "exited" if seen.signal is None else "signalled"
 
 
 def signal_number(name: str) -> int:

@@ -10,14 +10,18 @@ from .dispatcher import Place
 from .ledger import Ledger
 from .worker import Worker
 
-_ENDED_BECAUSE: Final = {
+ENDED_BECAUSE: Final = {
     "exited": "its process exited by itself",
     "signalled": "a signal ended its process",
     "stopped": "it was asked to leave",
     "cancelled": "it was abandoned",
     "timeout": "it reached its wall time",
+    "cpu_limit_exceeded": "it used up its CPU time",
+    "memory_limit_exceeded": "there was no memory left for it within its limit",
+    "resource_limit_exceeded": "it met its bound on processes or on the size of files",
     "lost": "its supervisor was killed, so nobody saw how it ended",
     "launch_failed": "its process could not be started",
+    "unsupported_capability": "the host could not give what was asked, and less would not do",
     "state_poisoned": "the runtime failed while driving it; the log says more",
     "not_taken_over": "it could not be taken over from an earlier runtime; the diagnostics say why",
     "store_missing": "somebody removed its files, so nothing of it could be kept",
@@ -79,7 +83,7 @@ def _waiting_for(place: Place, ledger: Ledger) -> WaitingFor:
 def _summary(worker: Worker) -> str:
     if worker.life.exit is not None:
         return (
-            f"ended as {worker.life.phase}{_how(worker.life.exit)}: {_ENDED_BECAUSE[worker.life.exit.reason]}"
+            f"ended as {worker.life.phase}{_how(worker.life.exit)}: {ENDED_BECAUSE[worker.life.exit.reason]}"
         )
     if worker.passive:
         return "has no process: inputs are recorded, and a producer appends its events"

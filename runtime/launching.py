@@ -1,4 +1,4 @@
-"""From a request to the exact command line, environment and folder of a process.
+"""From a plan to the exact command line, environment, folder and bounds of a process.
 
 The environment starts empty, so that nothing of the server leaks: `HOME` is the
 workspace, `PATH` and `LANG` are the runtime's, then the caller's own variables.
@@ -6,42 +6,111 @@ workspace, `PATH` and `LANG` are the runtime's, then the caller's own variables.
 
 from __future__ import annotations
 
+import errno
+from dataclasses import dataclass
 from pathlib import Path
 
-from watchglass.protocol.execution import ExecutionSpec, Limits, Reservation
+from watchglass.protocol.errors import LaunchFailed
+from watchglass.protocol.execution import (
+    ExecutionPlan,
+    ExecutionSpec,
+    FilesystemAccess,
+    Limits,
+    Network,
+    Reservation,
+    Sandbox,
+    SandboxProfile,
+)
 from watchglass.protocol.identity import WorkerRef
 from watchglass.protocol.workers import CreateWorkerRequest
 
-from .executor import LaunchPlan
+from .capabilities import HostCapabilities
+from .egress import proxy_environment
+from .executor import INSIDE_SCRIPT, INSIDE_WORKSPACE, LaunchPlan, SandboxLaunch
 from .options import RuntimeOptions
 
+_SCRIPT = "script"
 
-def launch_plan(
-    ref: WorkerRef, request: CreateWorkerRequest, directory: Path, options: RuntimeOptions
-) -> LaunchPlan:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launching:
+    """One worker that is about to start: what was asked of it and what it is to get.
+
+    `uid` is the user that it becomes; None: it stays ours.
+    """
+
+    ref: WorkerRef
+    request: CreateWorkerRequest
+    plan: ExecutionPlan
+    directory: Path
+    uid: int | None = None
+
+    @property
+    def execution(self) -> ExecutionSpec:
+        """What to run."""
+        assert self.request.execution is not None
+        return self.request.execution
+
+    @property
+    def given(self) -> Sandbox:
+        """The isolation that it gets."""
+        return self.plan.effective_sandbox
+
+    @property
+    def is_sandboxed(self) -> bool:
+        """Whether it runs below bubblewrap."""
+        return self.given.profile is SandboxProfile.LINUX_SANDBOX
+
+    @property
+    def has_egress(self) -> bool:
+        """Whether a proxy is its one way out."""
+        return self.given.network is Network.PROXY
+
+    @property
+    def workspace(self) -> str:
+        """Its workspace, below `directory`."""
+        return str(Path("workspace") / (self.given.workspace_subdir or ""))
+
+
+def launch_plan(launching: Launching, host: HostCapabilities, options: RuntimeOptions) -> LaunchPlan:
     """What the executor needs to start a worker; makes its workspace.
 
     Raises:
+        LaunchFailed: The host lost its bubblewrap since the plan was made.
         OSError: The workspace or the script cannot be written.
     """
-    assert request.execution is not None
-    workspace = _workspace(directory, request.sandbox.workspace_subdir)
-    limits = request.limits
-    cookie = cookie_of(ref)
+    workspace = _made(launching.directory / launching.workspace)
+    limits, given = launching.request.limits, launching.given
+    cookie = cookie_of(launching.ref)
     return LaunchPlan(
-        argv=_argv(request.execution, directory),
-        env=_environment(request.execution, workspace, cookie, options),
-        cwd=request.execution.cwd or str(workspace),
-        directory=directory,
+        argv=_argv(launching),
+        env=_environment(launching, workspace, cookie, options),
+        cwd=launching.execution.cwd or str(workspace),
+        directory=launching.directory,
         cookie=cookie,
         grace_ms=options.grace_ms,
         wall_time_ms=limits.wall_time_ms,
         cpu_time_s=limits.cpu_time_sec,
         memory_bytes=limits.memory_bytes,
+        pids_max=limits.pids_max,
+        file_size_bytes=limits.file_size_bytes,
+        cgroup=host.limits.cgroup,
         stdout_max_bytes=limits.stdout_max_bytes or options.output_max_bytes,
         stderr_max_bytes=limits.stderr_max_bytes or options.output_max_bytes,
         outlives_server=options.keep_workers,
+        workspace=launching.workspace,
+        uid=launching.uid,
+        seccomp=is_given(launching.plan, "sandbox.seccomp"),
+        sandbox=_sandbox(launching, host) if launching.is_sandboxed else None,
+        restricted_filesystem=not launching.is_sandboxed and given.filesystem is FilesystemAccess.RESTRICTED,
+        internet=launching.is_sandboxed or given.network is not Network.NONE,
     )
+
+
+def is_given(plan: ExecutionPlan, feature: str) -> bool:
+    """Whether a feature of a plan is on."""
+    row = plan.features.get(feature)
+    return row is not None and row.effective is True
 
 
 def held_to(limits: Limits, held: Reservation | None) -> Limits:
@@ -68,32 +137,47 @@ def shown_program(execution: ExecutionSpec | None) -> str | None:
     return execution.program if execution.kind == "command" else f"{execution.interpreter[0]} (script)"
 
 
-def _workspace(directory: Path, subdir: str | None) -> Path:
-    workspace = directory / "workspace"
-    inside = workspace / (subdir or "")
-    inside.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return inside
+def _made(workspace: Path) -> Path:
+    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return workspace
 
 
-def _argv(execution: ExecutionSpec, directory: Path) -> tuple[str, ...]:
+def _sandbox(launching: Launching, host: HostCapabilities) -> SandboxLaunch:
+    """Raises LaunchFailed."""
+    bwrap, unshared = host.sandbox.bwrap, launching.given.namespaces
+    if bwrap is None or unshared is None:
+        raise LaunchFailed("sandbox", "bubblewrap", errno.ENOENT)
+    return SandboxLaunch(
+        bwrap=bwrap,
+        namespaces=frozenset(name for name, is_unshared in unshared.model_dump().items() if is_unshared),
+        rootfs=launching.given.rootfs,
+        egress=launching.has_egress,
+        script=_SCRIPT if launching.execution.kind == "script" else None,
+    )
+
+
+def _argv(launching: Launching) -> tuple[str, ...]:
+    execution = launching.execution
     if execution.kind == "command":
         assert execution.program is not None
         return (execution.program, *execution.args)
     assert execution.script is not None
-    script = directory / "script"
+    script = launching.directory / _SCRIPT
     script.write_text(execution.script)
     script.chmod(0o600)
-    return (*execution.interpreter, str(script), *execution.args)
+    path = INSIDE_SCRIPT if launching.is_sandboxed else str(script)
+    return (*execution.interpreter, path, *execution.args)
 
 
 def _environment(
-    execution: ExecutionSpec, workspace: Path, cookie: str, options: RuntimeOptions
+    launching: Launching, workspace: Path, cookie: str, options: RuntimeOptions
 ) -> dict[str, str]:
     name, _, value = cookie.partition("=")
     return {
-        "HOME": str(workspace),
+        "HOME": INSIDE_WORKSPACE if launching.is_sandboxed else str(workspace),
         "PATH": options.worker_path,
         "LANG": options.worker_lang,
-        **execution.env,
+        **(proxy_environment(launching.given.network_allow) if launching.has_egress else {}),
+        **launching.execution.env,
         name: value,
     }

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from watchglass.protocol.execution import CapabilityMode, Reservation
 from watchglass.protocol.identity import RuntimeId
 from watchglass.protocol.runtime import RuntimeLimits
 
 from .ledger import DEFAULTS
+from .uids import WORKER_UID_BASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +24,14 @@ class RuntimeOptions:
     comes over the network. `capacity_memory_bytes` and `capacity_pids` are what
     all workers together may reserve (None: not accounted), `default_memory_bytes`
     and `default_pids` what one without a limit reserves, and is limited to, of
-    what is accounted; `tenants` has the quota of each. With `keep_workers`, processes outlive
+    what is accounted; `tenants` has the quota of each. Finished tasks older than
+    `task_retention_s` are forgotten, which is looked for every `gc_interval_ms`.
+    With `keep_workers`, processes outlive
     the runtime unless it is drained, and the next one on the same store adopts
-    them; that takes a store that keeps its data.
+    them; that takes a store that keeps its data. Workers' control groups are made
+    below `cgroup_root` (None: the server's own group), unless `cgroup_enabled` is off.
+    A server that is root makes each sandboxed worker a user of its own, from
+    `worker_uid_base` on.
     """
 
     runtime_id: RuntimeId | None = None
@@ -43,7 +50,12 @@ class RuntimeOptions:
     output_max_bytes: int = 1 << 30
     import_max_bytes: int = 4 << 30
     grace_ms: int = 5000
+    task_retention_s: int = 604_800
+    gc_interval_ms: int = 1000
     keep_workers: bool = False
+    cgroup_enabled: bool = True
+    cgroup_root: Path | None = None
+    worker_uid_base: int = WORKER_UID_BASE
     capability_mode: CapabilityMode = CapabilityMode.ADAPTIVE
     worker_path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     worker_lang: str = "C.UTF-8"

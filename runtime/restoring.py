@@ -36,7 +36,8 @@ from .creation import Creation
 from .dispatcher import Dispatcher
 from .driver import last_words, usage_of
 from .executor import Executor, Process
-from .launching import cookie_of
+from .launching import cookie_of, is_given
+from .uids import WorkerUids
 from .views import WorkerView
 from .worker import Worker
 
@@ -59,6 +60,7 @@ class Restoration:
     executor: Executor
     catalog: Catalog
     dispatcher: Dispatcher
+    uids: WorkerUids
     announcements: Announcements
     creation: Creation
 
@@ -196,6 +198,9 @@ class Restoration:
             held = self.creation.asked_by(worker)
             worker.life.hold(held, worker.view.reserved_at or process.started_at_us)
             self.dispatcher.restore(worker.worker_id, held, worker.tenant)
+            plan = worker.record.plan
+            if process.verified is not None and plan is not None and is_given(plan, "sandbox.own_uid"):
+                self.uids.restore(worker.worker_id, process.verified.uid)
         return process
 
     async def _ask_anew(self, worker: Worker) -> None:

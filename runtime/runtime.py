@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from watchglass import __version__
+from watchglass.protocol.capabilities import Capabilities, PlanAnswer
 from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.errors import (
     InputBacklog,
     InvalidRequest,
+    LaunchFailed,
     RuntimeStopped,
     StatePoisoned,
     StoreFault,
@@ -33,7 +35,7 @@ from watchglass.protocol.errors import (
     WrongRuntime,
 )
 from watchglass.protocol.events import AppendEventsAnswer, Event, ProducedEvent, shape_fault
-from watchglass.protocol.execution import Reservation
+from watchglass.protocol.execution import ExecutionPlan, Reservation
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, WorkerRef, generated_id
 from watchglass.protocol.lifecycle import Cue, Phase, WorkerStatus
 from watchglass.protocol.runtime import (
@@ -45,6 +47,7 @@ from watchglass.protocol.runtime import (
     RuntimeSummary,
 )
 from watchglass.protocol.start import FeedQuery
+from watchglass.protocol.tasks import TaskTerms
 from watchglass.protocol.workers import (
     CreateWorkerRequest,
     LifecycleRequest,
@@ -64,22 +67,29 @@ from watchglass.store.worker_record import WorkerRecord
 
 from .announcements import Announcements
 from .archives import Archives, Imported
+from .capabilities import HostCapabilities
 from .catalog import Catalog, Entry, WorkerFilter
 from .changes import Changes
 from .creation import Creation
+from .describing import described
 from .dispatcher import Dispatcher
 from .driver import signal_number
+from .egress import Resolver, SystemResolver
 from .executor import Executor, LaunchPlan, open_executor
 from .explaining import explain
 from .idempotency import IdempotencyKeys, digest_of
-from .launching import held_to, launch_plan
+from .launching import Launching, held_to, is_given, launch_plan
 from .ledger import Ledger
 from .observation import Observation, Reader
 from .options import RuntimeOptions
 from .pins import Pin, pinned
+from .probing import Probing
 from .resources import resources
 from .restoring import Restoration
 from .tally import Tally
+from .task_description import Description
+from .tasks import Tasks
+from .uids import WorkerUids
 from .worker import Worker
 
 END_S_MAX = 15.0
@@ -102,10 +112,14 @@ class Runtime:
         self.started_us = system_clock_us()
         self.tally = Tally()
         self.executor = executor
+        self._resolver = SystemResolver()
+        self.resolve: Resolver = self._resolver
         self.input_backlog_max_bytes = options.input_backlog_max_bytes
         self._store = store
         self._changes = Changes()
         self._stopping = False
+        self._probing = Probing(executor.probe)
+        self._uids = WorkerUids(options.worker_uid_base)
         self._catalog = Catalog(options.workers_max)
         self._ledger = _ledger(options)
         self._dispatcher = Dispatcher(self._ledger, options.waiting_workers_max)
@@ -114,9 +128,27 @@ class Runtime:
         self._announcements = Announcements(
             self.runtime_id, store.runtime_log, options.limits.max_event_batch_items
         )
+        self.tasks = Tasks(
+            options=options,
+            store=store,
+            catalog=self._catalog,
+            create=self._create_task,
+            stop=self.stop,
+            remove=self.remove,
+            now_us=system_clock_us,
+        )
+        self.task_runtime = Description(
+            runtime_id=self.runtime_id,
+            started_us=self.started_us,
+            options=options,
+            store=store,
+            host=lambda: self.capabilities,
+            resources_now=self.resources,
+        )
         self._creation = Creation(
             runtime_id=self.runtime_id,
             capability_mode=options.capability_mode,
+            probing=self._probing,
             store=store,
             catalog=self._catalog,
             ledger=self._ledger,
@@ -125,6 +157,7 @@ class Runtime:
             changes=self._changes,
             tally=self.tally,
             context=self,
+            on_accepted=self.tasks.on_accepted,
         )
         self._restoration = Restoration(
             runtime_id=self.runtime_id,
@@ -133,6 +166,7 @@ class Runtime:
             executor=executor,
             catalog=self._catalog,
             dispatcher=self._dispatcher,
+            uids=self._uids,
             announcements=self._announcements,
             creation=self._creation,
         )
@@ -250,6 +284,35 @@ class Runtime:
                 came so far is no archive.
         """
         return await self._archives.export(self._catalog.get(worker_id))
+
+    @property
+    def capabilities(self) -> HostCapabilities:
+        """What this host can do for workers, as the newest probe found."""
+        return self._probing.capabilities
+
+    def described_capabilities(self) -> Capabilities:
+        """The same, as an answer tells it."""
+        return described(self.capabilities, self.runtime_id)
+
+    async def probe(self) -> HostCapabilities:
+        """Find out anew what this host can do; plans made from then on count on it.
+
+        Raises:
+            LaunchFailed: The probe gave no answer; what was known before still holds.
+            RuntimeStopped.
+        """
+        self._check_running()
+        return await self._probing.again()
+
+    def probe_soon(self) -> None:
+        """The same, in the background; a failure goes to the log."""
+        self._probing.start()
+
+    def plan_worker(self, request: CreateWorkerRequest) -> PlanAnswer:
+        """What a creation would come to now; starts and writes nothing. Raises what `create_worker` does."""
+        self._check_running()
+        self._check_ref(request.initial_input)
+        return self._creation.planned(request)
 
     async def check(self) -> None:
         """Prove that work can be taken, by writing to the store. Raises StoreIo, RuntimeStopped."""
@@ -401,6 +464,7 @@ class Runtime:
         if self._stopping:
             return
         self._stopping = True
+        self.tasks.leave()
         self._dispatcher.close()
         try:
             async with asyncio.timeout(END_S_MAX):
@@ -413,7 +477,10 @@ class Runtime:
 
     async def close(self) -> None:
         """End the drivers; the executor then kills what a drain had to leave, or lets go what is kept."""
+        await self.tasks.close()
         await self._creation.close()
+        self._resolver.close()
+        await self._probing.close()
         for entry in self._catalog:
             if entry.worker.view.events_since_state:
                 await self.save_view(entry.worker)
@@ -443,11 +510,25 @@ class Runtime:
             with contextlib.suppress(StoreFault):  # It only costs time at the next start.
                 await self._store.save_view(worker.worker_id, worker.view.state())
 
+    async def plan(self, request: CreateWorkerRequest) -> ExecutionPlan | None:
+        """What a request comes to now; waits for the first probe. Raises UnsupportedCapability."""
+        await self._probing.wait_known()
+        return self._creation.resolved(request)
+
     def launch_plan(self, worker: Worker) -> LaunchPlan:
-        """How to start a worker. Raises OSError."""
+        """How to start a worker as it is planned. Raises LaunchFailed, OSError."""
+        plan = worker.record.plan
+        assert plan is not None
+        has_own_uid = is_given(plan, "sandbox.own_uid")
         limits = held_to(worker.record.request.limits, worker.life.reservation)
-        request = worker.record.request.model_copy(update={"limits": limits})
-        return launch_plan(worker.ref, request, self.directory(worker), self.options)
+        launching = Launching(
+            ref=worker.ref,
+            request=worker.record.request.model_copy(update={"limits": limits}),
+            plan=plan,
+            directory=self.directory(worker),
+            uid=self._uids.take(worker.worker_id) if has_own_uid else None,
+        )
+        return launch_plan(launching, self.capabilities, self.options)
 
     async def announce_input(self, worker: Worker) -> None:
         """Tell the runtime's log of an accepted input."""
@@ -457,17 +538,19 @@ class Runtime:
 
     async def on_ended(self, worker: Worker) -> None:
         """A worker's tree is empty: its room goes to the next."""
+        self._uids.release(worker.worker_id)
         worker.life.let_go()
         self._dispatcher.withdraw(worker.worker_id)
         self._dispatcher.release(worker.worker_id)
-        launch_failed = worker.life.exit is not None and worker.life.exit.reason == "launch_failed"
+        launch_failed = worker.life.exit is not None and worker.life.exit.reason == LaunchFailed.code
         if launch_failed:
             self.tally.launches_failed += 1
-        if worker.announced or not launch_failed:  # Otherwise its creation is refused.
+        if worker.announced or not launch_failed or worker.record.task is not None:  # Or it is refused.
             self.tally.workers_ended[worker.life.phase] += 1
         cancelled = worker.life.phase is Phase.CANCELLED
         kind = RuntimeEventKind.WORKER_CANCELLED if cancelled else RuntimeEventKind.WORKER_STOPPED
         await self._announcements.tell_of(worker, kind, f"worker {worker.worker_id} {worker.life.phase}")
+        await self.tasks.on_ended(worker)
 
     # Inside.
 
@@ -477,12 +560,15 @@ class Runtime:
         Raises:
             StoreIo: The store cannot be read or written.
         """
+        self._probing.start()
         with not_searched():
             await self._restoration.restore()
+        await self._probing.wait_known()
         for entry in self._catalog:
             record = entry.worker.record
             if record.idempotency_key is not None and record.request_digest is not None:
                 self._keys.restore(record.idempotency_key, record.request_digest, record.worker_id)
+        await self.tasks.open()
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STARTED, f"runtime {self.runtime_id} started")
 
     async def _create_once(
@@ -497,6 +583,11 @@ class Runtime:
             raise
         claimed.set_result(detail.worker_id)
         return detail
+
+    async def _create_task(self, request: CreateWorkerRequest, terms: TaskTerms) -> WorkerId:
+        self._check_running()
+        entry = await self._changes.finish(self._creation.create(request, task=terms))
+        return entry.worker.worker_id
 
     async def _create(self, request: CreateWorkerRequest, once: tuple[str, str] | None) -> WorkerDetail:
         self._check_ref(request.initial_input)
@@ -575,7 +666,11 @@ async def open_runtime(
         if store is None:
             store = await stack.enter_async_context(open_memory_store())
         executor = await stack.enter_async_context(
-            open_executor(log_path=store.path / EXECUTOR_LOG if options.keep_workers else None)
+            open_executor(
+                log_path=store.path / EXECUTOR_LOG if options.keep_workers else None,
+                cgroup_enabled=options.cgroup_enabled,
+                cgroup_root=options.cgroup_root,
+            )
         )
         runtime = Runtime(options, store, executor)
         await runtime.open()

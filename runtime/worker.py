@@ -18,6 +18,7 @@ from watchglass.protocol.identity import WorkerId, WorkerRef
 from watchglass.protocol.lifecycle import ENDED, Cue, Phase, advance, status_of
 from watchglass.protocol.runtime import RuntimeEventKind
 from watchglass.protocol.workers import (
+    Face,
     WorkerDetail,
     WorkerExit,
     WorkerInteractionAck,
@@ -48,6 +49,7 @@ class Life:
     exit: WorkerExit | None = None
     usage: Usage | None = None
     pid: int | None = None
+    supervisor_pid: int | None = None
     reservation: Reservation | None = None
     reserved_us: int | None = None
     backlog_bytes: int = 0
@@ -110,6 +112,11 @@ class Worker:
     def is_complete(self) -> bool:
         """Whether it has ended and its log has its end: nothing will follow."""
         return self._has_told_end or self.life.ended.is_set()
+
+    @property
+    def face(self) -> Face:
+        """As what it was asked for."""
+        return Face.WORKER if self.record.task is None else Face.TASK
 
     @property
     def tenant(self) -> str | None:
@@ -185,6 +192,7 @@ class Worker:
             oldest=encode_cursor(self.log.oldest),
             metadata=request.metadata,
             program=shown_program(request.execution),
+            face=self.face,
             tenant=self.tenant,
             reservation=self.life.reservation,
         )
@@ -223,6 +231,7 @@ class Worker:
             reservation=self.life.reservation,
             reserved_at=self.reserved_at,
             input_backlog_bytes=self.life.backlog_bytes,
+            face=self.face,
         )
 
 

@@ -33,13 +33,15 @@ from watchglass.protocol.errors import (
 )
 from watchglass.runtime import Runtime
 
+from . import tasks_errors
 from .archives_api import IMPORT_ROUTE, archives_api, import_worker, is_import
 from .asgi import Headers, Message, Receive, Scope, Send, answer_http, header, refuse_websocket
 from .auth import Access
+from .capabilities_api import capabilities_api
 from .config import FeedBounds
 from .cors import is_preflight, origin_headers, preflight_headers
 from .docs_api import docs_api, document
-from .errors import STATUS, error_body, error_headers
+from .errors import error_answer
 from .events_path import EVENTS_ROUTE, asked_events_of, asks_for_stream, is_events_path
 from .exchange import RUNTIME_KEY
 from .feed import FEED_ROUTE, FeedsV1, feed_worker_id
@@ -52,6 +54,8 @@ from .metrics import UNKNOWN_ROUTE, Metrics
 from .open_feeds import OpenFeeds
 from .runtime_api import LEAVING_KEY, runtime_api
 from .sse import EventStreams
+from .task_runtime_api import task_runtime_api
+from .tasks_api import tasks_api
 from .workers_api import workers_api
 
 LINGER_S = 2.0
@@ -59,6 +63,19 @@ LINGER_S = 2.0
 _ROUTE_KEY = "watchglass.route"
 _PARAMETER = re.compile(r"<(?:[^<>]*:)?([^<>]+)>")
 _LOG = logging.getLogger(__name__)
+
+
+_FACES = (
+    workers_api,
+    logs_api,
+    archives_api,
+    runtime_api,
+    capabilities_api,
+    tasks_api,
+    task_runtime_api,
+    health_api,
+    docs_api,
+)
 
 
 class Application:
@@ -164,9 +181,8 @@ class _Exchange:
         """Answer with an error, unless an answer is out already."""
         if self.status is not None:
             return
-        status = STATUS[type(fault)]
-        headers = [(name.encode(), value.encode()) for name, value in error_headers(fault).items()]
-        content = error_body(fault)
+        status, named, content = _refusal(fault, self._scope["path"])
+        headers = [(name.encode(), value.encode()) for name, value in named.items()]
         if self._scope["type"] == "websocket":
             self.status = status
             await refuse_websocket(self._scope, self._send, status, headers, content)
@@ -237,7 +253,7 @@ def _http_app(runtime: Runtime, metrics: Metrics, leaving: Leaving) -> Quart:
     app.register_error_handler(HTTPException, _on_http_exception)
     app.register_error_handler(Exception, _on_bug)
     document(app)
-    for face in (workers_api, logs_api, archives_api, runtime_api, health_api, docs_api):
+    for face in _FACES:
         app.register_blueprint(face)
     return app
 
@@ -248,7 +264,13 @@ async def _note_route() -> None:
 
 
 async def _on_fault(fault: RuntimeFault) -> Response:
-    return Response(error_body(fault), STATUS[type(fault)], headers=error_headers(fault))
+    status, headers, content = _refusal(fault, request.path)
+    return Response(content, status, headers=headers)
+
+
+def _refusal(fault: RuntimeFault, path: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body in the shape of the contract that the path belongs to."""
+    return tasks_errors.error_answer(fault) if tasks_errors.is_ours(path) else error_answer(fault)
 
 
 async def _on_http_exception(fault: HTTPException) -> Response:

@@ -149,6 +149,8 @@ def serve_config(
     output_max_bytes: int | str | None = None,
     import_max_bytes: int | str | None = None,
     grace_ms: int | str | None = None,
+    result_retention_secs: int | str | None = None,
+    gc_interval_ms: int | str | None = None,
     stall_s: int | str | None = None,
     heartbeat_s: int | str | None = None,
     ready_frames: bool = True,
@@ -221,6 +223,16 @@ def serve_config(
                 "--import-max-bytes", import_max_bytes, options.import_max_bytes, most=_BYTES_MAX
             ),
             grace_ms=_number("--grace-ms", grace_ms, options.grace_ms, least=0, most=_HOUR_MS),
+            task_retention_s=_number(
+                "--result-retention-secs",
+                result_retention_secs,
+                options.task_retention_s,
+                least=0,
+                most=_AGE_S_MAX,
+            ),
+            gc_interval_ms=_number(
+                "--gc-interval-ms", gc_interval_ms, options.gc_interval_ms, most=24 * _HOUR_MS
+            ),
         ),
         retention=Retention(
             max_bytes=_number("--retain-bytes", retain_bytes, kept.max_bytes, most=_BYTES_MAX),

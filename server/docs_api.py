@@ -42,6 +42,7 @@ from watchglass.protocol.errors import (
 )
 from watchglass.protocol.feed_v2 import EventsAnswer, Reset
 from watchglass.protocol.runtime import DrainRequest
+from watchglass.protocol.tasks import KillTaskRequest
 from watchglass.protocol.workers import ImportAnswer, LifecycleRequest
 
 from .archives_api import IMPORT_FAULTS, IMPORT_ROUTE, MEDIA_TYPE
@@ -52,12 +53,14 @@ from .events_path import EVENTS_ROUTE
 from .exchange import FAULTS_ATTRIBUTE
 from .feed import FEED_ROUTE
 from .long_poll import EVENTS_MAX, WAIT_S_DEFAULT, WAIT_S_MAX
+from .tasks_errors import TaskErrorAnswer, code_of, is_ours
 
 _SCHEME = "local_token"
 _ALWAYS: tuple[type[RuntimeFault], ...] = (ForbiddenHost, ForbiddenOrigin, Internal)
 _WITH_BODY: tuple[type[RuntimeFault], ...] = (InvalidJson, InvalidRequest, BodyTooLarge)
 _ERROR_SCHEMA = {"$ref": "#/components/schemas/ErrorAnswer"}
-_MAY_BE_EMPTY = {LifecycleRequest.__name__, DrainRequest.__name__}
+_TASK_ERROR_SCHEMA = {"$ref": "#/components/schemas/TaskErrorAnswer"}
+_MAY_BE_EMPTY = {LifecycleRequest.__name__, DrainRequest.__name__, KillTaskRequest.__name__}
 _LOG_ROUTE = "/v1/workers/{worker_id}/logs/{stream}"
 _OTHER_ANSWERS: dict[tuple[str, str], dict[str, str]] = {
     ("delete", "/v1/workers/{worker_id}"): {"204": "The worker is forgotten."},
@@ -236,17 +239,23 @@ def _document() -> dict[str, Any]:
     schema: dict[str, Any] = provider.schema()
     feed: dict[str, Any] = {
         **_FEED,
-        "responses": {**cast("dict[str, Any]", _FEED["responses"]), **_refusals(_FEED_FAULTS)},
+        "responses": {**cast("dict[str, Any]", _FEED["responses"]), **_refusals(_FEED_FAULTS, FEED_ROUTE)},
     }
     _secure(FEED_ROUTE, feed)
     coming: dict[str, Any] = {
         **_IMPORT,
-        "responses": {**cast("dict[str, Any]", _IMPORT["responses"]), **_refusals(IMPORT_FAULTS)},
+        "responses": {
+            **cast("dict[str, Any]", _IMPORT["responses"]),
+            **_refusals(IMPORT_FAULTS, IMPORT_ROUTE),
+        },
     }
     _secure(IMPORT_ROUTE, coming)
     events: dict[str, Any] = {
         **_EVENTS,
-        "responses": {**cast("dict[str, Any]", _EVENTS["responses"]), **_refusals(_EVENTS_FAULTS)},
+        "responses": {
+            **cast("dict[str, Any]", _EVENTS["responses"]),
+            **_refusals(_EVENTS_FAULTS, EVENTS_ROUTE),
+        },
     }
     gone = events["responses"]["410"]["content"]["application/json"]["schema"]
     gone["allOf"] = [{"$ref": gone.pop("$ref")}, {"$ref": "#/components/schemas/Reset"}]
@@ -254,7 +263,7 @@ def _document() -> dict[str, Any]:
     both = {**schema["paths"][EVENTS_ROUTE], "get": events}
     ours = {FEED_ROUTE: {"get": feed}, IMPORT_ROUTE: {"post": coming}, EVENTS_ROUTE: both}
     schema["paths"] = dict(sorted({**schema["paths"], **ours}.items()))
-    for model in (ErrorAnswer, ImportAnswer, EventsAnswer, Reset):
+    for model in (ErrorAnswer, TaskErrorAnswer, ImportAnswer, EventsAnswer, Reset):
         told = model.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
         schema["components"]["schemas"].update(told.pop("$defs", {}), **{model.__name__: told})
     return schema
@@ -269,7 +278,7 @@ def _complete(method: str, path: str, operation: dict[str, Any], handler: Callab
         operation["responses"][status] = _plain(description)
     operation["responses"] = {
         **{str(status): told for status, told in operation["responses"].items()},
-        **_refusals(faults, status=503 if path == "/readyz" else None),
+        **_refusals(faults, path),
     }
     _secure(path, operation)
 
@@ -283,19 +292,24 @@ def _plain(description: str) -> dict[str, Any]:
     return {"description": description, **({"content": {kind: {}}} if colon and "/" in kind else {})}
 
 
-def _refusals(faults: tuple[type[RuntimeFault], ...], status: int | None = None) -> dict[str, Any]:
+def _refusals(faults: tuple[type[RuntimeFault], ...], path: str) -> dict[str, Any]:
     """The answers of an endpoint that refuses with these."""
     by_status: defaultdict[int, list[str]] = defaultdict(list)
     for fault in faults:
-        by_status[status or STATUS[fault]].append(fault.code)
+        by_status[503 if path == "/readyz" else STATUS[fault]].append(_code(fault, path))
     for fault in _ALWAYS:
-        by_status[STATUS[fault]].append(fault.code)
-    return {str(number): _refusal(sorted(set(codes))) for number, codes in sorted(by_status.items())}
+        by_status[STATUS[fault]].append(_code(fault, path))
+    return {str(number): _refusal(sorted(set(codes)), path) for number, codes in sorted(by_status.items())}
 
 
-def _refusal(codes: list[str]) -> dict[str, Any]:
-    schema = {**_ERROR_SCHEMA, "x-codes": codes}
+def _refusal(codes: list[str], path: str) -> dict[str, Any]:
+    schema = {**(_TASK_ERROR_SCHEMA if is_ours(path) else _ERROR_SCHEMA), "x-codes": codes}
     return {"description": ", ".join(codes), "content": {"application/json": {"schema": schema}}}
+
+
+def _code(fault: type[RuntimeFault], path: str) -> str:
+    """As the contract that the path belongs to calls it."""
+    return code_of(fault) if is_ours(path) else fault.code
 
 
 def _secure(path: str, operation: dict[str, Any]) -> None:
@@ -303,4 +317,4 @@ def _secure(path: str, operation: dict[str, Any]) -> None:
         operation["security"] = []
         return
     operation["security"] = [{_SCHEME: []}]
-    operation["responses"][str(STATUS[Unauthorized])] = _refusal([Unauthorized.code])
+    operation["responses"][str(STATUS[Unauthorized])] = _refusal([Unauthorized.code], path)

@@ -30,7 +30,9 @@ STATUS: Final[dict[type[RuntimeFault], int]] = {
     faults.Unauthorized: 401,
     faults.ForbiddenHost: 403,
     faults.ForbiddenOrigin: 403,
+    faults.PermissionDenied: 403,
     faults.WorkerNotFound: 404,
+    faults.TaskNotFound: 404,
     faults.NotFound: 404,
     faults.MethodNotAllowed: 405,
     faults.RuntimeStopped: 409,
@@ -70,6 +72,11 @@ class ErrorAnswer(Wire):
 def error_body(fault: RuntimeFault) -> bytes:
     """The JSON body of a refusal."""
     return ErrorAnswer(error=ErrorText(code=fault.code, message=str(fault))).model_dump_json().encode()
+
+
+def error_answer(fault: RuntimeFault) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of a refusal."""
+    return STATUS[type(fault)], error_headers(fault), error_body(fault)
 
 
 def error_headers(fault: RuntimeFault) -> dict[str, str]:

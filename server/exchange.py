@@ -6,7 +6,7 @@ raises on purpose becomes an answer in `app`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -87,6 +87,15 @@ def answer(model: Wire, status: int = 200) -> Response:
     return Response(
         model.model_dump_json(),
         status,
+        headers={"cache-control": "no-store"},
+        content_type="application/json",
+    )
+
+
+def answer_list(models: Sequence[Wire]) -> Response:
+    """The same for an answer that is an array."""
+    return Response(
+        b"[%b]" % b",".join(model.model_dump_json().encode() for model in models),
         headers={"cache-control": "no-store"},
         content_type="application/json",
     )

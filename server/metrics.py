@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
+from itertools import accumulate
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,14 +19,16 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from watchglass.protocol.lifecycle import ENDED
 from watchglass.protocol.runtime import TenantResources
+from watchglass.protocol.tasks import FINISHED, TaskErrorCode, TaskStatus
 from watchglass.runtime import Runtime
+from watchglass.runtime.task_tally import DURATION_BUCKETS_MS, TaskTally
 
 from .batch_sizes import BatchSizes
 
@@ -134,6 +137,7 @@ class _RuntimeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._gauges()
         yield from self._counters()
+        yield from self._tasks()
 
     def _gauges(self) -> Iterator[Metric]:
         summary = self._runtime.summary()
@@ -201,3 +205,33 @@ class _RuntimeCollector(Collector):
         for phase in sorted(ENDED):
             ended.add_metric([phase], tally.workers_ended[phase])
         yield ended
+
+    def _tasks(self) -> Iterator[Metric]:
+        """In the task contract's names."""
+        tally = self._runtime.tasks.tally
+        statuses = CounterMetricFamily(
+            "execgo_runtime_tasks", "Tasks that came to a status since the start.", labels=["status"]
+        )
+        for status in (TaskStatus.ACCEPTED, *sorted(FINISHED)):
+            statuses.add_metric([status], tally.statuses[status])
+        yield statuses
+        yield GaugeMetricFamily(
+            "execgo_runtime_tasks_running", "Tasks with a process.", value=self._runtime.tasks.running_count
+        )
+        errors = CounterMetricFamily(
+            "execgo_runtime_task_errors", "Finished tasks that are no success.", labels=["code"]
+        )
+        for code in TaskErrorCode:
+            errors.add_metric([code], tally.errors[code])
+        yield errors
+        yield _task_durations(tally)
+
+
+def _task_durations(tally: TaskTally) -> Metric:
+    bounds = [*map(str, DURATION_BUCKETS_MS), "+Inf"]
+    return HistogramMetricFamily(
+        "execgo_runtime_task_duration_ms",
+        "From the start of a task's process to its end.",
+        buckets=list(zip(bounds, accumulate(tally.durations), strict=True)),
+        sum_value=tally.duration_sum_ms,
+    )

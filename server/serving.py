@@ -3,6 +3,7 @@
     start   bind ─▶ token ─▶ store and runtime ─▶ accept ─▶ announce: one line, one file
     leave   changes are refused, workers leave, observers watch them end
             ─▶ the store closes ─▶ feeds say why and close ─▶ connections close
+    hangup  SIGHUP: the host is probed anew, or its terminal is gone (`hangup`)
     again   a second signal does not wait for workers: their trees are killed
 
 `leaving` says who asks, and when workers are kept: then they are let go in
@@ -40,6 +41,7 @@ from .app import Application, create_app
 from .auth import WILDCARDS, access, bracketed
 from .config import ConfigError, DiskStore, Secret, ServeConfig
 from .connections import Connections
+from .hangup import Hangup, hangups
 from .json_log import logging_json
 from .leaving import Leaving
 from .local import (
@@ -114,7 +116,10 @@ async def serve(config: ServeConfig) -> None:
                 config.feed,
             )
             connections = Connections(app, stall_s=config.feed.stall_s, ready_frames=config.feed.ready_frames)
-            async with connections.accepting(listener, close_s=config.feed.close_s):
+            async with (
+                hangups(Hangup(probe=runtime.probe_soon, terminated=leaving.terminated)),
+                connections.accepting(listener, close_s=config.feed.close_s),
+            ):
                 async with _announced(config, state, runtime, host, port):
                     _LOG.info("serving", extra={"config": repr(config), "port": port})
                     with never_searched():  # A search through all that was restored would hold up every feed.

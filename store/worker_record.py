@@ -10,6 +10,7 @@ from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.execution import ExecutionPlan, Reservation, Usage
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.lifecycle import Cue, Phase, Wanted
+from watchglass.protocol.tasks import TaskTerms
 from watchglass.protocol.workers import CreateWorkerRequest, WorkerExit
 
 
@@ -36,6 +37,7 @@ class WorkerRecord(Wire):
     stop: `asked` (STOP or CANCEL) and `reason` say who wanted it down and why.
     `request_digest` (hex) belongs to `idempotency_key`. `reservation` is what
     the ledger holds for it as soon as it is launched; a passive one has none.
+    `task` is there when the worker was asked for as a task, and marks it as one.
     `end` is set once, when its log is complete.
     """
 
@@ -50,4 +52,5 @@ class WorkerRecord(Wire):
     asked: Cue | None = None
     reason: str | None = None
     stdin_closed: bool = False
+    task: TaskTerms | None = None
     end: WorkerEnd | None = None

@@ -19,6 +19,7 @@ from . import (
     long_writer,
     memory,
     restart,
+    task_exit,
     worker_rate,
 )
 
@@ -26,6 +27,7 @@ CASES: tuple[Case, ...] = (
     create.CASE,
     echo.CASE,
     worker_rate.CASE,
+    task_exit.CASE,
     chatty.CASE,
     fan_out.CASE,
     memory.CASE,

@@ -3,16 +3,25 @@
 from ._output import OutputChunk
 from .executor import Executor, open_executor
 from .exits import ProcessExit, StreamTotals, Usage
+from .host.identity import reachable_by
 from .plan import LaunchPlan
 from .process import Process
+from .sandbox import INSIDE_SCRIPT, INSIDE_WORKSPACE, SandboxLaunch, bubblewraps
+from .verified import Verified
 
 __all__ = [
+    "INSIDE_SCRIPT",
+    "INSIDE_WORKSPACE",
     "Executor",
     "LaunchPlan",
     "OutputChunk",
     "Process",
     "ProcessExit",
+    "SandboxLaunch",
     "StreamTotals",
     "Usage",
+    "Verified",
+    "bubblewraps",
     "open_executor",
+    "reachable_by",
 ]

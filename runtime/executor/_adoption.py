@@ -41,6 +41,7 @@ class Run(NamedTuple):
     supervisor_ticks: int = 0
     pid: int = 0
     started_at_us: int = 0
+    cgroups: tuple[str, ...] = ()
 
 
 def lock_launch(directory: Path) -> int:
@@ -93,6 +94,7 @@ def read_run(directory: Path) -> Run | None:
             supervisor_ticks=int(told["supervisor"]["start_ticks"]),
             pid=int(told["worker"]["pid"]),
             started_at_us=int(told["started_at_us"]),
+            cgroups=tuple(map(str, told.get("cgroups", ()))),
         )
     except (ValueError, KeyError, TypeError):
         return Run()

@@ -67,21 +67,21 @@ class Spawner:
         with contextlib.suppress(LaunchFailed):  # The launch tries again, and tells.
             self._running()
 
-    async def fork(self) -> tuple[Forked, socket.socket]:
-        """A new supervisor and our end of its control channel.
+    async def fork(self, kind: bytes = FORK) -> tuple[Forked, socket.socket]:
+        """A new supervisor (or, of kind PROBE, a prober) and our end of its channel.
 
-        A cancelled call leaves nothing: a supervisor whose channel ends leaves.
+        A cancelled call leaves nothing: whoever sees its channel end leaves.
 
         Raises:
             LaunchFailed: The daemon cannot be started, cannot fork, or is closed.
         """
         async with self._slots:
             try:
-                return await self._fork_once()
+                return await self._fork_once(kind)
             except SpawndGone:
                 pass
             try:
-                return await self._fork_once()
+                return await self._fork_once(kind)
             except SpawndGone:
                 raise LaunchFailed("spawn", "spawn daemon", errno.EOWNERDEAD) from None
 
@@ -109,14 +109,14 @@ class Spawner:
             else:
                 await daemon.close()
 
-    async def _fork_once(self) -> tuple[Forked, socket.socket]:
+    async def _fork_once(self, kind: bytes) -> tuple[Forked, socket.socket]:
         if self._is_closed:
             raise LaunchFailed("spawn", "spawn daemon", errno.ECANCELED)
         daemon = self._running()
         ours, theirs = socket.socketpair()
         try:
             async with asyncio.timeout(FORK_S_MAX):
-                return await daemon.fork(theirs), ours
+                return await daemon.fork(theirs, kind), ours
         except TimeoutError:
             ours.close()
             daemon.kill()
@@ -168,8 +168,8 @@ class _Daemon:
     def is_reaped(self) -> bool:
         return self._reaped.done()
 
-    async def fork(self, theirs: socket.socket) -> Forked:
-        """Hand `theirs` to a new supervisor; it is closed here in any case.
+    async def fork(self, theirs: socket.socket, kind: bytes) -> Forked:
+        """Hand `theirs` to a new process of this kind; it is closed here in any case.
 
         Raises:
             LaunchFailed: It cannot fork.
@@ -177,7 +177,7 @@ class _Daemon:
         """
         answer: asyncio.Future[Forked] = self._loop.create_future()
         with theirs:
-            self._ask(FORK, theirs.fileno())
+            self._ask(kind, theirs.fileno())
         self._forks.append(answer)
         try:
             return await answer

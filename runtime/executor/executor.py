@@ -21,11 +21,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from watchglass.protocol.errors import LaunchFailed
+from watchglass.runtime.capabilities import HostCapabilities
 
 from . import _adoption
 from ._output import Output
+from ._probing import probe
 from ._spawner import Spawner
 from ._sweep import Sweeper
+from ._trial_request import trial_request
+from .host import cgroup_removal, linux
 from .plan import LaunchPlan
 from .process import Process
 
@@ -40,7 +44,13 @@ CLOSE_S_MAX = 10.0
 
 
 @asynccontextmanager
-async def open_executor(*, log_path: Path | None = None) -> AsyncIterator[Executor]:
+async def open_executor(
+    *,
+    log_path: Path | None = None,
+    cgroup_enabled: bool = True,
+    cgroup_root: Path | None = None,
+    worker_uid: int | None = None,
+) -> AsyncIterator[Executor]:
     """A running executor. After the block no worker, supervisor or spawn daemon is left.
 
     Workers that still run are killed. What the kernel does not let die within
@@ -49,8 +59,14 @@ async def open_executor(*, log_path: Path | None = None) -> AsyncIterator[Execut
 
     The spawn daemon's errors are appended to `log_path`. None: they go to our
     stderr, whose reader then sees its end only when the last worker has left.
+
+    `cgroup_root` is the group below which `probe` tries to make those of workers
+    (None: the server's own); without `cgroup_enabled` it looks for none. As
+    `worker_uid` it tries sandboxes (None: as nobody when we are root, else as ourselves).
     """
-    executor = Executor(log_path)
+    executor = Executor(
+        log_path, cgroup_enabled=cgroup_enabled, cgroup_root=cgroup_root, worker_uid=worker_uid
+    )
     executor.start()
     try:
         yield executor
@@ -61,12 +77,25 @@ async def open_executor(*, log_path: Path | None = None) -> AsyncIterator[Execut
 class Executor:
     """Launches and adopts, and remembers every process until nothing of it is left."""
 
-    def __init__(self, log_path: Path | None = None) -> None:
+    def __init__(
+        self,
+        log_path: Path | None = None,
+        *,
+        cgroup_enabled: bool = True,
+        cgroup_root: Path | None = None,
+        worker_uid: int | None = None,
+    ) -> None:
+        self._probe_asked = {
+            "cgroup_enabled": cgroup_enabled,
+            "cgroup_root": None if cgroup_root is None else str(cgroup_root),
+        }
+        self._worker_uid = worker_uid
         self._spawner = Spawner(log_path)
         self._sweeper = Sweeper()
         self._is_closed = False
         self._processes: dict[Process, asyncio.Event] = {}
         self._endings: set[asyncio.Task[None]] = set()
+        self._cgroup_folders: set[str] = set()
 
     @property
     def spawn_daemon_pid(self) -> int | None:
@@ -76,6 +105,16 @@ class Executor:
     def start(self) -> None:
         """Have the spawn daemon ready. Workers keep the limit on open files that holds for us now."""
         self._spawner.start()
+
+    async def probe(self) -> HostCapabilities:
+        """Find out what this host can do for a worker, by doing it; some hundred milliseconds at most.
+
+        What a crash left in control groups is killed and removed on the way.
+
+        Raises:
+            LaunchFailed: No answer came. Nothing is known then.
+        """
+        return await probe(self._spawner, {**self._probe_asked, **trial_request(self._worker_uid)})
 
     async def launch(self, plan: LaunchPlan, on_change: Callable[[], None]) -> Process:
         """Start a worker; return when its program runs.
@@ -88,6 +127,8 @@ class Executor:
             LaunchFailed: No worker runs; the error says which step failed on what.
         """
         body = plan.encode()
+        if plan.cgroup is not None:
+            self._cgroup_folders |= {folder.path for folder in plan.cgroup.folders}
         try:
             async with asyncio.timeout(LAUNCH_S_MAX):
                 return await self._launch(plan, body, on_change)
@@ -183,6 +224,7 @@ class Executor:
         await self._spawner.close(leave_behind=left_any)
         await asyncio.gather(*self._endings)
         await self._sweeper.close()
+        cgroup_removal.remove_if_empty(self._cgroup_folders)
 
     async def _launch(self, plan: LaunchPlan, body: bytes, on_change: Callable[[], None]) -> Process:
         directory = _adoption.lock_launch(plan.directory)
@@ -273,10 +315,19 @@ class Executor:
         with contextlib.suppress(OSError):
             told = process.read_exit()
         if not told:
+            await self._empty_groups(process)
             await self._spawner.settle()
             await self._sweeper.sweep(process.cookie)
             process.set_lost()
         self._forget(process)
+
+    async def _empty_groups(self, process: Process) -> None:
+        """Kill what is in the worker's control groups, and remove them."""
+        run = None
+        with contextlib.suppress(OSError):
+            run = _adoption.read_run(process.directory)
+        if run is not None and run.cgroups and run.boot_id == linux.boot_id():
+            await asyncio.to_thread(cgroup_removal.destroy, list(run.cgroups), within_s=CLOSE_S_MAX)
 
     def _forget(self, process: Process) -> None:
         self._processes.pop(process).set()

@@ -10,17 +10,25 @@ from typing import Any, Literal, NamedTuple
 
 from .host.record import EXIT
 
-Cause = Literal["stop", "kill", "wall_time", "lease", "lost"]
+Cause = Literal["stop", "kill", "wall_time", "lease", "cpu_time", "memory", "file_size", "pids", "lost"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What the whole tree used; `max_rss_bytes` is that of its largest process."""
+    """What the whole tree used; `max_rss_bytes` is that of its largest process.
+
+    The last three are counted by a control group; None: there was none for it.
+    `oom_kills` are processes that the kernel killed for want of memory, and
+    `forks_refused` how often the tree met its bound on processes.
+    """
 
     user_cpu_ms: int
     system_cpu_ms: int
     max_rss_bytes: int
     duration_ms: int
+    memory_peak_bytes: int | None = None
+    oom_kills: int | None = None
+    forks_refused: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +47,8 @@ class StreamTotals:
 class ProcessExit:
     """How a worker ended. Either `code` or `signal` is set; neither when it was lost.
 
-    `cause` says why it had to leave; None: it left by itself. "lost": its
+    `cause` says why it had to leave, or which limit it did not survive (see
+    `host/verdict.py`); None: it left by itself. "lost": its
     supervisor was killed, and all that is known is that nothing of it is left.
     """
 

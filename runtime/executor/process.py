@@ -25,6 +25,7 @@ from ._output import Output, OutputChunk
 from ._spawner import Forked
 from .exits import Cause, ProcessExit, Report, lost, read_report, report_of
 from .host import wire
+from .verified import Verified, verified_of
 
 
 class Process:
@@ -34,6 +35,8 @@ class Process:
     runs. `received_input_bytes` is how much input the supervisor had when the
     worker was adopted: `write_input` goes on there; 0 for one launched here, or
     lost. `asked` is why an adopted worker had been made to leave already.
+    `verified` is what was found in force right after the start; None: it had
+    ended by then.
 
     Methods that ask something of a worker that is over do nothing.
     """
@@ -56,9 +59,10 @@ class Process:
         self.received_input_bytes = 0
         self.asked: Cause | None = None
         self.exit: ProcessExit | None = None
+        self.verified: Verified | None = None
         self.cookie = cookie
         self.outlives_server = outlives_server
-        self._directory = directory
+        self.directory = directory
         self._output = output
         self._grace_ms = grace_ms
         self._on_change = on_change
@@ -66,6 +70,7 @@ class Process:
         self._has_run = False  # Whether exit.json, if it is there, tells of this life.
         self._pidfd: int | None = None  # While the supervisor lives and is ours to watch.
         self._channel: Channel | None = None
+        self._egress: socket.socket | None = None
         self._input = Input(self._send)
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[None] = self._loop.create_future()
@@ -148,9 +153,19 @@ class Process:
             with contextlib.suppress(ProcessLookupError):  # Dead, and reaped before we heard of it.
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
+    def take_egress(self) -> socket.socket | None:
+        """The socket that listens in the worker's own network, if it has one; the caller's from now on.
+
+        It is there once the program runs or is adopted. Who closes it takes the
+        worker nothing: the next server that adopts it gets its own.
+        """
+        taken, self._egress = self._egress, None
+        return taken
+
     def close(self) -> None:
         """Read no more output. The worker itself goes on."""
         self._output.close()
+        self._close_egress()
 
     # For the executor.
 
@@ -176,7 +191,7 @@ class Process:
 
     def read_exit(self) -> bool:
         """Take the exit from exit.json; False when it does not tell. Raises OSError."""
-        report = read_report(self._directory) if self._has_run else None
+        report = read_report(self.directory) if self._has_run else None
         if report is not None:
             self._set_reported(report)
         return report is not None
@@ -202,7 +217,7 @@ class Process:
             self._pidfd = None
         if self._channel is not None:
             self._channel.close()
-        self._output.close()
+        self.close()
         if not self._started.done():
             self._fail(LaunchFailed("adopt", "supervisor", errno.ECANCELED))
 
@@ -225,9 +240,12 @@ class Process:
         elif kind == wire.STARTED:
             started = json.loads(body)
             self.set_ran(started["pid"], started["started_at_us"])
+            self.verified = verified_of(started["verified"])
             self._started.set_result(None)
         elif kind == wire.STATE:
             self._on_state(body)
+        elif kind == wire.EGRESS:
+            self._on_egress()
         elif kind == wire.FAILED:
             self._fail(LaunchFailed(**json.loads(body)))
         elif kind == wire.EXIT:
@@ -235,9 +253,21 @@ class Process:
             return
         self._on_change()
 
+    def _on_egress(self) -> None:
+        """Without its descriptor, for which we had no room, the worker is the closed box that it was."""
+        assert self._channel is not None
+        if self._channel.files:
+            self._egress = socket.socket(fileno=self._channel.files.popleft())
+
+    def _close_egress(self) -> None:
+        if self._egress is not None:
+            self._egress.close()
+            self._egress = None
+
     def _on_state(self, body: bytes) -> None:
         state = json.loads(body)
         self.asked = state["cause"]
+        self.verified = verified_of(state.get("verified"))  # A supervisor of an older version tells none.
         self.received_input_bytes = state["received_input_bytes"]
         self._input.resume(
             received_bytes=state["received_input_bytes"],
@@ -249,6 +279,7 @@ class Process:
         self._started.set_result(None)
 
     def _fail(self, fault: LaunchFailed) -> None:
+        self._close_egress()
         self._started.set_exception(fault)
         self._started.exception()  # Seen: the launch that would raise it may be cancelled.
 
@@ -264,6 +295,7 @@ class Process:
 
     def _set_exit(self, process_exit: ProcessExit) -> None:
         self._input.on_closed()
+        self._close_egress()
         self.exit = process_exit
         if not self._started.done():
             self._started.set_result(None)

@@ -37,6 +37,8 @@ CONTENTS: Final = (
             "watchglass run -- python agent.py",
             "watchglass run --rm -- cat < notes.txt",
             "watchglass run -e API_KEY --wall-time 10m -- ./agent --fast",
+            "watchglass run --sandbox linux_sandbox --memory 512M -- python3 -c 'print(6 * 7)'",
+            "watchglass run --task -- make test",
         ),
     ),
     Entry(
@@ -48,6 +50,27 @@ CONTENTS: Final = (
             "watchglass create -- python agent.py",
             "watchglass create --id echo -- cat",
             "watchglass create --passive --label team=blue",
+        ),
+    ),
+    Entry(
+        "plan",
+        _RUN,
+        "planning",
+        "plan",
+        (
+            "watchglass plan --sandbox linux_sandbox",
+            "watchglass plan --strict --memory 512M --pids 64 -- ./agent",
+        ),
+    ),
+    Entry(
+        "submit",
+        _RUN,
+        "tasking",
+        "submit",
+        (
+            "watchglass submit -- make test",
+            "watchglass submit --id nightly --wall-time 1h --owner me -- ./nightly.sh",
+            "watchglass submit --request task.json",
         ),
     ),
     Entry(
@@ -101,6 +124,13 @@ CONTENTS: Final = (
         ("watchglass transcript WORKER", "watchglass transcript --json WORKER | jq .transcript.items"),
     ),
     Entry("status", _WATCH, "reading", "status", ("watchglass status", "watchglass status WORKER")),
+    Entry(
+        "wait",
+        _WATCH,
+        "tasking",
+        "wait",
+        ("watchglass wait TASK", "watchglass wait --timeout-ms 5000 TASK | jq -r .stdout"),
+    ),
     Entry("explain", _WATCH, "reading", "explain", ("watchglass explain WORKER",)),
     Entry(
         "input",
@@ -118,6 +148,13 @@ CONTENTS: Final = (
         "driving",
         "stop",
         ("watchglass stop WORKER", "watchglass stop $(watchglass ps -q --status running)"),
+    ),
+    Entry(
+        "kill",
+        _DRIVE,
+        "tasking",
+        "kill",
+        ("watchglass kill TASK", "watchglass kill --owner me --reason 'too slow' TASK"),
     ),
     Entry("cancel", _DRIVE, "driving", "cancel", ("watchglass cancel WORKER",)),
     Entry(
@@ -173,7 +210,7 @@ CONTENTS: Final = (
     Entry("demo", _RUNTIME, "demo", "demo", ("watchglass demo",)),
 )
 
-_TAKE_A_PROGRAM: Final = frozenset({"run", "create"})
+_TAKE_A_PROGRAM: Final = frozenset({"run", "create", "plan", "submit"})
 
 
 class Commands(Mapping[str, Any]):

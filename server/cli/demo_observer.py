@@ -171,6 +171,6 @@ def _says_text(seen: Seen, raw: str) -> bool:
 
 def _says_events(seen: Seen, raw: str) -> bool:
     written = [json.loads(line) for line in raw.splitlines()]
-    ours = {"status", "reserved", "released", "exit", "end", "user_message", "alert"}
+    ours = {"status", "execution_plan", "reserved", "released", "exit", "end", "user_message", "alert"}
     told = [{"event": name, "data": data} for _, name, data in seen.events if name not in ours]
     return told == written

@@ -1,7 +1,8 @@
-"""`doctor`: checks the files of a store, and repairs them; it speaks to no server.
+"""`doctor`: what this host can do, and whether a store's files are whole; it speaks to no server.
 
-The store's own code decides what is wrong and what is done about it
-(`store/filesystem/checking.py`, `repairing.py`); this is how it is told.
+The host is probed as a server probes it (`host_doctor.py`). The store's own code
+decides what is wrong and what is done about it (`store/filesystem/checking.py`,
+`repairing.py`); this is how it is told.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from .faults import ExitCode, UsageFault
+from .host_doctor import examined_host
 from .showing import note, one_line, write_document, write_line
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ def doctor(
         Path | None,
         typer.Argument(
             metavar="[DIR]",
-            help="What 'serve' has as --fs-root, or one runtime's folder in it; without it, the default one.",
+            help="What 'serve' has as --fs-root, or one runtime's folder in it; without it, the host and the "
+            "default store.",
             show_default=False,
         ),
     ] = None,
@@ -45,24 +48,38 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON, as one object.")] = False,
 ) -> None:
-    """Check the files of a store, beside a running server or without one.
+    """Say what this host can do for workers, and check the files of a store.
 
-    Everything is read whole; what is wrong is told with its place, what it means, and what --repair would
-    do. --repair deletes nothing: what is broken goes to the folder 'broken' of its runtime, and readers who
-    pass the place are told by an alert in the journal. It is refused while a server has the runtime open.
+    Without DIR, first the host: which isolation and which limits workers can have here, what a worker loses
+    where it cannot, and what to install or to switch on. That holds for a server that you start as you are.
 
-    Exit codes: 0 nothing is wrong (any more), 1 something is, 2 the folder is no store or cannot be read.
+    Then the files, beside a running server or without one. Everything is read whole; what is wrong is told
+    with its place, what it means, and what --repair would do. --repair deletes nothing: what is broken goes
+    to the folder 'broken' of its runtime, and readers who pass the place are told by an alert in the
+    journal. It is refused while a server has the runtime open.
+
+    Exit codes: 0 no file is wrong (any more), whatever the host can do; 1 one is, or the host could not be
+    probed; 2 the folder is no store or cannot be read.
     """
     paths = _runtimes(directory)
+    host = None if directory is not None or repair else examined_host()
+    if host is not None and not as_json:
+        host.show()
     if not paths and not as_json:
         note("there is no runtime in this store yet")
     outcomes = [_examined(path, is_to_repair=repair) for path in paths]
     if as_json:
-        write_document({"runtimes": [_document(outcome) for outcome in outcomes]})
+        runtimes = [_document(outcome) for outcome in outcomes]
+        write_document(
+            {"runtimes": runtimes} if host is None else {"host": host.document(), "runtimes": runtimes}
+        )
     else:
         for outcome in outcomes:
             _show(outcome)
-    if not all(outcome.left.exam.is_clean and outcome.refused is None for outcome in outcomes):
+    is_known = host is None or host.fault is None
+    if not is_known or not all(
+        outcome.left.exam.is_clean and outcome.refused is None for outcome in outcomes
+    ):
         raise typer.Exit(ExitCode.FAILED)
 
 

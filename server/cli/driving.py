@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
+from .confining import Confinement
 from .launching import Launch, create_request, stdin_text
 from .reaching import path_of, reaching
 from .showing import is_terminal, write_document, write_json_line, write_line
@@ -36,7 +37,16 @@ def create(
     env_file: options.EnvFileOption = None,
     cwd: options.CwdOption = None,
     first_input: options.InputOption = None,
+    sandbox: options.SandboxOption = None,
+    network: options.NetworkOption = None,
+    allow: options.AllowOption = None,
+    filesystem: options.FilesystemOption = None,
+    memory: options.MemoryOption = None,
+    pids: options.PidsOption = None,
     wall_time: options.WallTimeOption = None,
+    cpu_time: options.CpuTimeOption = None,
+    file_size: options.FileSizeOption = None,
+    strict: options.StrictOption = False,
     url: options.Url = None,
     token_file: options.TokenFile = None,
     runtime: options.RuntimeId = None,
@@ -57,7 +67,18 @@ def create(
             env_files=env_file or (),
             cwd=cwd,
             first_input=first_input,
-            wall_time=wall_time,
+            confinement=Confinement(
+                sandbox=sandbox,
+                network=network,
+                allow=allow or (),
+                filesystem=filesystem,
+                memory=memory,
+                pids=pids,
+                cpu_time=cpu_time,
+                wall_time=wall_time,
+                file_size=file_size,
+                strict=strict,
+            ),
             labels=label or (),
             metadata=metadata or (),
         )

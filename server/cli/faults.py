@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     NOT_FOUND = 3
     NOT_AUTHORISED = 4
     UNREACHABLE = 5
+    TIMED_OUT = 6
 
 
 EXIT_CODES = """Exit codes:
@@ -25,6 +26,7 @@ EXIT_CODES = """Exit codes:
   3  no such worker
   4  not authorised: the token is missing or is not the right one
   5  no runtime can be reached
+  6  the task had not finished in time ('wait --timeout-ms')
 'run' exits with the worker's own code, 128 + N when signal N ended it."""
 
 INTERRUPTED = 130

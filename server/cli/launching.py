@@ -8,7 +8,6 @@ says; of the rest of the environment it gets what was named, and no more.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from .confining import LINUX_SANDBOX, Confinement
 from .faults import CliError, UsageFault
 
 Json = dict[str, Any]
@@ -23,13 +23,11 @@ Json = dict[str, Any]
 SPEECHES: Final = ("text", "jsonl")
 STDIN_BYTES_MAX: Final = 2 << 20
 """More than any request may hold: the runtime then says which bound it passes."""
-_UNITS_MS: Final = {"ms": 1, "s": 1000, "": 1000, "m": 60_000, "h": 3_600_000}
-_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|)\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What the options of `create` and `run` say."""
+    """What the options of `create`, `run` and `plan` say."""
 
     command: Sequence[str] = ()
     script: str | None = None
@@ -40,7 +38,7 @@ class Launch:
     env_files: Sequence[Path] = ()
     cwd: Path | None = None
     first_input: str | None = None
-    wall_time: str | None = None
+    confinement: Confinement = field(default_factory=Confinement)
     labels: Sequence[str] = ()
     metadata: Sequence[str] = ()
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
@@ -63,22 +61,12 @@ def create_request(launch: Launch) -> Json:
         asked["worker_id"] = launch.worker_id
     if launch.first_input is not None:
         asked["initial_input"] = {"kind": "user", "content": launch.first_input}
-    if launch.wall_time is not None:
-        asked["limits"] = {"wall_time_ms": time_ms("--wall-time", launch.wall_time)}
+    asked.update(launch.confinement.request())
     if launch.labels:
         asked["control_context"] = {"labels": pairs("--label", launch.labels)}
     if launch.metadata:
         asked["metadata"] = pairs("--metadata", launch.metadata)
     return asked
-
-
-def time_ms(flag: str, text: str) -> int:
-    """A time in milliseconds: `90`, `500ms`, `1.5s`, `10m`, `2h`. Raises UsageFault."""
-    match = _TIME.match(text.strip().lower())
-    found_ms = 0 if match is None else round(float(match[1]) * _UNITS_MS[match[2]])
-    if found_ms <= 0:
-        raise UsageFault(f"{flag} {text!r}: use a time such as 90 (seconds), 500ms, 10m or 2h")
-    return found_ms
 
 
 def pairs(flag: str, given: Sequence[str]) -> dict[str, str]:
@@ -99,12 +87,18 @@ def _execution(launch: Launch) -> Json | None:
         return None
     if launch.script is None and not launch.command:
         raise UsageFault("what shall run? give a PROGRAM, or --script FILE, or --passive")
-    where = Path.cwd() if launch.cwd is None else launch.cwd.absolute()
-    execution: Json = {"cwd": str(where), "env": _environment(launch)}
+    execution: Json = {"env": _environment(launch), **_folder(launch)}
     if launch.script is not None:
         return {**execution, "kind": "script", "script": _script(launch.script), "args": list(launch.command)}
     program = found_program(launch.command[0], launch.environ.get("PATH"))
     return {**execution, "kind": "command", "program": program, "args": list(launch.command[1:])}
+
+
+def _folder(launch: Launch) -> Json:
+    """The caller's folder; a sandbox has none of the caller's, so one must be asked for."""
+    if launch.cwd is not None:
+        return {"cwd": str(launch.cwd.absolute())}
+    return {} if launch.confinement.sandbox == LINUX_SANDBOX else {"cwd": str(Path.cwd())}
 
 
 def found_program(name: str, path: str | None) -> str:

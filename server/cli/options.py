@@ -129,12 +129,88 @@ InputOption = Annotated[
     str | None,
     typer.Option("--input", metavar="TEXT", help="What it is told first.", rich_help_panel=_ENVIRONMENT),
 ]
+_CONFINED = "What it may do, and use at most"
+SandboxOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sandbox",
+        metavar="process|linux_sandbox",
+        help="A process like any other of yours, or one shut in with its workspace.",
+        rich_help_panel=_CONFINED,
+    ),
+]
+NetworkOption = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="none|host|proxy",
+        help="What it reaches: nothing (in linux_sandbox without this), all, or what --allow lists.",
+        rich_help_panel=_CONFINED,
+    ),
+]
+AllowOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="HOST:PORT",
+        help="A place that the proxy lets it reach. Repeatable.",
+        rich_help_panel=_CONFINED,
+    ),
+]
+FilesystemOption = Annotated[
+    str | None,
+    typer.Option(
+        "--filesystem",
+        metavar="host|restricted",
+        help="What profile 'process' may touch: all, or its workspace and a system to read.",
+        rich_help_panel=_CONFINED,
+    ),
+]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--memory", metavar="SIZE", help="Of all its processes: 512M, 2G.", rich_help_panel=_CONFINED
+    ),
+]
+PidsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--pids",
+        metavar="N",
+        min=1,
+        help="How many processes and threads it may have at once.",
+        rich_help_panel=_CONFINED,
+    ),
+]
 WallTimeOption = Annotated[
     str | None,
     typer.Option(
         "--wall-time",
         metavar="TIME",
         help="The most time that it may take: 90 (seconds), 500ms, 10m, 2h.",
-        rich_help_panel=_ENVIRONMENT,
+        rich_help_panel=_CONFINED,
+    ),
+]
+CpuTimeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cpu-time",
+        metavar="TIME",
+        help="The CPU time of all its processes, in whole seconds: 90, 10m.",
+        rich_help_panel=_CONFINED,
+    ),
+]
+FileSizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--file-size", metavar="SIZE", help="Of each file that it writes: 64M.", rich_help_panel=_CONFINED
+    ),
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Refuse, where the host cannot give all of this; without it, less is given and told.",
+        rich_help_panel=_CONFINED,
     ),
 ]

@@ -11,6 +11,7 @@ from . import options
 from .faults import CliError
 from .reaching import path_of, reaching
 from .showing import one_line, write_document, write_facts, write_line, write_table
+from .tasking import task_facts, task_path
 
 if TYPE_CHECKING:
     from watchglass.client.http import Client
@@ -67,15 +68,19 @@ def status(
     runtime: options.RuntimeId = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show one worker whole, or the runtime."""
+    """Show one worker or task whole, or the runtime."""
     with reaching(url, token_file, runtime) as client:
         where = client.address.url
         answer = client.get("/v1/runtime" if worker is None else path_of(worker))
+        if worker is not None and answer["worker"].get("face") == "task":
+            answer = client.get(task_path(worker))
         notes = client.get("/v1/diagnostics")["diagnostics"] if worker is None and not as_json else []
     if as_json:
         write_document(answer)
     elif worker is None:
         write_facts(_runtime_facts(answer["runtime"], where) + warning_facts(notes))
+    elif "task_id" in answer:
+        write_facts(task_facts(answer))
     else:
         write_facts(_worker_facts(answer["worker"]))
 

@@ -19,6 +19,7 @@ import typer
 from watchglass.client.faults import ApiError, ClientFault
 
 from . import options
+from .confining import Confinement
 from .copying import Copier, LogCopy
 from .faults import CliError, ExitCode, UsageFault
 from .following import following, on_signals, own_code
@@ -57,6 +58,14 @@ def run(
         bool,
         typer.Option("--detach", "-d", help="Print its id and leave it running.", rich_help_panel=_RUNNING),
     ] = False,
+    task: Annotated[
+        bool,
+        typer.Option(
+            "--task",
+            help="Run it as a task: no input; its final status, as JSON, when it has finished.",
+            rich_help_panel=_RUNNING,
+        ),
+    ] = False,
     worker_id: options.WorkerIdOption = None,
     speech: options.SpeechOption = "text",
     script: options.ScriptOption = None,
@@ -66,7 +75,16 @@ def run(
     env_file: options.EnvFileOption = None,
     cwd: options.CwdOption = None,
     first_input: options.InputOption = None,
+    sandbox: options.SandboxOption = None,
+    network: options.NetworkOption = None,
+    allow: options.AllowOption = None,
+    filesystem: options.FilesystemOption = None,
+    memory: options.MemoryOption = None,
+    pids: options.PidsOption = None,
     wall_time: options.WallTimeOption = None,
+    cpu_time: options.CpuTimeOption = None,
+    file_size: options.FileSizeOption = None,
+    strict: options.StrictOption = False,
     url: options.Url = None,
     token_file: options.TokenFile = None,
     runtime: options.RuntimeId = None,
@@ -80,21 +98,35 @@ def run(
     """
     if detach and remove:
         raise UsageFault("--detach and --rm: nobody would be there to remove it")
-    request = create_request(
-        Launch(
-            command=command or (),
-            script=script,
-            worker_id=worker_id,
-            speech=speech,
-            env=env or (),
-            env_files=env_file or (),
-            cwd=cwd,
-            first_input=first_input,
+    launch = Launch(
+        command=command or (),
+        script=script,
+        worker_id=worker_id,
+        speech=speech,
+        env=env or (),
+        env_files=env_file or (),
+        cwd=cwd,
+        first_input=first_input,
+        confinement=Confinement(
+            sandbox=sandbox,
+            network=network,
+            allow=allow or (),
+            filesystem=filesystem,
+            memory=memory,
+            pids=pids,
+            cpu_time=cpu_time,
             wall_time=wall_time,
-            labels=label or (),
-            metadata=metadata or (),
-        )
+            file_size=file_size,
+            strict=strict,
+        ),
+        labels=label or (),
+        metadata=metadata or (),
     )
+    if task:
+        _check_task(launch, interactive=interactive, detach=detach)
+        code = _run_as_task(found(url, token_file, runtime), launch, remove=remove)
+        raise typer.Exit(code)
+    request = create_request(launch)
     place = found(url, token_file, runtime)
     if detach:
         _create_detached(place, request, as_json=as_json)
@@ -171,6 +203,9 @@ class _Session:
             self.forwarder.worker_runs()
         elif said.name == "exit":
             self._exit = said.data
+        elif said.name == "execution_plan":
+            for reason in said.data["fallback_reasons"]:
+                note(f"not given: {reason}")
         elif (said.name, said.data.get("source", said.data.get("code"))) in _OURS:
             note(said.data["message"])
 
@@ -237,6 +272,31 @@ class _Controller:
                 note(f"cannot {act} {self._worker}: {refusal}")
         except ClientFault as fault:
             note(f"cannot {act} {self._worker}: {fault}; once more Ctrl-C leaves it alone")
+
+
+def _check_task(launch: Launch, *, interactive: bool, detach: bool) -> None:
+    """What a task cannot be asked for. Raises UsageFault."""
+    given = {
+        "--interactive": interactive,
+        "--detach": detach,
+        "--input": launch.first_input is not None,
+        "--speech": launch.speech != "text",
+    }
+    for flag, is_given in given.items():
+        if is_given:
+            instead = "; use 'watchglass submit'" if flag == "--detach" else ": a task takes no input"
+            raise UsageFault(f"{flag}: not with --task{instead}")
+
+
+def _run_as_task(runtime: Found, launch: Launch, *, remove: bool) -> int:
+    from .tasking import run_task, task_request
+
+    asked = task_request(launch, None, None)
+    with client_for(runtime) as client:
+        code, task = run_task(client, asked)
+        if remove:
+            client.delete(path_of(task))
+    return code
 
 
 def _create_detached(runtime: Found, request: Json, *, as_json: bool) -> None:

@@ -14,8 +14,9 @@ _SHARING = "Who gets which part of the machine"
 _BOUNDS = "Bounds"
 
 
-def _number(flag: str, help_text: str, panel: str = _BOUNDS) -> Any:
-    return typer.Option(flag, metavar="N", help=help_text, rich_help_panel=panel, show_default=False)
+def _number(flag: str, help_text: str, panel: str = _BOUNDS, *, also: tuple[str, ...] = ()) -> Any:
+    """`also`: other names of the flag, such as the task contract's."""
+    return typer.Option(flag, *also, metavar="N", help=help_text, rich_help_panel=panel, show_default=False)
 
 
 def serve(
@@ -140,10 +141,22 @@ def serve(
         _number("--output-max-bytes", "The most bytes of one worker's stdout, and of its stderr.", _STORING),
     ] = None,
     max_running_workers: Annotated[
-        str | None, _number("--max-running-workers", "Processes at once; more workers wait.", _SHARING)
+        str | None,
+        _number(
+            "--max-running-workers",
+            "Processes at once; more workers wait.",
+            _SHARING,
+            also=("--max-running-tasks",),
+        ),
     ] = None,
     max_waiting_workers: Annotated[
-        str | None, _number("--max-waiting-workers", "Workers that may wait; more are refused.", _SHARING)
+        str | None,
+        _number(
+            "--max-waiting-workers",
+            "Workers that may wait; more are refused.",
+            _SHARING,
+            also=("--max-queued-tasks",),
+        ),
     ] = None,
     capacity_memory: Annotated[
         str | None,
@@ -182,7 +195,19 @@ def serve(
         str | None, _number("--import-max-bytes", "The most bytes of one archive that is imported.")
     ] = None,
     grace_ms: Annotated[
-        str | None, _number("--grace-ms", "How long a stopped worker may take before SIGKILL.")
+        str | None,
+        _number(
+            "--grace-ms",
+            "How long a stopped worker may take before SIGKILL.",
+            also=("--termination-grace-ms",),
+        ),
+    ] = None,
+    result_retention_secs: Annotated[
+        str | None,
+        _number("--result-retention-secs", "Seconds until a finished task is forgotten.", _STORING),
+    ] = None,
+    gc_interval_ms: Annotated[
+        str | None, _number("--gc-interval-ms", "How often such tasks are looked for.", _STORING)
     ] = None,
     stall_s: Annotated[
         str | None, _number("--stall-s", "Seconds until a socket that takes no byte is closed.")

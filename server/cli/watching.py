@@ -211,6 +211,9 @@ class TextScreen:
             self._output(data)
         elif name in {"user_message", "system_item"}:
             self._said(_MARKS["user" if name == "user_message" else "system"], input_text(data))
+        elif name == "execution_plan":
+            for reason in data["fallback_reasons"]:
+                self._line(f"[not given] {one_line(reason)}")
         elif name != "end":
             self._line(f"[{name}] {short(data)}")
 

@@ -278,13 +278,19 @@ def launches() -> Iterator[Refusal]:
 def unsupported() -> Iterator[Refusal]:
     strict: Any = {"policy": {"capability_mode": "strict"}, "execution": {"program": "true"}}
     wanted: dict[str, Any] = {
-        "pids_max": {"limits": {"pids_max": 3}},
-        "linux_sandbox": {"sandbox": {"profile": "linux_sandbox"}},
-        "rootfs": {"sandbox": {"rootfs": "/srv/root"}},
-        "namespaces": {"sandbox": {"namespaces": {}}},
+        "sandbox.rootfs": {"sandbox": {"rootfs": "/srv/root"}},
+        "sandbox.namespaces.mount": {"sandbox": {"namespaces": {}}},
     }
     for says, asked in wanted.items():
         yield refused("unsupported_capability", 400, CREATE, {**strict, **asked}, says=says)
+    proxy = {"network": "proxy", "network_allow": ["pypi.org:443"]}
+    yield refused(
+        "unsupported_capability",
+        400,
+        CREATE,
+        {"execution": {"program": "true"}, "sandbox": proxy},
+        says="sandbox.network",
+    )
     yield refused(
         "unsupported_capability",
         400,
@@ -334,6 +340,8 @@ TABLE = [
 ]
 
 ELSEWHERE = {
+    "task_not_found": "tasks/test_refusals.py::test_nobody_is_not_found",
+    "permission_denied": "tasks/test_kill.py::test_a_task_with_an_owner_is_killed_by_its_owner_alone",
     "wrong_runtime_cursor": "test_runtime_events.py::test_a_cursor_of_another_runtime_is_refused",
     "idempotency_conflict": "test_idempotency.py::test_the_same_key_with_another_request_is_refused",
     "insufficient_resources": "test_capacity.py::test_more_than_there_is_is_refused_by_resource_and_bound",

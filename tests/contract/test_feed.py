@@ -153,7 +153,7 @@ async def test_a_worker_tells_its_exit_its_status_and_its_end_after_all_output(s
     api = Api(served)
     worker_id = (await in_thread(api.create, *program("lines", "x", 200)))["worker_id"]
     envelopes = await journal(served, worker_id)
-    assert names(envelopes)[:4] == ["status", "reserved", "status", "status"]
+    assert names(envelopes)[:5] == ["status", "execution_plan", "reserved", "status", "status"]
     assert [data["phase"] for data in data_of(envelopes, "status")] == [
         "accepted",
         "starting",

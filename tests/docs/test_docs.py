@@ -16,24 +16,33 @@ import typer.main
 from watchglass.protocol import base
 from watchglass.protocol.errors import faults
 from watchglass.protocol.events import SHAPES
+from watchglass.protocol.execution import CapabilityMode, Limits, TaskLimits
 from watchglass.protocol.feed_v2 import CLOSES, COMING_BACK, PING_BYTES_MAX, FrameV2
 from watchglass.protocol.frames import FeedDiagnosticCode
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.runtime import RuntimeLimits
 from watchglass.protocol.start import FILTER_TYPES_MAX, TAIL_EVENTS_MAX
+from watchglass.protocol.tasks import STATUS_OF, TaskErrorCode, TaskEventType, TaskStatus
 from watchglass.protocol.workers import WaitingFor
 from watchglass.runtime import RuntimeOptions
 from watchglass.runtime.dispatcher import PASSES_MAX
 from watchglass.runtime.ledger import RESOURCES
+from watchglass.runtime.policy import resolve
 from watchglass.runtime.speech.jsonl import LINE_BYTES_MAX
 from watchglass.runtime.speech.text import DONE_CHARS_MAX
+from watchglass.runtime.task_output import INLINE_BYTES_MAX
 from watchglass.server.cli.faults import ExitCode
 from watchglass.server.cli.main import app
 from watchglass.server.config import DURABILITIES, FeedBounds, serve_config
 from watchglass.server.errors import STATUS
 from watchglass.server.long_poll import EVENTS_MAX, WAIT_S_MAX
+from watchglass.server.tasks_api import LIMIT_DEFAULT, WAIT_MS_MAX
+from watchglass.server.tasks_errors import code_of
 from watchglass.store.base import Retention
 from watchglass.store.filesystem.problems import CODES
+
+from support.hosts import EVERYTHING
+from support.workers import request_of
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -195,6 +204,8 @@ def test_the_defaults_of_serve_are_those_of_the_code() -> None:
         "--input-backlog-bytes": options.input_backlog_max_bytes,
         "--import-max-bytes": options.import_max_bytes,
         "--grace-ms": options.grace_ms,
+        "--result-retention-secs": options.task_retention_s,
+        "--gc-interval-ms": options.gc_interval_ms,
         "--stall-s": FeedBounds().stall_s,
         "--heartbeat-s": FeedBounds().heartbeat_s,
         "--max-transcript-projection-items": limits.max_transcript_projection_items,
@@ -259,6 +270,37 @@ def test_what_the_page_about_durability_names_is_there() -> None:
     )
 
 
+def test_every_feature_of_a_plan_is_in_the_docs_and_no_other() -> None:
+    documented: set[str] = set()
+    for cells in rows(section(page("sandbox.md"), "Features")):
+        whole, *endings = codes(cells[0])
+        documented.add(whole)
+        before = whole.rpartition(".")[0]
+        documented |= {each if not each.startswith(".") else before + each for each in endings}
+    everything = {
+        "execution": {"program": "true", "cwd": "/"},
+        "limits": dict.fromkeys(Limits.model_fields, 1 << 20),
+        "sandbox": {"profile": "linux_sandbox", "rootfs": "/srv/root"},
+    }
+    plan = resolve(request_of(**everything), CapabilityMode.ADAPTIVE, EVERYTHING)
+    assert documented == set(plan.features)
+
+
+def test_the_flags_and_commands_in_the_page_about_sandboxes_are_there() -> None:
+    text = page("sandbox.md")
+    flags = {parameter for line in re.findall(r"watchglass .*", text) for parameter in _flags(line)}
+    program = typer.main.get_command(app)
+    assert isinstance(program, typer.core.TyperGroup)
+    known = {name for command in program.commands.values() for each in command.params for name in each.opts}
+    assert flags
+    assert flags <= known
+    assert set(re.findall(r"watchglass ([a-z]+)", text)) <= set(program.commands)
+
+
+def _flags(line: str) -> list[str]:
+    return re.findall(r"--[a-z][a-z-]+", line.split(" -- ")[0].split("Delegate")[0])
+
+
 def test_every_problem_that_doctor_finds_is_in_the_docs() -> None:
     table = rows(section(page("durability.md"), "When something is broken"))
     documented = [code for cells in table for code in codes(cells[0])]
@@ -268,3 +310,42 @@ def test_every_problem_that_doctor_finds_is_in_the_docs() -> None:
 def test_the_exit_codes_in_the_docs_are_those_of_the_code() -> None:
     documented = {int(code): meaning for code, meaning in rows(section(page("cli.md"), "Exit codes"))}
     assert documented.keys() == {code.value for code in ExitCode}
+
+
+def test_the_page_about_tasks_translates_every_phase_as_the_code_does() -> None:
+    documented = {
+        Phase(phase): TaskStatus(codes(status)[0])
+        for status, phases in rows(section(page("tasks.md"), "Status"))
+        for phase in codes(phases)
+    }
+    assert documented == STATUS_OF
+
+
+def test_the_page_about_tasks_has_every_event_and_every_error() -> None:
+    types = [code for cells in rows(section(page("tasks.md"), "Events")) for code in codes(cells[0])]
+    assert sorted(types) == sorted(TaskEventType)
+    errors = [
+        code
+        for cells in rows(section(page("tasks.md"), "Why a task is no success"))
+        for code in codes(cells[0])
+    ]
+    assert sorted(errors) == sorted(TaskErrorCode)
+
+
+def test_the_page_about_tasks_has_every_code_of_a_refusal_with_its_status() -> None:
+    documented = {
+        code: {int(status) for status in re.findall(r"\d{3}", statuses)}
+        for cell, statuses in rows(section(page("tasks.md"), "Refusals"))
+        for code in codes(cell)
+    }
+    spoken: dict[str, set[int]] = {}
+    for fault in faults():
+        spoken.setdefault(code_of(fault), set()).add(STATUS[fault])
+    assert documented == spoken
+
+
+def test_the_defaults_and_bounds_of_tasks_in_the_docs_are_those_of_the_code() -> None:
+    text, limits = page("tasks.md"), TaskLimits()
+    for number in (limits.wall_time_ms, limits.stdout_max_bytes, WAIT_MS_MAX, LIMIT_DEFAULT):
+        assert re.search(rf"(?<!\d){number}(?!\d)", text)
+    assert f"{INLINE_BYTES_MAX:,} bytes" in text

@@ -272,6 +272,22 @@ async def test_a_wall_time_that_is_over_ends_the_worker(runtime: Runtime) -> Non
     assert runtime.worker(worker.worker_id).phase == "failed"
 
 
+@pytest.mark.parametrize(
+    ("script", "limits", "reason"),
+    [
+        ("while :; do :; done", {"cpu_time_sec": 1}, "cpu_limit_exceeded"),
+        ("exec head -c 5000 /dev/zero > long", {"file_size_bytes": 4096}, "resource_limit_exceeded"),
+    ],
+)
+async def test_a_limit_that_ended_a_worker_is_its_reason(
+    runtime: Runtime, script: str, limits: dict[str, int], reason: str
+) -> None:
+    worker = await create(runtime, execution=shell(script), limits=limits)
+    assert exit_of(await journal(runtime, worker, has_ended))["reason"] == reason
+    assert runtime.worker(worker.worker_id).phase == "failed"
+    assert runtime.explain(worker.worker_id).summary.startswith("ended as failed by signal")
+
+
 # Ending, again and again.
 
 

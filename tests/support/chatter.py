@@ -23,6 +23,7 @@ SPEAKS_ONCE = frozenset(
         "heard",
         "user_message",
         "status",
+        "execution_plan",
         "reserved",
         "released",
         "exit",

@@ -1,8 +1,10 @@
 """What the forked child does, in this order, until it is the worker.
 
-Whatever restricts it further belongs in this sequence. Nothing here is raced: every step
-is done before the program runs, and a step that fails ends the launch. The last one is to
-wait for the supervisor's go, so that nothing runs that is not on record.
+It joins its groups first, so that all it does counts, and nothing of it is born
+outside. Whatever restricts it further belongs in this sequence. Nothing here is
+raced: every step is done before the program runs, and a step that fails ends the
+launch. The last one is to wait for the supervisor's go, so that nothing runs that
+is not on record.
 """
 
 from __future__ import annotations
@@ -11,9 +13,21 @@ import errno
 import os
 import resource
 import signal
+import warnings  # noqa: F401 - os.execvpe imports it, which a restricted child may not read any more.
 
-from . import linux, signals
+from . import identity, linux, signals
+from .cgroup import Groups
+from .entering import Entrance
 from .plan import Plan
+from .restricting import open_own, restrict
+
+CPU_SOFT_EXTRA_S = 1
+"""How much more CPU time a single process gets from the kernel than the tree from us.
+
+The kernel's clock for this counts ticks, on a busy virtual machine also stolen ones, so
+at the same number it would often be first, and a worker that handles SIGXCPU would end
+of nothing that anybody can tell.
+"""
 
 CPU_HARD_EXTRA_S = 2
 """Seconds between SIGXCPU, which a worker may handle, and the kernel's SIGKILL."""
@@ -33,8 +47,13 @@ class Forked:
 
     __slots__ = ("_go", "pid", "report")
 
-    def __init__(self, plan: Plan, stdio: tuple[int, int, int]) -> None:
-        """Fork the worker with `stdio` as its descriptors 0 to 2.
+    def __init__(
+        self, plan: Plan, stdio: tuple[int, int, int], groups: Groups, directory: int, status: int | None
+    ) -> None:
+        """Fork the worker with `stdio` as its descriptors 0 to 2, into `groups`. `directory` is its folder.
+
+        `status` is where bubblewrap reports, if the plan has a sandbox: then what
+        runs before the go, and waits for it, is bubblewrap.
 
         Raises:
             ForkFailed: No process could be made.
@@ -48,7 +67,8 @@ class Forked:
         except OSError as error:
             raise ForkFailed(error.errno, error.strerror) from error
         if self.pid == 0:
-            _become_worker(plan, stdio, report_in_child, go_in_child, parent)
+            child = _Child(plan, groups, directory, report_in_child, go_in_child)
+            child.become_worker(stdio, parent, status)
         os.close(report_in_child)
         os.close(go_in_child)
 
@@ -62,44 +82,93 @@ class Forked:
             os.close(self._go)
 
 
-def _become_worker(plan: Plan, stdio: tuple[int, int, int], report: int, go: int, parent: int) -> None:
-    """Never returns: execs, or writes the step and errno that stopped it and exits."""
-    step = "setup"
-    try:
-        os.setsid()
-        for target, fd in enumerate(stdio):
-            os.dup2(fd, target)
-        signals.reset()
-        os.umask(_UMASK)
-        linux.signal_on_parent_death(signal.SIGKILL)
+class _Child:
+    """The forked process. `step` is what it is at, for the report."""
+
+    __slots__ = ("_directory", "_go", "_groups", "_plan", "_report", "_step")
+
+    def __init__(self, plan: Plan, groups: Groups, directory: int, report: int, go: int) -> None:
+        self._plan = plan
+        self._groups = groups
+        self._directory = directory
+        self._report = report
+        self._go = go
+        self._step = "cgroup"
+
+    def become_worker(self, stdio: tuple[int, int, int], parent: int, status: int | None) -> None:
+        """Never returns: execs, or writes the step and errno that stopped it and exits."""
+        try:
+            self._groups.join()
+            self._step = "setup"
+            os.setsid()
+            for target, fd in enumerate(stdio):
+                os.dup2(fd, target)
+            signals.reset()
+            os.umask(_UMASK)
+            if status is None:
+                self._run(parent)
+            else:
+                self._run_in_sandbox(parent, status)
+        except OSError as error:
+            os.write(self._report, f"{self._step} {error.errno}".encode())
+        except MemoryError:
+            os.write(self._report, b"exec %d" % errno.ENOMEM)
+        except ValueError:  # A null byte, or a name with "=" in the environment.
+            os.write(self._report, f"{self._step} {errno.EINVAL}".encode())
+        finally:
+            os._exit(127)
+
+    def _run(self, parent: int) -> None:
+        plan = self._plan
+        self._step = "workspace"
+        workspace = open_own(plan, self._directory)
+        self._give_up_rights(parent)
+        self._step = "chdir"
+        os.chdir(plan.cwd)
+        self._step = "sandbox"
+        restrict(plan, workspace)
+        self._step = "setup"
+        linux.close_all_fds(but=(self._report, self._go))
+        _set_limits(plan, self._groups)
+        if not os.read(self._go, 1):
+            os._exit(127)
+        self._step = "exec"
+        os.execvpe(plan.argv[0], plan.argv, plan.env)  # noqa: S606 - no shell is the point
+
+    def _run_in_sandbox(self, parent: int, status: int) -> None:
+        """bubblewrap sets up all it can, and waits for the go itself."""
+        self._step = "workspace"
+        entrance = Entrance(self._plan, self._directory, status, self._go)
+        self._give_up_rights(parent)
+        self._step = "setup"
+        linux.close_all_fds(but=(self._report, *entrance.kept))
+        _set_limits(self._plan, self._groups)
+        self._step = "sandbox"
+        entrance.exec()
+
+    def _give_up_rights(self, parent: int) -> None:
+        self._step = "identity"
+        if self._plan.uid is not None:
+            identity.become(self._plan.uid)
+        linux.signal_on_parent_death(signal.SIGKILL)  # After it, for a change of the uid clears it.
         if os.getppid() != parent:
             os._exit(127)
         linux.refuse_new_privileges()
-        step = "chdir"
-        os.chdir(plan.cwd)
-        step = "setup"
-        linux.close_all_fds(but=(report, go))
-        _set_limits(plan)
-        if not os.read(go, 1):
-            os._exit(127)
-        step = "exec"
-        os.execvpe(plan.argv[0], plan.argv, plan.env)  # noqa: S606 - no shell is the point
-    except OSError as error:
-        os.write(report, f"{step} {error.errno}".encode())
-    except MemoryError:
-        os.write(report, b"exec %d" % errno.ENOMEM)
-    except ValueError:  # A null byte, or a name with "=" in the environment.
-        os.write(report, f"{step} {errno.EINVAL}".encode())
-    finally:
-        os._exit(127)
 
 
-def _set_limits(plan: Plan) -> None:
-    """Per process, and inherited. Memory comes last: under it we may run out ourselves."""
+def _set_limits(plan: Plan, groups: Groups) -> None:
+    """Per process, and inherited. Memory comes last: under it we may run out ourselves.
+
+    A group bounds the memory of the whole tree; a bound on each process would
+    only refuse what is there for it.
+    """
     _limit(resource.RLIMIT_CORE, 0, 0)
     if plan.cpu_time_s is not None:
-        _limit(resource.RLIMIT_CPU, plan.cpu_time_s, plan.cpu_time_s + CPU_HARD_EXTRA_S)
-    if plan.memory_bytes is not None:
+        soft = plan.cpu_time_s + CPU_SOFT_EXTRA_S
+        _limit(resource.RLIMIT_CPU, soft, soft + CPU_HARD_EXTRA_S)
+    if plan.file_size_bytes is not None:
+        _limit(resource.RLIMIT_FSIZE, plan.file_size_bytes, plan.file_size_bytes)
+    if plan.memory_bytes is not None and groups.serving("memory") is None:
         _limit(resource.RLIMIT_DATA, plan.memory_bytes, plan.memory_bytes)
 
 

@@ -3,11 +3,13 @@
     cause      by                            first          then
     stop       the server                    SIGTERM        SIGKILL after the grace
     wall_time  its own deadline              SIGTERM        SIGKILL after the grace
+    cpu_time   its budget of CPU time        SIGXCPU        SIGKILL 2 seconds later
+    memory     its budget of memory, where no control group holds it: SIGKILL
     kill       the server                    SIGKILL
     lease      the server's end of the channel closed: SIGKILL, unless the worker outlives it
 
-A cause of a lower row replaces one of a higher row, never the reverse, and stop
-and wall_time do not replace each other. Asking twice can only shorten the grace.
+Kill and lease replace what is above them, never the reverse; the first four do
+not replace each other. Asking twice can only shorten the grace.
 Times are seconds on any clock that does not go back.
 """
 
@@ -15,10 +17,12 @@ from __future__ import annotations
 
 STOP = "stop"
 WALL_TIME = "wall_time"
+CPU_TIME = "cpu_time"
+MEMORY = "memory"
 KILL = "kill"
 LEASE = "lease"
 
-_RANK = {None: 0, STOP: 1, WALL_TIME: 1, KILL: 2, LEASE: 3}
+_RANK = {None: 0, STOP: 1, WALL_TIME: 1, CPU_TIME: 1, MEMORY: 1, KILL: 2, LEASE: 3}
 
 
 class Ladder:
@@ -31,7 +35,7 @@ class Ladder:
         self.force_at: float | None = None
 
     def ask(self, cause: str, *, now: float, grace_s: float) -> bool:
-        """Ask it to leave; True when this is the first time, and SIGTERM is due."""
+        """Ask it to leave; True when this is the first time, and the signal is due."""
         first = self.cause is None
         if first:
             self.cause = cause

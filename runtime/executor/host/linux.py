@@ -7,35 +7,58 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 
 _PR_SET_PDEATHSIG = 1
+_PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_CAPABILITIES_MAX = 64
+
+libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int, pointer: int = 0) -> None:
+    """prctl(2) with one or two arguments. Raises OSError."""
     zero = ctypes.c_ulong(0)
-    if _libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero) != 0:
+    if libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(pointer), zero, zero) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), f"prctl {option}")
 
 
 def adopt_orphans() -> None:
     """Become the parent of every descendant whose own parent dies."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def signal_on_parent_death(number: int) -> None:
     """Receive signal `number` when the parent dies; kept over exec. A parent already dead sends none."""
-    _prctl(_PR_SET_PDEATHSIG, number)
+    prctl(_PR_SET_PDEATHSIG, number)
 
 
 def refuse_new_privileges() -> None:
     """No exec of this process or its descendants gains rights by setuid or file capabilities."""
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def set_namespace(fd: int, kind: int) -> None:
+    """setns(2): go into the namespace of kind CLONE_NEW* that `fd` stands for. Raises OSError."""
+    if libc.setns(ctypes.c_int(fd), ctypes.c_int(kind)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "setns")
+
+
+def forbid_capabilities() -> None:
+    """No program that this process executes has a capability, not even as root. Raises OSError."""
+    for capability in range(_CAPABILITIES_MAX):
+        try:
+            prctl(_PR_CAPBSET_DROP, capability)
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # The kernel knows no more of them.
+                return
+            raise
 
 
 def read_small_file(path: str) -> bytes:

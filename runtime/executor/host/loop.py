@@ -24,7 +24,7 @@ class Loop:
         self._handlers: dict[int, Handler] = {}
         self._masks: dict[int, int] = {}
         self._wake = _wake_on_sigchld()
-        self.watch(self._wake, self._on_wake)
+        self.watch(self._wake, _do_nothing)
 
     def watch(self, fd: int, handler: Handler, mask: int = select.POLLIN) -> None:
         self._handlers[fd] = handler
@@ -46,17 +46,21 @@ class Loop:
         """The ready (descriptor, events), or [] after `timeout_s`; a child's death ends the wait too.
 
         A wait longer than WAIT_S_MAX ends there: who waits looks at the clock again.
+        A death after it returned ends the next wait: who reaps right after it misses none.
         """
         if timeout_s is None:
-            return self._poll.poll()
-        return self._poll.poll(int(min(max(0.0, timeout_s), WAIT_S_MAX) * 1000) + 1)
+            ready = self._poll.poll()
+        else:
+            ready = self._poll.poll(int(min(max(0.0, timeout_s), WAIT_S_MAX) * 1000) + 1)
+        self._forget_deaths()
+        return ready
 
     def handle(self, ready: list[tuple[int, int]]) -> None:
         for fd, events in ready:
             if handler := self._handlers.get(fd):  # One before may have forgotten it.
                 handler(events)
 
-    def _on_wake(self, _events: int) -> None:
+    def _forget_deaths(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake, 4096)
 
@@ -67,9 +71,13 @@ def _wake_on_sigchld() -> int:
     os.set_blocking(wake, False)
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, _do_nothing)
+    signal.signal(signal.SIGCHLD, _note)
     return wake
 
 
-def _do_nothing(_number: int, _frame: object) -> None:
+def _note(_number: int, _frame: object) -> None:
     """A handler must exist for the wake descriptor to be written."""
+
+
+def _do_nothing(_events: int) -> None:
+    """The wake descriptor is read by the wait itself."""

@@ -1,13 +1,14 @@
 """What a supervisor leaves on disk about its worker, for whoever comes later.
 
     run.json    before the program runs: {boot_id, supervisor: {pid, start_ticks},
-                worker: {pid, start_ticks}, started_at_us, plan}; the plan without
-                the values of the environment. Without it, the program never ran
+                worker: {pid, start_ticks}, started_at_us, cgroups: [path], plan}; the
+                plan without the values of the environment. Without it, the program
+                never ran
     exit.json   once the tree is empty and the output is written: {code, signal,
                 cause, ended_at_us, usage: {user_cpu_ms, system_cpu_ms, max_rss_bytes,
-                duration_ms}, stdout: {total_bytes, kept_bytes}, stderr: {the same},
-                received_input_bytes, undelivered_input_bytes, strays_killed,
-                output_errno}
+                duration_ms, memory_peak_bytes, oom_kills, forks_refused}, stdout:
+                {total_bytes, kept_bytes}, stderr: {the same}, received_input_bytes,
+                undelivered_input_bytes, strays_killed, output_errno}
 
 Both appear as a whole or not at all. The room for exit.json is taken at the
 start, so that a disk that fills up later does not cost us the exit.

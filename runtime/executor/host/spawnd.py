@@ -4,7 +4,7 @@ Its socket to the server is descriptor 0; `wire.py` draws the few bytes that pas
 there. Plans travel over the control channels, so it parses nothing. It is small
 and single-threaded so that a fork is cheap, and a subreaper: whoever becomes its
 child without being a supervisor that it forked is left over from a dead one, and
-is killed.
+is killed. A process that probes the host is a child of the same kind.
 
 When the server's end closes it takes no more requests, and leaves when the last
 supervisor has: soon, or with the last worker that outlives the server.
@@ -20,16 +20,17 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 from . import linux, signals, tree
 from .loop import Loop
 from .supervisor import supervise
-from .wire import ANSWER, FORK, SETTLE
+from .wire import ANSWER, PROBE, SETTLE
 
 ORPHAN_TICK_S = 0.02
 """Between two attempts to kill what a dead supervisor left."""
 
-_SUPERVISOR_BUG = 70
+_BUG = 70
 
 
 class Spawnd:
@@ -77,24 +78,24 @@ class Spawnd:
         elif request == SETTLE:
             self._settling += 1
         elif not fds:  # The kernel dropped it: we have no descriptor free.
-            self._answer(FORK, -errno.EMFILE)
+            self._answer(request, -errno.EMFILE)
         else:
             try:
-                self._fork(fds[0])
+                self._fork(request, fds[0])
             except OSError as error:
-                self._answer(FORK, -(error.errno or errno.EAGAIN))
+                self._answer(request, -(error.errno or errno.EAGAIN))
             finally:
                 os.close(fds[0])
 
-    def _fork(self, channel: int) -> None:
+    def _fork(self, request: bytes, channel: int) -> None:
         pid = os.fork()
         if pid == 0:
-            _become_supervisor(channel)
+            _become(_probe if request == PROBE else supervise, channel)
         self._supervisors.add(pid)
         self._has_children = True
         pidfd = os.pidfd_open(pid)  # We have not reaped it, so it is the one we forked.
         try:
-            self._answer(FORK, pid, pidfd)
+            self._answer(request, pid, pidfd)
         finally:
             os.close(pidfd)
 
@@ -103,15 +104,21 @@ class Spawnd:
             socket.send_fds(self._server, [ANSWER.pack(letter, number)], fds)
 
 
-def _become_supervisor(channel: int) -> None:
-    """Never returns. A bug shows its traceback on our stderr; its worker dies with it."""
-    code = _SUPERVISOR_BUG
+def _probe(server: socket.socket) -> None:
+    from .probing import probe  # Here alone: what it brings along would weigh on every supervisor.
+
+    probe(server)
+
+
+def _become(life: Callable[[socket.socket], None], channel: int) -> None:
+    """Never returns. A bug shows its traceback on our stderr; what it forked dies with it."""
+    code = _BUG
     try:
         os.setsid()
         linux.adopt_orphans()
         signal.set_wakeup_fd(-1)
         linux.close_all_fds(but=(channel,))
-        supervise(socket.socket(fileno=channel))
+        life(socket.socket(fileno=channel))
         code = 0
     finally:
         if code:

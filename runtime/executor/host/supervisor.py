@@ -20,7 +20,6 @@ A process that the kernel cannot kill (in an uninterruptible wait) keeps it in
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -29,10 +28,13 @@ import signal
 import socket
 import time
 
-from . import tree, wire
+from . import entering, netns, tree, wire
+from .budget import Budget
+from .cgroup import CgroupRefused
 from .channel import Channel, Listener
 from .child import ForkFailed
-from .ladder import KILL, LEASE, STOP, WALL_TIME, Ladder
+from .ladder import CPU_TIME, KILL, LEASE, STOP, WALL_TIME, Ladder
+from .launch import Launch, failed
 from .line import Boss, Line
 from .loop import Loop
 from .plan import Plan
@@ -50,6 +52,9 @@ RETRY_S = 0.25
 
 WAKE_GAP_S = 0.002
 """The least time between two wakes: a worker that says much costs the server no more than this."""
+
+CPU_GRACE_S = 2.0
+"""Between SIGXCPU, which a worker may handle, and SIGKILL."""
 
 KILL_TICK_MIN_S = 0.005
 KILL_TICK_MAX_S = 0.25
@@ -69,6 +74,7 @@ def supervise(server: socket.socket) -> None:
     loop = Loop()
     listener = None
     try:
+        entering.refuse_root(plan)
         if plan.outlives_server:
             listener = Listener(directory)
         worker = Worker(plan, directory)
@@ -84,12 +90,14 @@ def supervise(server: socket.socket) -> None:
 
 def _setup_failure(plan: Plan, error: OSError) -> dict[str, object]:
     if isinstance(error, ForkFailed):
-        return _failed("spawn", "process", error)
-    return _failed("setup", plan.directory, error)
-
-
-def _failed(step: str, subject: str, error: OSError) -> dict[str, object]:
-    return {"step": step, "subject": subject, "error_number": error.errno or errno.EIO}
+        return failed("spawn", "process", error)
+    if isinstance(error, CgroupRefused):
+        return failed("cgroup", error.filename, error)
+    if isinstance(error, entering.RootUnconfined):
+        return failed(
+            "sandbox", "bubblewrap as root is no sandbox, and the worker has no uid of its own", error
+        )
+    return failed("setup", plan.directory, error)
 
 
 def _tell_failed(channel: Channel, loop: Loop, failure: dict[str, object]) -> None:
@@ -112,8 +120,9 @@ class Supervisor(Boss):
         self._worker = worker
         self._line = Line(self, loop, channel, listener)
         self._ladder = Ladder()
-        self._report = b""
-        self._starting = True
+        self._budget = Budget(plan, worker.groups, worker.reaper)
+        self._launch = Launch(worker, loop)
+        self._verified: dict[str, object] | None = None
         self._started_at = time.monotonic()
         self._has_ended = False  # The leader; the two after it hold from then on.
         self._status = 0
@@ -131,13 +140,14 @@ class Supervisor(Boss):
 
     def run(self) -> None:
         """From the fork to the last frame."""
-        self._loop.watch(self._worker.report, self._on_report)
         self._loop.watch(self._worker.input.pipe, self._on_stdin, 0)
         self._line.open()
-        failure = self._start()
-        while self._starting:
+        while not self._launch.is_ready:
             self._turn()
-        failure = failure or self._failure()
+        failure = self._launch.failure() if self._launch.is_over else self._start()
+        while not self._launch.is_over:
+            self._turn()
+        failure = failure or self._launch.failure()
         if failure is None:
             self._tell_started()
         else:
@@ -159,6 +169,7 @@ class Supervisor(Boss):
         self._worker.reaper.reap()  # First: a worker that ended by itself was not ended by a later command.
         self._note_leader()
         self._loop.handle(ready)
+        self._launch.look()
         self._keep_order()
 
     # Starting
@@ -166,36 +177,41 @@ class Supervisor(Boss):
     def _start(self) -> dict[str, object] | None:
         """Put it on record and let it go; why that failed, or None."""
         try:
-            self._worker.start()
+            self._open_egress()
+            self._launch.go()
         except OSError as error:
             self._ladder.force(KILL, now=time.monotonic())
-            return _failed("setup", self._plan.directory, error)
+            return self._start_failure(error)
         self._started_at = time.monotonic()
+        self._budget.begin(self._started_at)
         if self._plan.wall_time_ms is not None:
             self._wall_at = self._started_at + self._plan.wall_time_ms / 1000
         return None
 
-    def _on_report(self, _events: int) -> None:
-        """The child said why it cannot become the program; the end alone says that it has."""
-        part = os.read(self._worker.report, 64)
-        self._report += part
-        if not part:
-            self._loop.forget(self._worker.report)
-            os.close(self._worker.report)
-            self._starting = False
-
-    def _failure(self) -> dict[str, object] | None:
-        if not self._report:
+    def _start_failure(self, error: OSError) -> dict[str, object] | None:
+        """None: bubblewrap has died, and says itself why."""
+        if isinstance(error, ProcessLookupError):
             return None
-        step, number = self._report.decode().split()
-        subjects = {"chdir": self._plan.cwd, "exec": self._plan.argv[0]}
-        return _failed(step, subjects.get(step, "process"), OSError(int(number), ""))
+        if isinstance(error, netns.NoWayOut):
+            return failed("network", netns.SHOWN, error)
+        return failed("setup", self._plan.directory, error)
+
+    def _open_egress(self) -> None:
+        """The worker's way out, before its program looks for it. Raises NoWayOut, ProcessLookupError."""
+        listener = self._launch.egress()
+        if listener is not None:
+            self._line.hand_egress(listener)
 
     def _tell_started(self) -> None:
         self._worker.settle(runs=True)
+        self._verified = self._worker.in_force()
         for pump in self._worker.pumps:
             self._watch_output(pump)
-        started = {"pid": self._worker.pid, "started_at_us": self._worker.started_at_us}
+        started = {
+            "pid": self._worker.pid,
+            "started_at_us": self._worker.started_at_us,
+            "verified": self._verified,
+        }
         self._line.send(wire.STARTED, json.dumps(started).encode())
 
     # Commands and bytes
@@ -209,7 +225,7 @@ class Supervisor(Boss):
         elif kind == wire.SIGNAL:
             self._signal_group(wire.unpack_u8(body))
         elif kind == wire.STOP:
-            self._ask(STOP, wire.unpack_u64(body) / 1000)
+            self._ask(STOP, wire.unpack_u64(body) / 1000, signal.SIGTERM)
         elif kind == wire.KILL:
             self._force(KILL)
         else:
@@ -226,6 +242,7 @@ class Supervisor(Boss):
             "stdin_closed": stdin.is_closed,
             "stdin_closing": stdin.is_closing,
             "cause": self._ladder.cause,
+            "verified": self._verified,
         }
 
     def on_server_gone(self) -> None:
@@ -287,14 +304,20 @@ class Supervisor(Boss):
 
     # The end
 
-    def _ask(self, cause: str, grace_s: float) -> None:
+    def _enforce(self, passed: str | None) -> None:
+        if passed == CPU_TIME:
+            self._ask(CPU_TIME, CPU_GRACE_S, signal.SIGXCPU)
+        elif passed is not None:
+            self._force(passed)
+
+    def _ask(self, cause: str, grace_s: float, number: int) -> None:
         """The first step of the ladder, unless the worker has ended by itself."""
         if self._has_ended:
             return
         if self._ladder.ask(cause, now=time.monotonic(), grace_s=grace_s):
             self._worker.input.close()
             self.note_input()
-            self._signal_group(signal.SIGTERM)
+            self._signal_group(number)
             self._signal_group(signal.SIGCONT)  # One that was stopped can only then handle it.
 
     def _force(self, cause: str) -> None:
@@ -303,9 +326,9 @@ class Supervisor(Boss):
 
     def _signal_group(self, number: int) -> None:
         """To the leader's group; only while the leader is not reaped, so the number is still its own."""
-        if self._worker.reaper.status is None:
+        if self._worker.reaper.status is None and (group := self._worker.process_group):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._worker.pid, number)
+                os.killpg(group, number)
 
     def _note_leader(self) -> None:
         status = self._worker.reaper.status
@@ -314,6 +337,7 @@ class Supervisor(Boss):
             self._status = status
             self._ended_at = time.monotonic()
             self._wall_at = None
+            self._budget.end()
             self._worker.input.close()
             self.note_input()
 
@@ -329,10 +353,13 @@ class Supervisor(Boss):
             self._line.wake()
         if self._wall_at is not None and now >= self._wall_at:
             self._wall_at = None
-            self._ask(WALL_TIME, self._plan.grace_ms / 1000)
+            self._ask(WALL_TIME, self._plan.grace_ms / 1000, signal.SIGTERM)
+        if (look_at := self._budget.due_at) is not None and now >= look_at:
+            self._enforce(self._budget.look(now))
         kill_at = self._kill_at()
         if kill_at is not None and now >= kill_at:
-            self._strays |= tree.kill_descendants(os.getpid()) - {self._worker.pid}
+            killed = self._worker.groups.kill() | tree.kill_descendants(os.getpid())
+            self._strays |= killed - self._worker.own_pids
             self._kill_again_at = now + self._kill_tick_s
             self._kill_tick_s = min(2 * self._kill_tick_s, KILL_TICK_MAX_S)
 
@@ -349,8 +376,10 @@ class Supervisor(Boss):
 
     def _timeout_s(self) -> float | None:
         """Until the next deadline; None without one."""
-        deadlines = (self._wall_at, self._drain_until, self._wake_at, self._retry_at, self._kill_at())
-        due = [at for at in deadlines if at is not None]
+        by_clock = (self._wall_at, self._budget.due_at, self._drain_until, self._wake_at, self._retry_at)
+        due = [at for at in (*by_clock, self._kill_at()) if at is not None]
+        if self._launch.needs_looks:
+            due.append(time.monotonic())
         return min(due) - time.monotonic() if due else None
 
     def _drain(self) -> None:
@@ -387,10 +416,11 @@ class Supervisor(Boss):
         """exit.json, then EXIT with the same content. A disk that refuses the first stops not the second."""
         report = self._worker.exit_report(
             self._status,
-            cause=self._ladder.cause,
+            asked=self._ladder.cause,
             duration_ms=round((self._ended_at - self._started_at) * 1000),
             strays_killed=len(self._strays),
         )
+        self._worker.groups.remove()
         try:
             self._worker.record.write_exit(json.dumps(report).encode())
         except OSError as error:

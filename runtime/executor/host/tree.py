@@ -103,12 +103,13 @@ def group_lives(group: int) -> bool:
 class Reaper:
     """Collects the dead of one tree: the leader's status and what all of them used."""
 
-    __slots__ = ("empty", "leader", "max_rss_bytes", "status", "system_cpu_s", "user_cpu_s")
+    __slots__ = ("empty", "leader", "max_rss_bytes", "status", "stopped", "system_cpu_s", "user_cpu_s")
 
     def __init__(self, leader: int) -> None:
         self.leader = leader
         self.status: int | None = None  # As `os.waitstatus_to_exitcode` gives it: code, or minus the signal.
         self.empty = False
+        self.stopped: list[tuple[int, int]] = []  # Who is traced and waits for us, with the wait status.
         self.user_cpu_s = 0.0
         self.system_cpu_s = 0.0
         self.max_rss_bytes = 0
@@ -123,6 +124,9 @@ class Reaper:
                 return
             if pid == 0:
                 return
+            if os.WIFSTOPPED(status):
+                self.stopped.append((pid, status))
+                continue
             if pid == self.leader:
                 self.status = os.waitstatus_to_exitcode(status)
             self.user_cpu_s += usage.ru_utime

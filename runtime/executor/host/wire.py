@@ -5,7 +5,11 @@ The spawn daemon's socket, a SOCK_SEQPACKET pair:
     request   "F" with one descriptor: the supervisor's end of a control channel
     answer    "F", i32: the supervisor's pid, with its pidfd; or minus the errno
     request   "S": answer when nothing is left of supervisors that died
-    answer    "S", i32: 0             answers of one letter come in order
+    answer    "S", i32: 0
+    request   "P" with one descriptor: the end of a stream that `probing.py` speaks on
+    answer    "P", i32: the pid of the process that probes, as for "F"
+
+Answers of one letter come in order, and those to "F" and "P" as if they were one.
 
 A control channel, a SOCK_STREAM for each supervisor, carries frames:
 
@@ -13,14 +17,18 @@ A control channel, a SOCK_STREAM for each supervisor, carries frames:
     | length | kind | body ...        |          length counts the body alone
 
 From the server:              From the supervisor:
-    PLAN         JSON             STARTED       JSON {pid, started_at_us}
+    PLAN         JSON             STARTED       JSON {pid, started_at_us, verified}
     INPUT        bytes            FAILED        JSON {step, subject, error_number}
     CLOSE_STDIN                   WAKE          output was written since the last one
     STOP         u64 grace_ms     TAKEN         u64, bytes of input the pipe took in all
     KILL                          STDIN_CLOSED  no further input can be delivered
     SIGNAL       u8 number        EXIT          JSON, the content of exit.json; the last frame
                                   STATE         JSON {pid, started_at_us, received_input_bytes,
-                                                taken_bytes, stdin_closed, stdin_closing, cause}
+                                                taken_bytes, stdin_closed, stdin_closing, cause,
+                                                verified}
+                                  EGRESS        empty, with a descriptor: see below
+
+`verified` is what `verify.py` found in force after the start, or null.
 
 The first channel is one end of a pair. PLAN comes first and once, and with its
 first byte a descriptor: the worker's folder, locked (flock) until run.json tells
@@ -30,8 +38,12 @@ it kills its worker.
 
 A worker that outlives its server has no such lease, and its supervisor listens
 on `ctl.sock` in the folder. The newest connection is the channel; STATE is its
-first frame. INPUT goes on at `received_input_bytes`: whole frames that reached
+first frame but for EGRESS. INPUT goes on at `received_input_bytes`: whole frames that reached
 the supervisor before the end of an earlier channel count, a half one does not.
+
+EGRESS comes with its first byte's descriptor, the socket that listens in the
+worker's network (`netns.py`), if its plan asks for one: before STARTED, and on a
+later channel before STATE. The supervisor keeps its own for the next server.
 """
 
 from __future__ import annotations
@@ -40,6 +52,7 @@ import struct
 
 FORK = b"F"
 SETTLE = b"S"
+PROBE = b"P"
 ANSWER = struct.Struct("<ci")
 
 PLAN = 1
@@ -56,6 +69,7 @@ TAKEN = 68
 STDIN_CLOSED = 69
 EXIT = 70
 STATE = 71
+EGRESS = 72
 
 CONTROL = "ctl.sock"
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from watchglass.runtime.cgroups import CgroupLaunch
 from watchglass.runtime.executor import Executor, LaunchPlan, Process, ProcessExit, open_executor
 
 DEADLINE_S = 15.0
@@ -125,6 +126,16 @@ class Lab:
         """The processes of all its workers that live."""
         return [pid for cookie in self.cookies for pid in _pids_with(cookie)]
 
+    def groups_left(self) -> list[str]:
+        """The control groups of its workers that are still there."""
+        return [
+            str(path)
+            for subject in self.subjects
+            if subject.plan.cgroup is not None
+            for folder in subject.plan.cgroup.folders
+            for path in Path(folder.path).glob(f"{subject.process.supervisor_pid}.*")
+        ]
+
 
 def _pids_with(cookie: str) -> list[int]:
     """The living processes that were started with this entry in their environment."""
@@ -184,8 +195,28 @@ async def lab(tmp_path: Path) -> AsyncIterator[Lab]:
         assert not _is_alive(subject.process.supervisor_pid)
         assert not _is_alive(subject.process.pid)
     assert lab.left() == []
+    assert lab.groups_left() == []
     assert spawn_daemon is None or not _is_alive(spawn_daemon)
     assert open_descriptors() == before
+
+
+async def _groups_of(executor: Executor) -> CgroupLaunch:
+    limits = (await executor.probe()).limits
+    if limits.cgroup is None:
+        pytest.skip(f"no control group can be made here: {limits.cgroup_writable.reason}")
+    return limits.cgroup
+
+
+@pytest_asyncio.fixture
+async def cgroup(lab: Lab) -> CgroupLaunch:
+    """Groups as a worker gets them on this host; the test is skipped where it gets none."""
+    return await _groups_of(lab.executor)
+
+
+@pytest_asyncio.fixture(params=["with groups", "without groups"])
+async def cgroup_if_any(lab: Lab, request: pytest.FixtureRequest) -> CgroupLaunch | None:
+    """The test runs in both ways; what it says must not depend on it."""
+    return None if request.param == "without groups" else await _groups_of(lab.executor)
 
 
 @pytest.fixture

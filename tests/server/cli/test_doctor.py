@@ -106,7 +106,31 @@ def test_where_nothing_was_kept_yet_nothing_is_wrong(
     assert main(["doctor"]) == 0
     assert "no runtime" in capsys.readouterr().err
     assert main(["doctor", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"runtimes": []}
+    assert json.loads(capsys.readouterr().out)["runtimes"] == []
+
+
+def test_without_a_folder_the_host_is_told_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHGLASS_STATE_DIR", str(tmp_path))
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("this host, as ")
+    assert main(["doctor", "--json"]) == 0
+    abilities = json.loads(capsys.readouterr().out)["host"]["abilities"]
+    assert {"linux_sandbox", "memory", "pids", "tree_kill"} <= {ability["name"] for ability in abilities}
+    for ability in abilities:
+        mark = "can   " if ability["available"] else "cannot"
+        assert f"  {mark}  {ability['name']}: {ability['means']}" in out
+
+
+def test_with_a_folder_or_a_repair_the_host_is_left_alone(
+    built: Built, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WATCHGLASS_STATE_DIR", str(tmp_path / "empty"))
+    for arguments in ([str(built.path)], ["--repair"]):
+        assert main(["doctor", "--json", *arguments]) == 0
+        assert set(json.loads(capsys.readouterr().out)) == {"runtimes"}
 
 
 def test_beside_a_running_server_nothing_is_wrong_and_a_repair_is_refused(

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from watchglass.protocol.workers import CreateWorkerRequest
+from watchglass.server.cli.confining import Confinement
 from watchglass.server.cli.faults import CliError, UsageFault
-from watchglass.server.cli.launching import Launch, create_request, found_program, pairs, time_ms
+from watchglass.server.cli.launching import Launch, create_request, found_program, pairs
 
 ENVIRON = {"PATH": "/usr/bin:/bin", "HOME": "/home/me", "KEY": "k"}
 
@@ -97,7 +98,7 @@ def test_everything_that_can_be_asked_is_a_request_of_the_contract(tmp_path: Pat
         env=["A=1"],
         cwd=tmp_path,
         first_input="begin",
-        wall_time="1.5s",
+        confinement=Confinement(wall_time="1.5s"),
         labels=["team=blue"],
         metadata=["note=a=b"],
     )
@@ -111,18 +112,10 @@ def test_everything_that_can_be_asked_is_a_request_of_the_contract(tmp_path: Pat
     assert request.execution.cwd == str(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("text", "milliseconds"),
-    [("90", 90_000), ("500ms", 500), ("1.5s", 1500), ("10m", 600_000), ("2H", 7_200_000)],
-)
-def test_times_have_units(text: str, milliseconds: int) -> None:
-    assert time_ms("--wall-time", text) == milliseconds
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1", "soon", "1d", "nan", "1e3"])
-def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(UsageFault, match="--wall-time"):
-        time_ms("--wall-time", text)
+def test_a_sandbox_has_no_folder_of_the_callers_unless_one_is_asked_for(tmp_path: Path) -> None:
+    shut_in = Confinement(sandbox="linux_sandbox")
+    assert "cwd" not in execution_of(command=["sh"], confinement=shut_in)
+    assert execution_of(command=["sh"], confinement=shut_in, cwd=tmp_path)["cwd"] == str(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "=", "=value", "name"])

@@ -29,7 +29,7 @@ def test_all_commands_are_there() -> None:
     asked = (
         "serve ps create run input attach logs events transcript stop cancel interrupt signal close-stdin rm"
     )
-    ours = "status top explain export import drain doctor demo"
+    ours = "plan submit wait kill status top explain export import drain doctor demo"
     assert set(COMMANDS) == {*asked.split(), *ours.split()}
 
 
@@ -47,6 +47,7 @@ def test_the_manual_documents_the_exit_codes(capsys: pytest.CaptureFixture[str])
         "3  no such worker",
         "4  not authorised",
         "5  no ",
+        "6  the task",
     ]:
         assert line in out
 

@@ -96,6 +96,24 @@ def test_a_program_that_cannot_be_started_is_one_line(shell: Shell) -> None:
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
 
 
+def test_what_is_not_given_is_told(shell: Shell) -> None:
+    plain = shell("run", "--cpu-time", "10m", "--network", "host", "--", "true")
+    assert (plain.returncode, plain.stderr) == (0, b"")
+    asked = (
+        "--id",
+        "elsewhere",
+        "--sandbox",
+        "linux_sandbox",
+        "--cwd",
+        "/",
+    )  # One of the two is lost anywhere.
+    less = shell("run", *asked, "--", "true")
+    assert less.returncode == 0
+    assert less.stderr.startswith(b"watchglass: not given: ")
+    assert "[not given] " in shell.text("attach", "elsewhere", "--cursor", "earliest")
+    assert shell("run", "--strict", *asked[2:], "--", "true").returncode == 1
+
+
 def test_a_wall_time_that_is_over_is_told(shell: Shell) -> None:
     done = shell("run", "--wall-time", "300ms", "--", "sleep", "60")
     assert done.returncode > 128

@@ -133,7 +133,8 @@ def test_events_go_up_to_now_and_end_there(shell: Shell) -> None:
     with started(shell.state_dir, "events", "-f", worker) as process:
         read_until(process, b"text_delta")
         lines = shell.text("events", worker).splitlines()
-        assert [line.split()[2] for line in lines] == ["status", "reserved", "status", "status", "text_delta"]
+        names = [line.split()[2] for line in lines]
+        assert names == ["status", "execution_plan", "reserved", "status", "status", "text_delta"]
         cursor = lines[1].split()[1]
         later = shell.lines("events", worker, "--cursor", cursor)
         assert [line["cursor"] for line in later] == [line.split()[1] for line in lines[2:]]

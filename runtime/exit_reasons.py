@@ -1,0 +1,51 @@
+"""The contract's word for how a worker's process ended; the first of these that holds.
+
+    lost             nobody saw it
+    cancelled        it was abandoned, whatever else happened meanwhile
+    see `_LIMITS`    it passed a limit, before it was asked to leave
+    stopped          it was asked to leave
+    signalled        a signal ended it that neither we nor a limit sent
+    exited           by itself
+
+What its limits did to it is told beside that, in alerts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from watchglass.protocol.lifecycle import Cue
+
+from .executor import ProcessExit
+
+_LIMITS: Final = {
+    "wall_time": "timeout",
+    "cpu_time": "cpu_limit_exceeded",
+    "memory": "memory_limit_exceeded",
+    "file_size": "resource_limit_exceeded",
+    "pids": "resource_limit_exceeded",
+}
+
+
+def reason_of(asked: Cue | None, seen: ProcessExit) -> str:
+    """`asked` is the strongest request so far, STOP or CANCEL."""
+    if seen.cause == "lost":
+        return "lost"
+    if asked is Cue.CANCEL:
+        return "cancelled"
+    if seen.cause in _LIMITS:
+        return _LIMITS[seen.cause]
+    if asked is Cue.STOP:
+        return "stopped"
+    return "exited" if seen.signal is None else "signalled"
+
+
+def limits_met(seen: ProcessExit) -> Iterator[str]:
+    """What its limits did to its processes, for people; also when the worker coped with it."""
+    if seen.usage is None:
+        return
+    if seen.usage.oom_kills:
+        yield f"the kernel killed {seen.usage.oom_kills} of its processes for want of memory"
+    if seen.usage.forks_refused:
+        yield f"its bound on processes refused it a new one {seen.usage.forks_refused} times"

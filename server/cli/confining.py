@@ -1,0 +1,95 @@
+"""What a worker may do and use at most, from the options of `create`, `run` and `plan`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .faults import UsageFault
+
+Json = dict[str, Any]
+
+LINUX_SANDBOX: Final = "linux_sandbox"
+_PROFILES: Final = ("process", LINUX_SANDBOX)
+_NETWORKS: Final = ("none", "host", "proxy")
+_FILESYSTEMS: Final = ("host", "restricted")
+_UNITS_MS: Final = {"ms": 1, "s": 1000, "": 1000, "m": 60_000, "h": 3_600_000}
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|)\Z")
+_UNITS_BYTES: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kmgt]?)(?:i?b)?\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confinement:
+    """What the options say; None: not asked for."""
+
+    sandbox: str | None = None
+    network: str | None = None
+    allow: Sequence[str] = ()
+    filesystem: str | None = None
+    memory: str | None = None
+    pids: int | None = None
+    cpu_time: str | None = None
+    wall_time: str | None = None
+    file_size: str | None = None
+    strict: bool = False
+
+    def request(self) -> Json:
+        """`sandbox`, `limits` and `policy` of a request; what nobody asked for is left out.
+
+        Raises:
+            UsageFault: An option is malformed.
+        """
+        policy = {"capability_mode": "strict"} if self.strict else {}
+        said = {"sandbox": self._sandbox(), "limits": self._limits(), "policy": policy}
+        return {name: asked for name, asked in said.items() if asked}
+
+    def _sandbox(self) -> Json:
+        network = self.network or ("proxy" if self.allow else None)
+        return _given(
+            profile=_one_of("--sandbox", self.sandbox, _PROFILES),
+            network=_one_of("--network", network, _NETWORKS),
+            network_allow=list(self.allow) or None,
+            filesystem=_one_of("--filesystem", self.filesystem, _FILESYSTEMS),
+        )
+
+    def _limits(self) -> Json:
+        cpu_time_ms = None if self.cpu_time is None else time_ms("--cpu-time", self.cpu_time)
+        return _given(
+            wall_time_ms=None if self.wall_time is None else time_ms("--wall-time", self.wall_time),
+            cpu_time_sec=None if cpu_time_ms is None else math.ceil(cpu_time_ms / 1000),
+            memory_bytes=None if self.memory is None else size_bytes("--memory", self.memory),
+            pids_max=self.pids,
+            file_size_bytes=None if self.file_size is None else size_bytes("--file-size", self.file_size),
+        )
+
+
+def time_ms(flag: str, text: str) -> int:
+    """A time in milliseconds: `90`, `500ms`, `1.5s`, `10m`, `2h`. Raises UsageFault."""
+    match = _TIME.match(text.strip().lower())
+    found_ms = 0 if match is None else round(float(match[1]) * _UNITS_MS[match[2]])
+    if found_ms <= 0:
+        raise UsageFault(f"{flag} {text!r}: use a time such as 90 (seconds), 500ms, 10m or 2h")
+    return found_ms
+
+
+def size_bytes(flag: str, text: str) -> int:
+    """A size in bytes: `4096`, `64K`, `512M`, `1.5G`, each step 1024. Raises UsageFault."""
+    match = _SIZE.match(text.strip().lower())
+    found = 0 if match is None else round(float(match[1]) * _UNITS_BYTES[match[2]])
+    if found <= 0:
+        raise UsageFault(f"{flag} {text!r}: use a size such as 4096 (bytes), 64K, 512M or 2G")
+    return found
+
+
+def _given(**said: object) -> Json:
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _one_of(flag: str, said: str | None, words: Sequence[str]) -> str | None:
+    if said is not None and said not in words:
+        raise UsageFault(f"{flag} {said!r}: use {', '.join(words[:-1])} or {words[-1]}")
+    return said

@@ -1,0 +1,104 @@
+"""`plan`: what a worker would get, without a worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import options
+from .confining import Confinement
+from .launching import Launch, create_request
+from .reaching import reaching
+from .showing import one_line, write_document, write_facts, write_line, write_table
+
+Json = dict[str, Any]
+
+_COLUMNS = ("FEATURE", "ASKED", "GIVEN", "HOW", "HOLDS")
+
+
+def plan(
+    command: options.Command = None,
+    script: options.ScriptOption = None,
+    env: options.EnvOption = None,
+    env_file: options.EnvFileOption = None,
+    cwd: options.CwdOption = None,
+    sandbox: options.SandboxOption = None,
+    network: options.NetworkOption = None,
+    allow: options.AllowOption = None,
+    filesystem: options.FilesystemOption = None,
+    memory: options.MemoryOption = None,
+    pids: options.PidsOption = None,
+    wall_time: options.WallTimeOption = None,
+    cpu_time: options.CpuTimeOption = None,
+    file_size: options.FileSizeOption = None,
+    strict: options.StrictOption = False,
+    url: options.Url = None,
+    token_file: options.TokenFile = None,
+    runtime: options.RuntimeId = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show what a worker would get here, and start nothing.
+
+    One line for each feature: what was asked, what would be given, by which means, and how hard it holds
+    (hard: always; soft: as long as nobody tries to pass it; none: not at all). With --strict, a request
+    that 'create' would refuse is refused here with the same words. PROGRAM may be left out.
+    """
+    request = create_request(
+        Launch(
+            command=command or (() if script is not None else ("/bin/true",)),
+            script=script,
+            env=env or (),
+            env_files=env_file or (),
+            cwd=cwd,
+            confinement=Confinement(
+                sandbox=sandbox,
+                network=network,
+                allow=allow or (),
+                filesystem=filesystem,
+                memory=memory,
+                pids=pids,
+                cpu_time=cpu_time,
+                wall_time=wall_time,
+                file_size=file_size,
+                strict=strict,
+            ),
+        )
+    )
+    with reaching(url, token_file, runtime) as client:
+        answer = client.post("/v1/plan", request)
+    if as_json:
+        write_document(answer)
+    else:
+        _show(answer)
+
+
+def _show(answer: Json) -> None:
+    told = answer["plan"]
+    write_table(_COLUMNS, [_row(name, row) for name, row in told["features"].items()])
+    write_line("")
+    write_facts(_facts(answer))
+
+
+def _row(feature: str, row: Json) -> tuple[str, ...]:
+    return (
+        feature,
+        _word(row["requested"]),
+        _word(row["effective"]),
+        row["mechanism"] or "",
+        row["enforced"],
+    )
+
+
+def _facts(answer: Json) -> list[tuple[str, str]]:
+    told = answer["plan"]
+    held = ", ".join(f"{name} {value}" for name, value in answer["reservation"].items() if value is not None)
+    facts = [("mode", told["capability_mode"]), ("degraded", "yes" if told["degraded"] else "no")]
+    facts += [("lost", one_line(reason)) for reason in told["fallback_reasons"]]
+    facts += [("weak", one_line(warning)) for warning in told["capability_warnings"]]
+    waits = f"it would wait; {answer['before_it']} workers are before it"
+    return [*facts, ("reserves", held), ("start", waits if answer["would_wait"] else "at once")]
+
+
+def _word(value: str | float | bool | None) -> str:
+    if value is None:
+        return ""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -1,0 +1,262 @@
+"""`submit`, `wait`, `kill`, and what `run --task` does: tasks in the words of their contract.
+
+What is printed of a task is its status answer, which has its output: one JSON
+document. The exit code tells success.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from . import options
+from .confining import Confinement
+from .faults import CliError, ExitCode, UsageFault
+from .following import on_signals
+from .launching import Launch, create_request, stdin_text
+from .reaching import reaching
+from .showing import note, write_document, write_line
+
+if TYPE_CHECKING:
+    from watchglass.client.http import Client
+
+Json = dict[str, Any]
+
+ROUND_MS: Final = 20_000
+"""So long one request waits for a task's end; then it is asked again."""
+OWNER_HEADER: Final = "x-execgo-owner"
+_FINISHED: Final = frozenset({"success", "failed", "cancelled"})
+_WHOSE = "Whose it is"
+
+Task = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.", show_default=False)]
+OwnerOption = Annotated[
+    str | None,
+    typer.Option("--owner", metavar="NAME", help="Who alone may kill it.", rich_help_panel=_WHOSE),
+]
+
+
+def submit(
+    command: options.Command = None,
+    request: Annotated[
+        str | None,
+        typer.Option(
+            "--request", metavar="FILE|-", help="The whole request as JSON, in place of all other options."
+        ),
+    ] = None,
+    task_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="The task's id; made up without this.")
+    ] = None,
+    script: options.ScriptOption = None,
+    label: options.LabelOption = None,
+    metadata: options.MetadataOption = None,
+    env: options.EnvOption = None,
+    env_file: options.EnvFileOption = None,
+    cwd: options.CwdOption = None,
+    sandbox: options.SandboxOption = None,
+    network: options.NetworkOption = None,
+    allow: options.AllowOption = None,
+    filesystem: options.FilesystemOption = None,
+    memory: options.MemoryOption = None,
+    pids: options.PidsOption = None,
+    cpu_time: options.CpuTimeOption = None,
+    wall_time: options.WallTimeOption = None,
+    file_size: options.FileSizeOption = None,
+    strict: options.StrictOption = False,
+    owner: OwnerOption = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option("--tenant", metavar="NAME", help="Whose quota it takes from.", rich_help_panel=_WHOSE),
+    ] = None,
+    url: options.Url = None,
+    token_file: options.TokenFile = None,
+    runtime: options.RuntimeId = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Submit a task, and print its id.
+
+    A task runs once and takes no input. It waits for its turn and ends by itself, or at its wall time
+    (five minutes unless --wall-time says another).
+    """
+    launch = Launch(
+        command=command or (),
+        script=script,
+        worker_id=task_id,
+        env=env or (),
+        env_files=env_file or (),
+        cwd=cwd,
+        confinement=Confinement(
+            sandbox=sandbox,
+            network=network,
+            allow=allow or (),
+            filesystem=filesystem,
+            memory=memory,
+            pids=pids,
+            cpu_time=cpu_time,
+            wall_time=wall_time,
+            file_size=file_size,
+            strict=strict,
+        ),
+        labels=label or (),
+        metadata=metadata or (),
+    )
+    asked = task_request(launch, owner, tenant) if request is None else _given(request)
+    with reaching(url, token_file, runtime) as client:
+        answer = client.post("/api/v1/tasks", asked)
+    if as_json:
+        write_document(answer)
+    else:
+        write_line(answer["task_id"])
+
+
+def wait(
+    task: Task,
+    timeout_ms: Annotated[
+        int | None,
+        typer.Option("--timeout-ms", metavar="N", min=0, help="Leave after N ms, with exit code 6."),
+    ] = None,
+    url: options.Url = None,
+    token_file: options.TokenFile = None,
+    runtime: options.RuntimeId = None,
+    as_json: options.AsJson = False,  # noqa: ARG001 - It is JSON in any case.
+) -> None:
+    """Wait for a task's end, and print its final status with its output, as JSON.
+
+    The exit code is 0 when it was a success.
+    """
+    with reaching(url, token_file, runtime) as client:
+        final = wait_finished(client, task, timeout_ms)
+    write_document(final)
+    raise typer.Exit(code_of(final))
+
+
+def kill(
+    task: Task,
+    owner: Annotated[
+        str | None,
+        typer.Option("--owner", metavar="NAME", help="Who you are: a task with an owner asks for it."),
+    ] = None,
+    reason: options.Reason = None,
+    url: options.Url = None,
+    token_file: options.TokenFile = None,
+    runtime: options.RuntimeId = None,
+    as_json: options.AsJson = False,  # noqa: ARG001 - It is JSON in any case.
+) -> None:
+    """End a task, and print its final status, as JSON.
+
+    SIGTERM to its process group, SIGKILL after the grace. One that had finished stays as it was.
+    """
+    with reaching(url, token_file, runtime) as client:
+        write_document(killed(client, task, owner, reason))
+
+
+def run_task(client: Client, asked: Json) -> tuple[int, str]:
+    """Submit, wait, print the final status; Ctrl-C kills the task. The exit code, and the task's id."""
+    owner = asked.get("control_context", {}).get("owner")
+    task = client.post("/api/v1/tasks", asked)["task_id"]
+    try:
+        with on_signals(_interrupt, signal.SIGTERM, signal.SIGHUP):
+            final = wait_finished(client, task, None)
+    except KeyboardInterrupt:
+        note(f"killing {task}")
+        write_document(killed(client, task, owner, "interrupted"))
+        raise
+    write_document(final)
+    return code_of(final), task
+
+
+def task_request(launch: Launch, owner: str | None, tenant: str | None) -> Json:
+    """The body of `POST /api/v1/tasks`. Raises UsageFault, CliError."""
+    asked = create_request(launch)
+    del asked["speech"]
+    if "worker_id" in asked:
+        asked["task_id"] = asked.pop("worker_id")
+    whose = {name: value for name, value in (("owner", owner), ("tenant", tenant)) if value is not None}
+    if whose:
+        asked["control_context"] = {**asked.get("control_context", {}), **whose}
+    return asked
+
+
+def task_path(task: str, *rest: str) -> str:
+    """The path of a task, or of something of it. Raises UsageFault for what can be no id."""
+    from urllib.parse import quote
+
+    if not task.strip() or task in {".", ".."}:
+        raise UsageFault(f"{task!r} is no task id")
+    return "/".join(["/api/v1/tasks", quote(task, safe=""), *rest])
+
+
+def wait_finished(client: Client, task: str, timeout_ms: int | None) -> Json:
+    """The final status of a task. Raises CliError when it has none in time."""
+    deadline_s = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
+    while True:
+        left_ms = ROUND_MS if deadline_s is None else max(0, round(1000 * (deadline_s - time.monotonic())))
+        said = client.get(task_path(task), {"wait_ms": min(left_ms, ROUND_MS)})
+        if said["status"] in _FINISHED:
+            return said
+        if deadline_s is not None and time.monotonic() >= deadline_s:
+            raise CliError(f"task {task} is {said['status']} after {timeout_ms} ms", ExitCode.TIMED_OUT)
+
+
+def killed(client: Client, task: str, owner: str | None, reason: str | None) -> Json:
+    """The status of a task that was made to end."""
+    from watchglass.client.http import END_TIMEOUT_S
+
+    headers = {} if owner is None else {OWNER_HEADER: owner}
+    return client.post(task_path(task, "kill"), {"reason": reason}, headers=headers, timeout_s=END_TIMEOUT_S)
+
+
+def code_of(final: Json) -> int:
+    """The exit code that tells success."""
+    return ExitCode.OK if final["status"] == "success" else ExitCode.FAILED
+
+
+def task_facts(said: Json) -> list[tuple[str, str]]:
+    """A task for a person."""
+    error = said.get("error") or {}
+    facts = [("task", said["task_id"]), ("status", said["status"])]
+    if error:
+        facts.append(("error", f"{error['code']}: {error['message']}"))
+    facts += [(label, str(said[name])) for name, label in _PLAIN if said.get(name) is not None]
+    facts += [("metadata", f"{name}={value}") for name, value in said["metadata"].items()]
+    plan = said.get("execution_plan") or {}
+    facts += [("degraded", reason) for reason in plan.get("fallback_reasons", [])]
+    return [*facts, ("files", said["artifacts"]["task_dir"])]
+
+
+_PLAIN: Final = (
+    ("exit_code", "exit code"),
+    ("exit_signal", "signal"),
+    ("pid", "pid"),
+    ("created_at", "created"),
+    ("started_at", "started"),
+    ("finished_at", "finished"),
+    ("duration_ms", "took ms"),
+)
+
+
+def _interrupt(_number: int) -> None:
+    raise KeyboardInterrupt
+
+
+def _given(source: str) -> Json:
+    """A request from a file, or from stdin."""
+    text = stdin_text() if source == "-" else _read(Path(source))
+    try:
+        asked = json.loads(text)
+    except ValueError as fault:
+        raise CliError(f"--request {source}: is not JSON: {fault}") from None
+    if not isinstance(asked, dict):
+        raise CliError(f"--request {source}: is no JSON object")
+    return asked
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise CliError(f"--request {file}: {fault}") from None

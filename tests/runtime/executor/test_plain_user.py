@@ -1,0 +1,169 @@
+"""A supervisor without root: its sandbox is as tight, and its workers end as exactly.
+
+Forked from the test and made nobody, for a program that nobody may read could
+not be executed by nobody; what is tested is the supervisor itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from watchglass.protocol.execution import SandboxProfile
+from watchglass.runtime.executor import LaunchPlan, SandboxLaunch, bubblewraps
+from watchglass.runtime.executor.host import identity, linux, signals, tracing, wire
+from watchglass.runtime.executor.host.supervisor import supervise
+
+from support.boxes import TRIES, boxed, needs_box
+
+NOBODY = 65534
+ASK = TRIES[-1].partition("for line in")[0] + "print(told('GET', 'any.example:80'))"
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become nobody"),
+    pytest.mark.skipif(
+        not any(identity.reachable_by(NOBODY, path) for path in bubblewraps()),
+        reason="no bubblewrap that nobody may execute is installed",
+    ),
+]
+
+
+def supervised_by_nobody(plan: LaunchPlan) -> list[tuple[int, dict[str, object]]]:
+    """The frames that the supervisor of the plan sends, as (kind, JSON); others have none."""
+    ours, theirs = socket.socketpair()
+    directory = os.open(plan.directory, os.O_RDONLY)
+    pid = os.fork()
+    if pid == 0:
+        _supervise(ours, theirs)
+    theirs.close()
+    with ours:
+        socket.send_fds(ours, [wire.pack(wire.PLAN, plan.encode())], [directory])
+        os.close(directory)
+        decoder = wire.Decoder()
+        frames = []
+        while True:
+            received, files, *_ = socket.recv_fds(ours, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
+            assert received, "the supervisor left without a last word"
+            frames += decoder.feed(received)
+            for listener in files:
+                answer_once(listener)
+            if frames[-1][0] in (wire.EXIT, wire.FAILED):
+                break
+    assert os.waitpid(pid, 0)[1] == 0
+    return [(kind, json.loads(body) if body[:1] == b"{" else {}) for kind, body in frames]
+
+
+def answer_once(listener: int) -> None:
+    """Serve one connection of the worker, which has asked when it comes to that."""
+    with socket.socket(fileno=listener) as listening:
+        listening.settimeout(10)
+        accepted, _ = listening.accept()
+        with accepted:
+            accepted.recv(1000)
+            accepted.sendall(b"HTTP/1.1 200 OK\r\n\r\nhello")
+
+
+def _supervise(ours: socket.socket, theirs: socket.socket) -> None:
+    """Never returns."""
+    code = 1
+    try:
+        ours.close()
+        os.setsid()
+        signals.settle()
+        identity.become(NOBODY)
+        linux.adopt_orphans()
+        supervise(theirs)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder of nobody's."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o711)
+    worker = tmp_path / "worker"
+    (worker / "workspace").mkdir(parents=True)
+    for folder in (worker, worker / "workspace"):
+        folder.chmod(0o700)
+        os.chown(folder, NOBODY, NOBODY)
+    return worker
+
+
+def plan_of(place: Path, *argv: str, is_boxed: bool) -> LaunchPlan:
+    usable = next(path for path in bubblewraps() if identity.reachable_by(NOBODY, path))
+    return LaunchPlan(
+        argv=argv,
+        env={"PATH": "/usr/bin:/bin"},
+        cwd=str(place / "workspace"),
+        directory=place,
+        cookie="NOBODY=1",
+        seccomp=True,
+        sandbox=SandboxLaunch(bwrap=usable) if is_boxed else None,
+    )
+
+
+@pytest.mark.parametrize("profile", SandboxProfile)
+@pytest.mark.parametrize(
+    ("script", "code", "number"),
+    [("exit 137", 137, None), ("kill -KILL $$", None, 9), ("echo x > file; cat file", 0, None)],
+)
+def test_its_workers_are_held_back_and_end_exactly(
+    place: Path, profile: SandboxProfile, script: str, code: int | None, number: int | None
+) -> None:
+    plan = plan_of(place, "/bin/sh", "-c", script, is_boxed=profile is SandboxProfile.LINUX_SANDBOX)
+    frames = supervised_by_nobody(plan)
+    started = next(told for kind, told in frames if kind == wire.STARTED)
+    verified = started["verified"]
+    if plan.sandbox is not None:
+        assert isinstance(verified, dict)
+        assert {"pid", "net", "mount"} <= set(verified["unshared"])
+        assert (verified["uid"], verified["capabilities"], verified["seccomp"]) == (NOBODY, 0, True)
+    kind, told = frames[-1]
+    assert kind == wire.EXIT
+    assert (told["code"], told["signal"]) == (code, number)
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "number"),
+    [("exit 137", 137, None), ("sleep 0.1; kill -KILL $$", None, 9), ("exit 0", 0, None)],
+)
+def test_a_supervisor_that_may_not_trace_finds_the_program_by_looking(
+    place: Path, script: str, code: int | None, number: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "seize", lambda _pid: False)
+    frames = supervised_by_nobody(plan_of(place, "/bin/sh", "-c", script, is_boxed=True))
+    assert wire.STARTED in [kind for kind, _ in frames]
+    kind, told = frames[-1]
+    assert kind == wire.EXIT
+    assert (told["code"], told["signal"]) == (code, number)
+
+
+@needs_box
+def test_its_workers_have_a_way_out(place: Path) -> None:
+    usable = next(path for path in bubblewraps() if identity.reachable_by(NOBODY, path))
+    plan = boxed(plan_of(place, "", is_boxed=True), argv=(*TRIES[:-1], ASK))
+    plan = replace(plan, uid=None, sandbox=SandboxLaunch(bwrap=usable, egress=True))
+    frames = supervised_by_nobody(plan)
+    kinds = [kind for kind, _ in frames]
+    assert kinds.index(wire.EGRESS) < kinds.index(wire.STARTED)
+    assert (place / "stdout.log").read_text() == "200 hello\n"
+
+
+@pytest.mark.parametrize("may_trace", [True, False])
+def test_a_program_that_is_not_there_has_never_run(
+    place: Path, may_trace: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not may_trace:
+        monkeypatch.setattr(tracing, "seize", lambda _pid: False)
+    frames = supervised_by_nobody(plan_of(place, "no-such-program", is_boxed=True))
+    assert wire.STARTED not in [kind for kind, _ in frames]
+    kind, told = frames[-1]
+    assert kind == wire.FAILED
+    assert told == {"step": "exec", "subject": "no-such-program", "error_number": 2}

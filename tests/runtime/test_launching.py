@@ -1,0 +1,110 @@
+"""From a plan to the process: what is given is asked of the executor, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from watchglass.protocol.errors import LaunchFailed
+from watchglass.protocol.execution import CapabilityMode
+from watchglass.protocol.identity import WorkerRef
+from watchglass.runtime import RuntimeOptions
+from watchglass.runtime.capabilities import HostCapabilities
+from watchglass.runtime.executor import INSIDE_SCRIPT, INSIDE_WORKSPACE, LaunchPlan
+from watchglass.runtime.launching import Launching, launch_plan
+from watchglass.runtime.policy import resolve
+
+from support.hosts import EVERYTHING, NOTHING
+from support.workers import request_of
+
+REF = WorkerRef(runtime_id="rt", worker_id="w")
+CAT = {"program": "cat"}
+SANDBOX = {"profile": "linux_sandbox"}
+HERE = replace(EVERYTHING, sandbox=replace(EVERYTHING.sandbox, bwrap="/usr/bin/bwrap"))
+
+
+def launched(directory: Path, host: HostCapabilities = HERE, **fields: Any) -> LaunchPlan:
+    request = request_of(**{"execution": CAT, **fields})
+    plan = resolve(request, CapabilityMode.ADAPTIVE, host)
+    launching = Launching(ref=REF, request=request, plan=plan, directory=directory, uid=fields.get("uid"))
+    return launch_plan(launching, host, RuntimeOptions())
+
+
+def test_profile_process_asks_for_no_isolation(tmp_path: Path) -> None:
+    plan = launched(tmp_path)
+    assert plan.sandbox is None
+    assert (plan.seccomp, plan.restricted_filesystem, plan.internet, plan.uid) == (False, False, True, None)
+    assert plan.cwd == plan.env["HOME"] == str(tmp_path / "workspace")
+    assert Path(plan.cwd).is_dir()
+
+
+def test_a_sandbox_unshares_what_the_plan_gives_and_lives_in_its_workspace(tmp_path: Path) -> None:
+    plan = launched(tmp_path, sandbox={**SANDBOX, "workspace_subdir": "a/b"})
+    assert plan.sandbox is not None
+    assert plan.sandbox.bwrap == "/usr/bin/bwrap"
+    assert plan.sandbox.namespaces == {"mount", "pid", "uts", "ipc", "net"}
+    assert (plan.seccomp, plan.restricted_filesystem, plan.internet) == (True, False, True)
+    assert plan.env["HOME"] == INSIDE_WORKSPACE
+    assert plan.workspace == "workspace/a/b"
+    assert (tmp_path / plan.workspace).is_dir()
+
+
+def test_a_sandbox_with_the_host_s_network_shares_it(tmp_path: Path) -> None:
+    plan = launched(tmp_path, sandbox={**SANDBOX, "network": "host"})
+    assert plan.sandbox is not None
+    assert plan.sandbox.share_network
+
+
+def test_a_script_is_read_where_the_worker_finds_it(tmp_path: Path) -> None:
+    script = {"kind": "script", "script": "true\n"}
+    plain, shut_in = (
+        launched(tmp_path, execution=script),
+        launched(tmp_path, execution=script, sandbox=SANDBOX),
+    )
+    assert plain.argv == ("/bin/sh", str(tmp_path / "script"))
+    assert shut_in.argv == ("/bin/sh", INSIDE_SCRIPT)
+    assert shut_in.sandbox is not None
+    assert (tmp_path / str(shut_in.sandbox.script)).read_text() == "true\n"
+
+
+def test_what_is_left_without_a_sandbox_is_asked_for(tmp_path: Path) -> None:
+    host = replace(
+        NOTHING,
+        sandbox=replace(
+            NOTHING.sandbox,
+            seccomp=EVERYTHING.sandbox.seccomp,
+            restricted_filesystem=EVERYTHING.sandbox.restricted_filesystem,
+        ),
+    )
+    plan = launched(tmp_path, host, sandbox=SANDBOX)
+    assert plan.sandbox is None
+    assert (plan.seccomp, plan.restricted_filesystem, plan.internet) == (True, True, False)
+
+
+def test_what_a_host_cannot_do_is_not_asked_for(tmp_path: Path) -> None:
+    plan = launched(tmp_path, NOTHING, sandbox={"filesystem": "restricted", "network": "none"})
+    assert (plan.seccomp, plan.restricted_filesystem, plan.internet) == (False, False, True)
+
+
+def test_every_limit_reaches_the_executor(tmp_path: Path) -> None:
+    limits = {
+        "wall_time_ms": 1,
+        "cpu_time_sec": 2,
+        "memory_bytes": 3,
+        "pids_max": 4,
+        "file_size_bytes": 5,
+        "stdout_max_bytes": 6,
+        "stderr_max_bytes": 7,
+    }
+    plan = launched(tmp_path, limits=limits)
+    assert (plan.wall_time_ms, plan.cpu_time_s, plan.memory_bytes) == (1, 2, 3)
+    assert (plan.pids_max, plan.file_size_bytes) == (4, 5)
+    assert (plan.stdout_max_bytes, plan.stderr_max_bytes) == (6, 7)
+
+
+def test_a_plan_for_a_bubblewrap_that_is_gone_is_no_launch(tmp_path: Path) -> None:
+    with pytest.raises(LaunchFailed, match="bubblewrap"):
+        launched(tmp_path, EVERYTHING, sandbox=SANDBOX)

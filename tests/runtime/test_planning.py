@@ -1,0 +1,137 @@
+"""What was planned is what a worker gets: planned again when the host changed, checked after the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from watchglass.protocol.execution import ExecutionPlan
+from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
+from watchglass.runtime.capabilities import HostCapabilities
+from watchglass.runtime.executor import Executor, LaunchPlan, Verified
+from watchglass.runtime.policy import Shortfall
+
+from support.agents import CAT
+from support.hosts import EVERYTHING, NOTHING
+from support.tasks import soon
+from support.workers import request_of
+
+pytestmark = pytest.mark.asyncio
+
+STRICT = {"capability_mode": "strict"}
+BOUNDED = {"pids_max": 50}
+
+
+async def said(runtime: Runtime, worker_id: str, until: str = "end") -> list[tuple[str, Any]]:
+    """The log of a worker up to an event of this name."""
+    told: list[tuple[str, Any]] = []
+    async with runtime.observe(worker_id, "earliest") as reader:
+        async for record in reader:
+            payload = orjson.loads(record.line)["payload"]
+            told.append((payload["event"], payload["data"]))
+            if payload["event"] == until:
+                break
+    return told
+
+
+def of(told: list[tuple[str, Any]], name: str) -> list[Any]:
+    return [data for each, data in told if each == name]
+
+
+def probing(monkeypatch: pytest.MonkeyPatch, *hosts: HostCapabilities) -> None:
+    """Probes that find these, one after the other."""
+    left = iter(hosts)
+
+    async def probe(_executor: Executor) -> HostCapabilities:
+        return next(left)
+
+    monkeypatch.setattr(Executor, "probe", probe)
+
+
+async def test_the_plan_follows_the_first_status_of_a_worker_that_has_one() -> None:
+    async with open_runtime() as runtime:
+        worker = await runtime.create_worker(request_of(execution=CAT, initial_input={"content": "hello"}))
+        await runtime.stop(worker.worker_id)
+        told = await soon(said(runtime, worker.worker_id))
+        assert [name for name, _ in told[:3]] == ["status", "execution_plan", "user_message"]
+        assert worker.execution_plan is not None
+        assert told[1][1] == worker.execution_plan.model_dump(mode="json")
+        passive = await runtime.create_worker(request_of())
+        await runtime.stop(passive.worker_id)
+        assert of(await soon(said(runtime, passive.worker_id)), "execution_plan") == []
+
+
+async def test_a_worker_that_waited_is_planned_again_when_the_host_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probing(monkeypatch, EVERYTHING, NOTHING)
+    async with open_runtime(RuntimeOptions(running_workers_max=1)) as runtime:
+        first = await runtime.create_worker(request_of(execution=CAT))
+        for worker_id, policy in (("strict", STRICT), ("adaptive", {})):
+            asked = request_of(worker_id=worker_id, execution=CAT, limits=BOUNDED, policy=policy)
+            planned = (await runtime.create_worker(asked)).execution_plan
+            assert planned is not None
+            assert not planned.degraded
+        await runtime.probe()
+        await runtime.stop(first.worker_id)
+
+        refused = await soon(said(runtime, "strict"))
+        assert runtime.worker("strict").phase == "failed"
+        assert of(refused, "exit")[0]["reason"] == "unsupported_capability"
+        assert "limits.pids_max" in of(refused, "error")[0]["message"]
+        assert "less would not do" in runtime.explain("strict").summary
+
+        running = await soon(said(runtime, "adaptive", until="execution_plan"))
+        assert of(running, "execution_plan")[0]["degraded"] is False
+        await runtime.stop("adaptive")
+        plans = of(await soon(said(runtime, "adaptive")), "execution_plan")
+        assert [plan["degraded"] for plan in plans] == [False, True]
+        now = runtime.worker("adaptive").execution_plan
+        assert now is not None
+        assert now.model_dump(mode="json") == plans[-1]
+
+
+def _not_filtered(_plan: ExecutionPlan, _launch: LaunchPlan, _found: Verified) -> Iterator[Shortfall]:
+    yield Shortfall("sandbox.seccomp", "no filter of system calls is loaded")
+
+
+async def test_strict_kills_what_does_not_bear_its_plan_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("watchglass.runtime.driver.shortfalls", _not_filtered)
+    async with open_runtime() as runtime:
+        worker = await runtime.create_worker(request_of(execution=CAT, policy=STRICT))
+        told = await soon(said(runtime, worker.worker_id))
+        assert "sandbox.seccomp" in of(told, "alert")[0]["message"]
+        assert of(told, "error")[0]["code"] == "unsupported_capability"
+        assert "sandbox.seccomp" in of(told, "error")[0]["message"]
+        assert of(told, "exit") == [{"code": None, "signal": 9, "reason": "unsupported_capability"}]
+        assert runtime.worker(worker.worker_id).phase == "failed"
+
+
+async def test_adaptive_tells_it_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("watchglass.runtime.driver.shortfalls", _not_filtered)
+    async with open_runtime() as runtime:
+        worker = await runtime.create_worker(request_of(execution=CAT))
+        told = await soon(said(runtime, worker.worker_id, until="alert"))
+        assert "sandbox.seccomp is planned and not in force" in told[-1][1]["message"]
+        assert runtime.worker(worker.worker_id).phase == "running"
+
+
+async def test_a_sandboxed_worker_gets_what_its_plan_says() -> None:
+    async with open_runtime() as runtime:
+        if not runtime.capabilities.sandbox.linux_sandbox:
+            pytest.skip(str(runtime.capabilities.sandbox.linux_sandbox.reason))
+        script = 'pwd; cat /proc/self/status; test -e /home || echo "no home"; cat "$0"\n'
+        asked = {"execution": {"kind": "script", "script": script}, "sandbox": {"profile": "linux_sandbox"}}
+        worker = await runtime.create_worker(request_of(**asked))
+        told = await soon(said(runtime, worker.worker_id))
+        assert of(told, "exit") == [{"code": 0, "signal": None, "reason": "exited"}]
+        text = "".join(piece["text"] for piece in of(told, "text_delta"))
+        assert text.startswith("/workspace\n")
+        assert "Seccomp:\t2\n" in text
+        assert "CapEff:\t0000000000000000\n" in text
+        assert "no home\n" in text
+        assert text.endswith(script)
+        assert of(told, "alert") == []
