@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class ClientFault(Exception):
     """Base of what these clients raise on purpose."""
 
 
 class ApiError(ClientFault):
-    """The runtime refused. Callers match on `code`; `status` is HTTP's."""
+    """The runtime refused. Callers match on `code`; `status` is HTTP's.
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    `retry_after_s`: when another try may help, if the runtime says so.
+    """
+
+    def __init__(self, status: int, code: str, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.retry_after_s = retry_after_s
 
 
 class Unreachable(ClientFault):
-    """No runtime answered at this address."""
+    """No runtime answered at this address.
 
-    def __init__(self, url: str, reason: str) -> None:
+    `stage` says how far it came: `unsent`, nothing of the request was sent;
+    `lost`, the connection broke, and the request may have been carried out;
+    `late`, there was no answer in time, and it may still be.
+    """
+
+    def __init__(self, url: str, reason: str, stage: Literal["unsent", "lost", "late"] = "lost") -> None:
         super().__init__(f"cannot reach the runtime at {url}: {reason}")
         self.url = url
         self.reason = reason
+        self.stage = stage
 
 
 class BadAnswer(ClientFault):
     """Something answered, but not as a runtime does."""
+
+
+class NoRuntime(ClientFault):
+    """No runtime of this user is running on this machine, or not the one that was asked for."""
+
+
+class NoToken(ClientFault):
+    """The token cannot be read, or cannot be sent."""

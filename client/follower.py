@@ -1,7 +1,7 @@
 """Following one worker over WebSocket, synchronously: `protocol.follow` with a socket.
 
     with Follower(lambda: address, worker_id, cursor="earliest") as follower:
-        for said in follower: ...          # Joined at every connection, Told for every event
+        for said in follower: ...          # Joined at a connection, Told for an event, Reset
 
 It comes back by itself after a lost connection, with jittered waits, and gives
 up when nothing answered for `patience_s`. `leave` ends the iteration from a
@@ -15,34 +15,33 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from types import TracebackType
-from typing import Final, Self
-from urllib.parse import quote, urlencode
+from typing import Self
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
-from watchglass.protocol.follow import CLOSED_NORMALLY, Farewell, Following, Joined, Told
+from watchglass.protocol.follow import CLOSED_NORMALLY, Following, OnExpired
+from watchglass.protocol.said import Farewell, Joined, Reset, Told
 
 from .address import Address
-from .faults import Unreachable
-from .http import api_error
-
-FRAME_BYTES_MAX: Final = 8 << 20
-"""A snapshot holds at most 768 Ki characters, and JSON may need six bytes for one."""
-OPEN_TIMEOUT_S: Final = 5.0
-CLOSE_TIMEOUT_S: Final = 1.0
-PING_INTERVAL_S: Final = 20.0
-PING_TIMEOUT_S: Final = 20.0
-SETTLE_TIMEOUT_S: Final = 1.0
-"""How long a worker that looked ended may take to say its last events."""
-PATIENCE_S: Final = 60.0
-
-CLOSED_ABNORMALLY: Final = 1006
-FINAL_STATUS: Final = frozenset({400, 401, 403, 404, 405, 410})
-"""Refusals of the upgrade that another try would not change."""
+from .journey import (
+    CLOSE_TIMEOUT_S,
+    CLOSED_ABNORMALLY,
+    FRAME_BYTES_MAX,
+    OPEN_TIMEOUT_S,
+    PATIENCE_S,
+    PING_INTERVAL_S,
+    PING_TIMEOUT_S,
+    QUEUE_FRAMES_MAX,
+    SETTLE_TIMEOUT_S,
+    Journey,
+    why,
+)
+from .upgrade import answer_of
 
 
 class Follower:
@@ -58,22 +57,23 @@ class Follower:
         worker_id: str,
         *,
         cursor: str | None = None,
+        types: Collection[str] = (),
+        on_expired: OnExpired = "close",
+        subprotocols: Sequence[str] = (),
         patience_s: float = PATIENCE_S,
     ) -> None:
-        """Follow after `cursor`; `where` is asked before every connection.
+        """Follow after `cursor`; `where` is asked before every connection. See `Following`.
 
         Raises:
-            CursorMalformed: The cursor is none, nor `earliest` nor `latest`.
+            CursorMalformed: The cursor is none, nor a word for a place.
         """
         self._where = where
-        self._worker_id = worker_id
-        self._patience_s = patience_s
-        self._following = Following(worker_id, cursor)
+        self._following = Following(worker_id, cursor, types=types, on_expired=on_expired)
+        self._journey = Journey(self._following, time.monotonic(), patience_s=patience_s)
+        self._subprotocols = [Subprotocol(name) for name in subprotocols]
         self._connection: ClientConnection | None = None
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._leaving = False
-        self.connections = 0
-        self.last_loss = "no answer"
 
     def __enter__(self) -> Self:
         return self
@@ -92,6 +92,11 @@ class Follower:
     def ended(self) -> bool:
         """Whether the worker has ended and everything of it was given out."""
         return self._following.ended
+
+    @property
+    def connections(self) -> int:
+        """How many there have been."""
+        return self._journey.connections
 
     def close(self) -> None:
         """Give everything back; an iteration that was left in the middle gives its connection back itself."""
@@ -116,71 +121,83 @@ class Follower:
         except OSError:
             return  # It was gone already.
 
-    def __iter__(self) -> Iterator[Joined | Told]:
-        answered_at = time.monotonic()
+    def __iter__(self) -> Generator[Joined | Told, None, None]:
+        """Joins and events; who asked for resets iterates over `everything`."""
+        with closing(self.everything()) as everything:
+            for said in everything:
+                if not isinstance(said, Reset):
+                    yield said
+
+    def everything(self) -> Generator[Joined | Told | Reset, None, None]:
+        """The same, and resets."""
         while not self._over():
-            began_at = time.monotonic()
-            close_code = yield from self._connection_life()
-            now = time.monotonic()
-            if close_code is not None:
-                answered_at = now
-            wait_s = self._following.lost(
-                jitter=random.random(),  # noqa: S311 - It spreads reconnects and guards nothing.
-                lasted_s=now - began_at,
-                close_code=close_code,
-            )
+            address = self._where()
+            self._journey.begin(time.monotonic())
+            close_code = yield from self._connection_life(address)
             if self._over():
                 return
-            if now - answered_at >= self._patience_s:
-                raise Unreachable(self._where().url, self.last_loss)
-            select.select([self._wake_reader], [], [], wait_s)
+            wait_s = self._journey.lost(
+                time.monotonic(),
+                url=address.url,
+                jitter=random.random(),  # noqa: S311 - It spreads reconnects and guards nothing.
+                close_code=close_code,
+            )
+            if not self._over():
+                select.select([self._wake_reader], [], [], wait_s)
 
     def _over(self) -> bool:
         return self._leaving or self._following.ended
 
-    def _connection_life(self) -> Generator[Joined | Told, None, int | None]:
-        """One connection's frames; how it was closed, None when there was none."""
+    def _leaves(self) -> bool:
+        return self._leaving  # Set by another thread, or a signal handler.
+
+    def _connection_life(self, address: Address) -> Generator[Joined | Told | Reset, None, int]:
+        """One connection's frames; how it was closed."""
         with ExitStack() as stack:
             try:
-                connection = stack.enter_context(self._connect())
+                connection = stack.enter_context(self._connect(address))
+            except InvalidStatus as refusal:
+                self._journey.refused(answer_of(refusal.response))
+                return CLOSED_ABNORMALLY
             except (OSError, InvalidHandshake) as fault:
-                self.last_loss = _refused_for_good(fault)
-                return None
+                self._journey.last_loss = why(fault)
+                return CLOSED_ABNORMALLY
             self._connection = connection
             stack.callback(self._forget)
-            self._following.opened()
-            self.connections += 1
+            self._journey.opened(connection.subprotocol)
             try:
                 yield from self._frames(connection)
             except ConnectionClosed as loss:
-                self.last_loss = f"the connection was lost ({loss})"
+                self._journey.last_loss = f"the connection was lost ({loss})"
                 return CLOSED_ABNORMALLY if loss.rcvd is None else loss.rcvd.code
         return CLOSED_NORMALLY
 
-    def _frames(self, connection: ClientConnection) -> Iterator[Joined | Told]:
+    def _frames(self, connection: ClientConnection) -> Iterator[Joined | Told | Reset]:
         """What each frame says; returns at the worker's end, or when the reader leaves."""
-        while not self._leaving:
+        while not self._leaves():
             try:
                 frame = connection.recv(SETTLE_TIMEOUT_S if self._following.settled else None)
             except TimeoutError:
                 return  # It had ended, and has no more to say.
-            said = self._following.take(frame)
-            if isinstance(said, Farewell):
-                self.last_loss = said.message
-            else:
+            for said in self._following.take(frame):
+                if isinstance(said, Farewell):
+                    self._journey.last_loss = said.message
+                    return
                 yield said
+                if self._leaves():
+                    return
             if self._following.ended:
                 return
 
-    def _connect(self) -> AbstractContextManager[ClientConnection]:
-        address, cursor = self._where(), self._following.cursor
-        query = "" if cursor is None else f"?{urlencode({'cursor': cursor})}"
+    def _connect(self, address: Address) -> AbstractContextManager[ClientConnection]:
         return connect(
-            f"{address.websocket_url}/v1/workers/{quote(self._worker_id, safe='')}/events/ws{query}",
+            address.websocket_url + self._journey.target,
             additional_headers=address.headers(),
+            subprotocols=self._subprotocols or None,
             compression=None,
             proxy=None,
             max_size=FRAME_BYTES_MAX,
+            max_queue=QUEUE_FRAMES_MAX,
             open_timeout=OPEN_TIMEOUT_S,
             close_timeout=CLOSE_TIMEOUT_S,
             ping_interval=PING_INTERVAL_S,
@@ -189,18 +206,3 @@ class Follower:
 
     def _forget(self) -> None:
         self._connection = None
-
-
-def _refused_for_good(fault: OSError | InvalidHandshake) -> str:
-    """Why there is no connection; raises the refusals that another try would not change."""
-    if isinstance(fault, InvalidStatus):
-        response = fault.response
-        refusal = api_error(response.status_code, response.reason_phrase, bytes(response.body or b""))
-        if response.status_code in FINAL_STATUS:
-            raise refusal from None
-        return str(refusal)
-    if isinstance(fault, TimeoutError):
-        return "no answer in time"
-    if isinstance(fault, OSError) and fault.strerror:
-        return fault.strerror.lower()
-    return str(fault) or type(fault).__name__

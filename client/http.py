@@ -10,24 +10,28 @@ import contextlib
 import http.client
 import json
 import select
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Final, Self
-from urllib.parse import quote, urlencode
+from typing import Final, Literal, Self, TypeVar
 
 from .address import Address
-from .faults import ApiError, BadAnswer, Unreachable
+from .call import (
+    ANSWER_TIMEOUT_S,
+    ARCHIVE_TYPE,
+    CONNECT_TIMEOUT_S,
+    UPLOAD_TIMEOUT_S,
+    Answer,
+    Call,
+    Json,
+    Query,
+    api_error,
+    decoded,
+)
+from .faults import Unreachable
 
-Json = dict[str, Any]
-Query = Mapping[str, str | int | Sequence[str] | None]
+A = TypeVar("A")
 
-CONNECT_TIMEOUT_S: Final = 5.0
-ANSWER_TIMEOUT_S: Final = 60.0
-END_TIMEOUT_S: Final = 3660.0
-"""Stop and cancel answer when the worker has ended: the longest grace, and a minute."""
 ANSWER_BYTES_MAX: Final = 256 << 20
-UPLOAD_TIMEOUT_S: Final = 600.0
-"""An upload is answered when the runtime has all of it on its disk."""
 PIECE_BYTES: Final = 256 << 10
 
 
@@ -64,7 +68,9 @@ class Client:
 
     def get(self, path: str, query: Query | None = None) -> Json:
         """The JSON object at a path."""
-        return self._json("GET", path, query=query)
+        return self.ask(
+            Call(method="GET", path=path, query=query or {}, read_answer=_object, repeatable=True)
+        )
 
     def post(
         self,
@@ -75,24 +81,39 @@ class Client:
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> Json:
         """The JSON answer to a change."""
-        return self._json("POST", path, body=body, headers=headers, timeout_s=timeout_s)
+        return self.ask(
+            Call(
+                method="POST",
+                path=path,
+                content=None if body is None else _encoded(body),
+                headers={**({} if body is None else {"Content-Type": "application/json"}), **(headers or {})},
+                read_answer=_object,
+                timeout_s=timeout_s,
+            )
+        )
 
     def delete(self, path: str) -> None:
         """Remove what is at a path."""
-        self._request("DELETE", path)
+        self.ask(Call(method="DELETE", path=path, read_answer=_content))
 
     def get_bytes(self, path: str, query: Query | None = None) -> bytes:
         """The bytes at a path, as they are."""
-        return self._request("GET", path, query=query)[1]
+        return self.ask(
+            Call(method="GET", path=path, query=query or {}, read_answer=_content, repeatable=True)
+        )
 
-    def download(self, path: str) -> Iterator[bytes]:
+    def ask(self, call: Call[A]) -> A:
+        """The answer to a call. One that is repeatable is sent again when the kept connection was closed."""
+        return call.read(self._exchange(call))
+
+    def download(self, path: str) -> Generator[bytes, None, None]:
         """The bytes at a path, some at a time, however many there are. An answer that is cut raises."""
         try:
             response = self._answer_to("GET", path)
             while piece := _read_some(response):
                 yield piece
         except (OSError, http.client.HTTPException) as fault:
-            raise Unreachable(self.address.url, _reason(fault)) from fault
+            raise self._unreachable(fault) from fault
         finally:
             self.close()
 
@@ -102,13 +123,14 @@ class Client:
         What `pieces` raises passes through. A runtime that refuses need not take all of it.
         """
         try:
-            return _checked(self.address, path, *self._exchange_upload(path, pieces, size_bytes))
+            answer = self._exchange_upload(path, pieces, size_bytes)
         except _Unread as unread:
             raise unread.fault from None
         except (OSError, http.client.HTTPException) as fault:
-            raise Unreachable(self.address.url, _reason(fault)) from fault
+            raise self._unreachable(fault) from fault
         finally:
             self.close()
+        return Call(method="POST", path=path, read_answer=_object).read(answer)
 
     def _answer_to(self, method: str, path: str) -> http.client.HTTPResponse:
         """The answer without its body. Raises ApiError for a refusal, and what the connection raises."""
@@ -116,93 +138,57 @@ class Client:
         connection = self._open()
         assert connection.sock is not None
         connection.sock.settimeout(ANSWER_TIMEOUT_S)
-        connection.request(method, _target(self.address, path, None), headers=self.address.headers())
+        connection.request(method, self.address.path + path, headers=self.address.headers())
         response = connection.getresponse()
         if not 200 <= response.status < 300:
-            raise api_error(response.status, response.reason, _whole(response))
+            raise api_error(_answer(response))
         return response
 
-    def _exchange_upload(
-        self, path: str, pieces: Iterable[bytes], size_bytes: int | None
-    ) -> tuple[int, str, bytes]:
+    def _exchange_upload(self, path: str, pieces: Iterable[bytes], size_bytes: int | None) -> Answer:
         self.close()
         connection = self._open()
         assert connection.sock is not None
         connection.sock.settimeout(ANSWER_TIMEOUT_S)
-        headers = {**self.address.headers(), "Content-Type": "application/x-tar"}
+        headers = {**self.address.headers(), "Content-Type": ARCHIVE_TYPE}
         if size_bytes is not None:
             headers["Content-Length"] = str(size_bytes)
         sent = _until_answered(pieces, connection.sock.fileno())
         with contextlib.suppress(_Answered, ConnectionError):  # A refusal may come first; it is read below.
-            connection.request("POST", _target(self.address, path, None), sent, headers)
+            connection.request("POST", self.address.path + path, sent, headers)
         connection.sock.settimeout(UPLOAD_TIMEOUT_S)
-        response = connection.getresponse()
-        return response.status, response.reason, _whole(response)
+        return _answer(connection.getresponse())
 
-    def _json(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Query | None = None,
-        body: Json | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float = ANSWER_TIMEOUT_S,
-    ) -> Json:
-        _, answer = self._request(method, path, query=query, body=body, headers=headers, timeout_s=timeout_s)
-        return _object(self.address, path, answer)
-
-    def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Query | None = None,
-        body: Json | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float = ANSWER_TIMEOUT_S,
-    ) -> tuple[int, bytes]:
-        target = _target(self.address, path, query)
-        status, reason, answer = self._exchange(method, target, body, headers or {}, timeout_s)
-        if 200 <= status < 300:
-            return status, answer
-        raise api_error(status, reason, answer)
-
-    def _exchange(
-        self, method: str, target: str, body: Json | None, more: Mapping[str, str], timeout_s: float
-    ) -> tuple[int, str, bytes]:
-        headers = {**self.address.headers(), **more}
-        content = None
-        if body is not None:
-            content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(
-                "utf-8", "surrogatepass"
-            )
-            headers["Content-Type"] = "application/json"
-        may_be_stale = self._connection is not None and method == "GET"
+    def _exchange(self, call: Call[A]) -> Answer:
+        may_be_stale = self._connection is not None and call.repeatable
         try:
             try:
-                return self._exchange_once(method, target, content, headers, timeout_s)
+                return self._exchange_once(call)
             except ConnectionError:
                 if not may_be_stale:
                     raise
-                self.close()  # Closed by the server as we wrote; a GET may be sent again (RFC 9110, 9.2.2).
-                return self._exchange_once(method, target, content, headers, timeout_s)
+                self.close()  # Closed by the server as we wrote; it may be sent again (RFC 9110, 9.2.2).
+                return self._exchange_once(call)
         except (OSError, http.client.HTTPException) as fault:
+            unreachable = self._unreachable(fault)
             self.close()
-            raise Unreachable(self.address.url, _reason(fault)) from fault
+            raise unreachable from fault
         except BaseException:
             self.close()  # Half an exchange leaves a connection that nobody can use.
             raise
 
-    def _exchange_once(
-        self, method: str, target: str, content: bytes | None, headers: dict[str, str], timeout_s: float
-    ) -> tuple[int, str, bytes]:
+    def _exchange_once(self, call: Call[A]) -> Answer:
         connection = self._open()
         assert connection.sock is not None
-        connection.sock.settimeout(timeout_s)
-        connection.request(method, target, content, headers)
-        response = connection.getresponse()
-        return response.status, response.reason, _whole(response)
+        connection.sock.settimeout(call.timeout_s)
+        headers = {**self.address.headers(), **call.headers}
+        connection.request(call.method, self.address.path + call.target, call.content, headers)
+        return _answer(connection.getresponse())
+
+    def _unreachable(self, fault: Exception) -> Unreachable:
+        """What a broken exchange means; without a connection, nothing was sent."""
+        sent = self._connection is not None and self._connection.sock is not None
+        lost: Literal["late", "lost"] = "late" if isinstance(fault, TimeoutError) else "lost"
+        return Unreachable(self.address.url, _reason(fault), lost if sent else "unsent")
 
     def _open(self) -> http.client.HTTPConnection:
         """The kept connection, or a new one when the server has closed it meanwhile."""
@@ -249,44 +235,24 @@ def _read_some(response: http.client.HTTPResponse) -> bytes:
     return piece
 
 
-def _checked(address: Address, path: str, status: int, reason: str, answer: bytes) -> Json:
-    if not 200 <= status < 300:
-        raise api_error(status, reason, answer)
-    return _object(address, path, answer)
-
-
-def _object(address: Address, path: str, answer: bytes) -> Json:
-    said = _decoded(answer)
+def _object(answer: Answer) -> Json:
+    said = decoded(answer.content)
     if said is None:
-        raise BadAnswer(f"{address.url}{path} did not answer as a runtime does")
+        raise ValueError("no JSON object")
     return said
 
 
-def worker_path(worker_id: str, *rest: str) -> str:
-    """The path of a worker, or of something of it."""
-    return "/".join(["/v1/workers", quote(worker_id, safe=""), *rest])
+def _content(answer: Answer) -> bytes:
+    return answer.content
 
 
-def api_error(status: int, reason: str, answer: bytes) -> ApiError:
-    """The refusal that a body says, or one made of the status line alone."""
-    said = _decoded(answer)
-    error = said.get("error") if said is not None else None
-    if isinstance(error, dict) and isinstance(error.get("code"), str):
-        return ApiError(status, error["code"], str(error.get("message", error["code"])))
-    return ApiError(status, f"http_{status}", f"the runtime answered {status} {reason}".strip())
+def _encoded(body: Json) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
-def _decoded(answer: bytes) -> Json | None:
-    try:
-        said = json.loads(answer)
-    except ValueError:
-        return None
-    return said if isinstance(said, dict) else None
-
-
-def _target(address: Address, path: str, query: Query | None) -> str:
-    asked = {name: value for name, value in (query or {}).items() if value is not None}
-    return address.path + path + (f"?{urlencode(asked, doseq=True)}" if asked else "")
+def _answer(response: http.client.HTTPResponse) -> Answer:
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, response.reason, headers, _whole(response))
 
 
 def _connection(address: Address) -> http.client.HTTPConnection:

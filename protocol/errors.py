@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 SHOWN_CHARS_MAX = 80
 SAID_CHARS_MAX = 400
 """Of what a tool of the host said, which is shown as it is."""
+
+LossReason = Literal["retention", "generation", "ahead"]
+"""Why a cursor cannot be honoured: dropped; no event of this log, as one that a crash lost; yet to come."""
 
 
 def shown(value: object) -> str:
@@ -368,6 +371,9 @@ class CursorUnknown(CursorFault):
 
     code = "cursor_unknown_or_expired"
 
+    loss: LossReason = "generation"
+    """The reason as a program reads it; whoever finds it says so."""
+
     def __init__(self, reason: str, asked: str, oldest: str, newest: str) -> None:
         super().__init__(
             f"cursor {asked} {reason}; the oldest kept cursor is {oldest}, the newest is {newest}"
@@ -382,6 +388,7 @@ class CursorExpired(CursorFault):
     """Retention overtook a reader while it was reading."""
 
     code = "cursor_expired"
+    loss: ClassVar[LossReason] = "retention"
 
     def __init__(self, asked: str, oldest: str, newest: str) -> None:
         super().__init__(

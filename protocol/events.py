@@ -1,9 +1,9 @@
 """What a worker says: `{"event": name, "data": {...}}`.
 
 The names and shapes are the worker runtime contract's ("Payloads"); `output`,
-`execution_plan`, `exit` and `end` are ours. An agent may use names that are not here: they are
-passed on unchanged, never dropped. Known names are checked, so that a reader
-of `text_delta` can count on `text`.
+`egress_denied`, `egress_usage`, `execution_plan`, `exit` and `end` are ours. An
+agent may use names that are not here: they are passed on unchanged, never dropped.
+Known names are checked, so that a reader of `text_delta` can count on `text`.
 
 In memory an event is the plain pair `Event`; the models only check shapes, at
 the edge, and are never built on the way from a worker to its observers.
@@ -181,6 +181,28 @@ class Output(Shape):
     offset: int
 
 
+class EgressDenied(Shape):
+    """The worker asked its proxy for a place that it must not reach; the `count`-th time.
+
+    Of the same place and reason the 1st, 10th, 100th, ... is told. Without a
+    place none could be read, or it stands for many.
+    """
+
+    host: str | None
+    port: int | None
+    reason: str
+    count: int
+
+
+class EgressUsage(Shape):
+    """What went through the worker's proxy since this server has the worker; before its `exit`."""
+
+    connections: int
+    sent_bytes: int
+    received_bytes: int
+    denied: int
+
+
 class PlanMade(Shape):
     """What was asked of the host, and what is given: an `ExecutionPlan`."""
 
@@ -232,6 +254,8 @@ SHAPES: dict[str, type[Shape]] = {
     "alert": Alert,
     "shutdown": Nothing,
     "output": Output,
+    "egress_denied": EgressDenied,
+    "egress_usage": EgressUsage,
     "execution_plan": PlanMade,
     "reserved": Share,
     "released": Share,
@@ -244,7 +268,9 @@ SHAPES: dict[str, type[Shape]] = {
     "recovered": Nothing,
 }
 
-RUNTIME_ONLY = frozenset({"snapshot", "execution_plan", "reserved", "released", "exit", "end"})
+RUNTIME_ONLY = frozenset(
+    {"snapshot", "execution_plan", "reserved", "released", "egress_denied", "egress_usage", "exit", "end"}
+)
 """Names that the runtime alone may write, for they say what it did or saw itself."""
 
 PROCESS_RESERVED = RUNTIME_ONLY | {"user_message", "system_item", "output"}

@@ -23,6 +23,7 @@ from .base import (
     SaidText,
     Wire,
 )
+from .places import allowed_place
 
 NETWORK_ALLOW_MAX = 256
 """Places that one worker may be allowed to reach."""
@@ -46,9 +47,7 @@ def _absolute(path: str) -> str:
 
 
 def _host_port(place: str) -> str:
-    host, colon, port = place.rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise ValueError("must be host:port, with a port from 1 to 65535")
+    allowed_place(place)
     return place
 
 

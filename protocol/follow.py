@@ -1,34 +1,53 @@
-"""One observer of one worker, without the socket (feed version 1; docs/feed.md).
+"""One observer of one worker, without the socket (docs/feed.md), for both versions of the feed.
 
 Pure: frames and losses in, events and waits out. Whoever drives it owns the
 socket, the clock and the dice.
 
-    connect with ?cursor=<cursor>      opened()
-    for each text frame                take(frame)  → Joined | Told | Farewell
-    the connection is gone             lost(…)      → seconds until the next one, or `ended`
+    connect with query(), SUBPROTOCOLS   opened(the subprotocol that the server chose)
+    for each text frame                  take(frame)  → Joined | Told | Reset | Farewell, one after the other
+    the connection is gone               lost(…)      → seconds until the next one, or `ended`
 
 What it owes its reader: for any cut at any frame, the events told are the
 worker's log after the first cursor, in order, each exactly once. What a feed
-must never do (repeat, go back, speak of another worker) is no event but a
-`FeedViolation`: silence would be worse.
+must never do (repeat, go back, leave out, speak of another worker) is no event
+but a `FeedViolation`: silence would be worse.
+
+Frames, and when they may come:
+
+    version 1   event (a snapshot first, then the log) | diagnostic
+    version 2   hello, then [reset] [snapshot] events sync bookmark … end | diagnostic
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Final, Literal
 
 import orjson
 
 from .cursor import BEGINNING, Seq, decode_cursor, encode_cursor
 from .errors import CursorMalformed, shown
+from .said import Farewell, FeedRefused, FeedViolation, Joined, Reset, Said, Told
 
 Json = dict[str, Any]
+OnExpired = Literal["close", "snapshot"]
 
 EARLIEST: Final = "earliest"
 LATEST: Final = "latest"
+_COUNTED: Final = ("tail:", "time:")
+"""Beginnings of the places that the runtime finds (version 2); it refuses what is malformed behind them."""
 
-RETRYABLE: Final = frozenset({"runtime.upstream_closed", "runtime.unavailable", "runtime.websocket_error"})
+SUBPROTOCOL_V2: Final = "watchglass.feed.v2"
+
+RETRYABLE: Final = frozenset(
+    {
+        "runtime.upstream_closed",
+        "runtime.unavailable",
+        "runtime.websocket_error",
+        "runtime.store_unavailable",
+        "runtime.stalled",
+    }
+)
 """Diagnostics after which the same cursor is good again; any other is final."""
 
 WORKER_ENDED: Final = frozenset({"stopped", "cancelled", "succeeded", "failed", "lost"})
@@ -36,106 +55,101 @@ CLOSED_NORMALLY: Final = 1000
 
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MAX_S: Final = 5.0
+RETRY_AFTER_MAX_S: Final = 60.0
+"""The longest wait that a runtime may ask for."""
 STEADY_S: Final = 10.0
 """A connection that lasted so long was a good one: the next wait is a first one again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """The first frame of a connection: the worker as a whole. No event of the log."""
-
-    kind: ClassVar[Literal["joined"]] = "joined"
-    cursor: str
-    data: Json
-    envelope: Json
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """The next event of the log."""
-
-    kind: ClassVar[Literal["told"]] = "told"
-    cursor: str
-    name: str
-    data: Json
-    envelope: Json
-
-
-@dataclass(frozen=True, slots=True)
-class Farewell:
-    """The server closes, and the same cursor is good at the next connection."""
-
-    code: str
-    message: str
-
-
-class FeedRefused(Exception):
-    """The feed ended with a diagnostic that coming back would not change."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-class FeedViolation(Exception):
-    """A feed did what feeds promise never to do."""
-
-    def __init__(self, kind: Literal["duplicate", "order", "foreign", "frame"], message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
+GAPS_MAX: Final = 3
+"""So many connections in a row may leave out the same event; then it is no accident."""
 
 
 class Following:
     """Where one reader stands in one worker's log, over any number of connections."""
 
-    def __init__(self, worker_id: str, cursor: str | None = None) -> None:
-        """Start after `cursor`: a cursor, `earliest`, or `latest` (None: the same).
+    def __init__(
+        self,
+        worker_id: str,
+        after: str | None = None,
+        *,
+        types: Collection[str] = (),
+        on_expired: OnExpired = "close",
+    ) -> None:
+        """Start after a cursor, at `earliest`, or at `latest` (None: the same).
+
+        A feed of version 2 also takes `tail:<n>` and `time:<RFC 3339>`. With
+        `types` events of these names alone are told; `on_expired` says whether
+        a cursor that cannot be honoured ends the feed or resets the reader.
 
         Raises:
-            CursorMalformed: It is none of these.
+            CursorMalformed: `after` is none of these.
         """
         self._worker_id = worker_id
-        self._asked = None if cursor == LATEST else cursor
+        self._types = frozenset(types)
+        self._on_expired = on_expired
+        self._asked = None if after == LATEST else after
         self._position = _position(self._asked)
+        self._version: Literal[1, 2] = 1
         self._joined = False
         self._settled = False
+        self._reset_due = False
+        self._chain: Seq | None = None
+        self._gaps = 0
         self._losses = 0
+        self._retry_after_s = 0.0
         self.ended = False
 
     @property
+    def worker_id(self) -> str:
+        """Whose log this is."""
+        return self._worker_id
+
+    @property
     def cursor(self) -> str | None:
-        """What to ask for at the next connection; None asks for what comes from then on."""
+        """Where to go on from: the last event that was given out; None: with what comes from then on."""
         return self._asked
 
     @property
     def settled(self) -> bool:
-        """Whether the worker looked ended at the join, with nothing left to tell.
+        """Whether the worker looked ended at the join, with nothing left to tell (version 1 alone).
 
         Its `end` may be just about to be written, so a driver waits a moment
         for a frame, and calls `lost(close_code=1000)` when none comes.
         """
         return self._settled
 
-    def opened(self) -> None:
-        """A new connection is there; its first frame must be a snapshot or a diagnostic."""
+    def query(self) -> dict[str, str]:
+        """The query of the next connection; version 1 looks at `cursor` alone."""
+        asked = {"cursor": LATEST if self._asked is None else self._asked}
+        if self._types:
+            asked["types"] = ",".join(sorted(self._types))
+        if self._on_expired != "close":
+            asked["on_expired"] = self._on_expired
+        return asked
+
+    def opened(self, subprotocol: str | None = None) -> None:
+        """A new connection is there, with the subprotocol that the server chose."""
+        self._version = 2 if subprotocol == SUBPROTOCOL_V2 else 1
         self._joined = False
         self._settled = False
+        self._reset_due = False
 
-    def take(self, frame: str | bytes) -> Joined | Told | Farewell:
-        """What the next frame says.
+    def take(self, frame: str | bytes) -> Iterator[Said | Farewell]:
+        """What the next frame says, one thing after the other.
 
-        Raises:
+        The reader stands behind what it took of them, so whoever leaves in the
+        middle comes back to the rest. After a `Farewell` the connection is of
+        no more use.
+
+        Raises (while it is read):
             FeedRefused: The feed is over, and not because the worker ended.
-            FeedViolation: The frame breaks the feed's promises; nothing was taken.
+            FeedViolation: The frame breaks the feed's promises; of what is at fault nothing was taken.
         """
-        kind, body = _parsed(frame)
-        if kind == "diagnostic":
-            return _diagnosed(body)
-        seq, name, data = self._checked(body)
-        if name == "snapshot":
-            return self._join(seq, body, data)
-        return self._tell(seq, name, body, data)
+        body = _object_of(frame)
+        kind = body.get("kind")
+        step = _STEPS[self._version].get(kind) if isinstance(kind, str) else None
+        if step is None:
+            raise FeedViolation("frame", f"a frame has the unknown kind {shown(kind)}")
+        yield from step(self, body)
 
     def lost(self, *, jitter: float, lasted_s: float = 0.0, close_code: int | None = None) -> float:
         """The connection is gone, or was none: the seconds to wait before the next one.
@@ -148,51 +162,170 @@ class Following:
             self.ended = True
         if lasted_s >= STEADY_S:
             self._losses = 0
-        wait_s = backoff_s(self._losses, jitter)
+        wait_s = max(self._retry_after_s, backoff_s(self._losses, jitter))
         self._losses += 1
+        self._retry_after_s = 0.0
         return wait_s
 
-    def _join(self, seq: Seq, body: Json, data: Json) -> Joined:
+    def _event(self, body: Json) -> Iterator[Said]:
+        """Version 1: a snapshot, or the next event."""
+        envelope = _member(body, "envelope")
+        seq, name, data = self._checked(envelope)
+        if name == "snapshot":
+            yield self._join(seq, data)
+        else:
+            yield from self._tell(seq, name, envelope, data)
+
+    def _join(self, seq: Seq, data: Json) -> Joined:
         if self._joined:
             raise FeedViolation("order", f"a second snapshot came, at {encode_cursor(seq)}")
         self._joined = True
         if self._position is None:
-            self._position, self._asked = seq, encode_cursor(seq)
-        head = _as_of(data, default=seq)
+            self._move(seq)
+        as_of = _seq(data, "as_of") if "as_of" in data else seq
         word = data.get("phase", data.get("status"))
-        self._settled = word in WORKER_ENDED and head <= self._position
-        return Joined(encode_cursor(seq), data, body)
+        self._settled = word in WORKER_ENDED and self._position is not None and as_of <= self._position
+        return Joined(encode_cursor(seq), encode_cursor(as_of), word, data)
 
-    def _tell(self, seq: Seq, name: str, body: Json, data: Json) -> Told:
-        if not self._joined:
-            raise FeedViolation("order", f"event {encode_cursor(seq)} came before the snapshot")
-        position = self._position
-        assert position is not None, "a join leaves a position"
-        cursor = encode_cursor(seq)
+    def _hello(self, body: Json) -> Iterator[Said]:
+        """Version 2: where this reader stands. A place other than the asked one must be owned up to."""
+        if self._joined:
+            raise FeedViolation("order", "a second hello came")
+        self._check_worker(body)
+        resumed = _seq(body, "resumed_from")
+        asked_cursor = self._asked is not None and self._asked != EARLIEST and self._position is not None
+        self._reset_due = asked_cursor and resumed != self._position
+        if self._reset_due and self._on_expired == "close":
+            raise FeedViolation("order", f"the feed resumed from {encode_cursor(resumed)}, not {self._asked}")
+        if not self._reset_due and self._position in {None, BEGINNING}:
+            self._begin(resumed)
+        self._joined, self._chain = True, resumed
+        return iter(())
+
+    def _begin(self, seq: Seq) -> None:
+        """Stand where the runtime says; what is before everything can only be asked for by its name."""
+        self._position = seq
+        if self._asked != EARLIEST:
+            self._asked = EARLIEST if seq == BEGINNING else encode_cursor(seq)
+
+    def _reset(self, body: Json) -> Iterator[Said]:
+        self._check_joined("reset")
+        if self._on_expired == "close":
+            raise FeedViolation("order", "the feed was reset, and nobody had asked for that")
+        head = _seq(body, "head")
+        requested, oldest, reason = (str(body.get(name)) for name in ("requested", "oldest", "reason"))
+        self._reset_due, self._chain = False, head
+        self._move(head)
+        yield Reset(encode_cursor(head), reason, requested, oldest, encode_cursor(head))
+
+    def _snapshot(self, body: Json) -> Iterator[Said]:
+        position = self._check_joined("snapshot")
+        worker = _member(body, "worker")
+        yield Joined(
+            encode_cursor(position), encode_cursor(_seq(body, "as_of")), worker.get("phase"), body, version=2
+        )
+
+    def _events(self, body: Json) -> Iterator[Said | Farewell]:
+        self._check_joined("events")
+        envelopes = body.get("envelopes")
+        if not isinstance(envelopes, list):
+            raise FeedViolation("frame", "a frame of kind 'events' has no envelopes")
+        for envelope in envelopes:
+            seq, name, data = self._checked(envelope)
+            if _seq(envelope, "prev") != self._chain:
+                yield self._gap(seq, envelope)
+                return
+            self._chain = seq
+            yield from self._tell(seq, name, envelope, data)
+
+    def _gap(self, seq: Seq, envelope: Json) -> Farewell:
+        """Something before this event did not come: go on where all was well, but not for ever."""
+        self._gaps += 1
+        if self._gaps >= GAPS_MAX:
+            raise FeedViolation(
+                "gap", f"event {encode_cursor(seq)} follows {envelope['prev']}, which never came"
+            )
+        return Farewell("gap", f"what comes before event {encode_cursor(seq)} did not come")
+
+    def _stand(self, body: Json) -> Iterator[Said]:
+        """`sync`, `bookmark` and `end`: everything up to the cursor was sent."""
+        position = self._check_joined(body["kind"])
+        seq = _seq(body, "cursor")
+        if seq < position:
+            raise FeedViolation(
+                "order", f"{body['kind']} {body['cursor']} came after {encode_cursor(position)}"
+            )
+        if seq > position:
+            self._move(seq)
+        self.ended = self.ended or body["kind"] == "end"
+        return iter(())
+
+    def _tell(self, seq: Seq, name: str, envelope: Json, data: Json) -> Iterator[Told]:
+        """The event, unless nobody wants its kind."""
+        cursor, position = encode_cursor(seq), self._check_joined(f"event {encode_cursor(seq)}")
         if seq == position:
             raise FeedViolation("duplicate", f"event {cursor} came twice")
         if seq < position:
             raise FeedViolation("order", f"event {cursor} came after {encode_cursor(position)}")
-        self._position, self._asked = seq, cursor
+        self._move(seq)
         self._settled = False
-        self._losses = 0
+        self._losses = self._gaps = 0
         self.ended = name == "end"
-        return Told(cursor, name, data, body)
+        if not self._types or name in self._types:
+            yield Told(cursor, name, data, envelope)
 
-    def _checked(self, body: Json) -> tuple[Seq, str, Json]:
-        try:
-            seq = decode_cursor(body["cursor"])
-            worker_id, payload = body["worker_id"], body["payload"]
-            name, data = payload["event"], payload["data"]
-        except (KeyError, TypeError, CursorMalformed) as fault:
-            raise FeedViolation("frame", f"an event's envelope is malformed: {fault}") from None
+    def _diagnosed(self, body: Json) -> Iterator[Farewell]:
+        said = _member(body, "diagnostic") if self._version == 1 else body
+        code, message = str(said.get("code")), str(said.get("message", ""))
+        if code not in RETRYABLE:
+            raise FeedRefused(code, message)
+        after_ms = said.get("retry_after_ms")
+        if isinstance(after_ms, int):
+            self._retry_after_s = min(max(after_ms / 1000, 0.0), RETRY_AFTER_MAX_S)
+        yield Farewell(code, message)
+
+    def _move(self, seq: Seq) -> None:
+        self._position, self._asked = seq, encode_cursor(seq)
+
+    def _check_joined(self, what: str) -> Seq:
+        """Where the reader stands. Raises FeedViolation: the feed has not begun as feeds do."""
+        if not self._joined or (self._reset_due and what != "reset"):
+            first = "snapshot" if self._version == 1 else "reset" if self._reset_due else "hello"
+            raise FeedViolation("order", f"{what} came before the {first}")
+        assert self._position is not None, "a join leaves a position"
+        return self._position
+
+    def _checked(self, envelope: object) -> tuple[Seq, str, Json]:
+        if not isinstance(envelope, dict):
+            raise FeedViolation("frame", "an event's envelope is no object")
+        seq, payload = _seq(envelope, "cursor"), _member(envelope, "payload")
+        name, data = payload.get("event"), payload.get("data")
         if not isinstance(name, str) or not isinstance(data, dict):
-            raise FeedViolation("frame", f"the payload of event {body['cursor']} is malformed")
-        if worker_id != self._worker_id:
-            raise FeedViolation(
-                "foreign", f"event {body['cursor']} is of worker {shown(worker_id)}, not {self._worker_id!r}"
-            )
+            raise FeedViolation("frame", f"the payload of event {envelope['cursor']} is malformed")
+        self._check_worker(envelope)
         return seq, name, data
+
+    def _check_worker(self, body: Json) -> None:
+        worker_id = body.get("worker_id")
+        if worker_id != self._worker_id:
+            what = f"event {body['cursor']}" if "cursor" in body else "the feed"
+            raise FeedViolation("foreign", f"{what} is of worker {shown(worker_id)}, not {self._worker_id!r}")
+
+
+_Step = Callable[[Following, Json], Iterator[Said | Farewell]]
+_STEPS: Final[dict[Literal[1, 2], dict[str, _Step]]] = {
+    1: {"event": Following._event, "diagnostic": Following._diagnosed},
+    2: {
+        "hello": Following._hello,
+        "reset": Following._reset,
+        "snapshot": Following._snapshot,
+        "events": Following._events,
+        "sync": Following._stand,
+        "bookmark": Following._stand,
+        "end": Following._stand,
+        "diagnostic": Following._diagnosed,
+    },
+}
 
 
 def backoff_s(losses: int, jitter: float) -> float:
@@ -202,38 +335,31 @@ def backoff_s(losses: int, jitter: float) -> float:
 
 
 def _position(asked: str | None) -> Seq | None:
-    if asked is None:
+    if asked is None or asked.startswith(_COUNTED):
         return None
     return BEGINNING if asked == EARLIEST else decode_cursor(asked)
 
 
-def _as_of(data: Json, *, default: Seq) -> Seq:
-    as_of = data.get("as_of")
-    try:
-        return decode_cursor(as_of) if isinstance(as_of, str) else default
-    except CursorMalformed as fault:
-        raise FeedViolation("frame", f"a snapshot's as_of is malformed: {fault}") from None
-
-
-def _parsed(frame: str | bytes) -> tuple[Literal["event", "diagnostic"], Json]:
+def _object_of(frame: str | bytes) -> Json:
     try:
         said = orjson.loads(frame)
     except orjson.JSONDecodeError as fault:
         raise FeedViolation("frame", f"a frame is not JSON: {fault}") from None
-    kind = said.get("kind") if isinstance(said, dict) else None
-    if kind == "event":
-        body = said.get("envelope")
-    elif kind == "diagnostic":
-        body = said.get("diagnostic")
-    else:
-        raise FeedViolation("frame", f"a frame has the unknown kind {shown(kind)}")
-    if not isinstance(body, dict):
-        raise FeedViolation("frame", f"a frame of kind {kind!r} has no body")
-    return kind, body
+    if not isinstance(said, dict):
+        raise FeedViolation("frame", "a frame is no object")
+    return said
 
 
-def _diagnosed(body: Json) -> Farewell:
-    code, message = str(body.get("code")), str(body.get("message", ""))
-    if code in RETRYABLE:
-        return Farewell(code, message)
-    raise FeedRefused(code, message)
+def _member(body: Json, name: str) -> Json:
+    member = body.get(name)
+    if not isinstance(member, dict):
+        raise FeedViolation("frame", f"a frame has no {name}")
+    return member
+
+
+def _seq(body: Json, name: str) -> Seq:
+    text = body.get(name)
+    try:
+        return decode_cursor(text if isinstance(text, str) else repr(text))
+    except CursorMalformed as fault:
+        raise FeedViolation("frame", f"{name}: {fault}") from None

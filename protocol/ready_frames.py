@@ -1,4 +1,4 @@
-"""Event frames as the bytes that a WebSocket server sends (RFC 6455, section 5.2).
+"""Frames as the bytes that a WebSocket server sends (RFC 6455, section 5.2).
 
     81 │ length: 1, 3 or 9 bytes │ {"kind":"event","envelope": … }
 
@@ -25,6 +25,11 @@ def frame_header(size_bytes: int) -> bytes:
     if size_bytes < 1 << 16:
         return b"%c\x7e%b" % (_TEXT, size_bytes.to_bytes(2, "big"))
     return b"%c\x7f%b" % (_TEXT, size_bytes.to_bytes(8, "big"))
+
+
+def text_frame(text: bytes) -> bytes:
+    """A whole text as one frame."""
+    return frame_header(len(text)) + text
 
 
 class _Between(dict[int, bytes]):

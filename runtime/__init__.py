@@ -5,6 +5,16 @@ from __future__ import annotations
 from .catalog import WorkerFilter
 from .observation import Reader
 from .options import RuntimeOptions
+from .pins import Pin, pinned_frame, unpinned
 from .runtime import Runtime, open_runtime
 
-__all__ = ["Reader", "Runtime", "RuntimeOptions", "WorkerFilter", "open_runtime"]
+__all__ = [
+    "Pin",
+    "Reader",
+    "Runtime",
+    "RuntimeOptions",
+    "WorkerFilter",
+    "open_runtime",
+    "pinned_frame",
+    "unpinned",
+]

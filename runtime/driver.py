@@ -41,7 +41,7 @@ from watchglass.protocol.errors import (
     UnsupportedCapability,
 )
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Reservation, Usage
+from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Network, Reservation, Usage
 from watchglass.protocol.lifecycle import Cue, Phase, Wanted, ending, status_of
 from watchglass.protocol.workers import (
     WorkerExit,
@@ -54,6 +54,7 @@ from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
 from . import milestones
 from .dispatcher import ONE_SLOT
+from .egress import Resolver, WorkerEgress
 from .executor import Executor, LaunchPlan, Process, ProcessExit
 from .exit_reasons import limits_met, reason_of
 from .journal import Journal
@@ -75,6 +76,7 @@ class DriverContext(Protocol):
     """What a driver needs of its runtime."""
 
     executor: Executor
+    resolve: Resolver
     input_backlog_max_bytes: int
 
     def now_us(self) -> int:
@@ -118,6 +120,7 @@ class Driver:
         self._mailbox: deque[_Ask] = deque()
         self._wake = asyncio.Event()
         self._process: Process | None = None
+        self._egress: WorkerEgress | None = None
         self._journal = Journal(worker.log, self._offsets)
         self._speech = new_speech(worker.record.request.speech)
         self._stderr = PlainStream("stderr")
@@ -186,6 +189,7 @@ class Driver:
             await self._end_unlaunched(failed)
             raise failed from fault
         self._life.pid, self._life.supervisor_pid = self._process.pid, self._process.supervisor_pid
+        await self._open_egress(self._process)
         if self._worker.record.stdin_closed:
             self._process.close_stdin()
         await self._now_running(self._process.started_at_us)
@@ -243,6 +247,7 @@ class Driver:
         self._life.started_us = process.started_at_us
         self._life.take(Cue.RESERVED)
         self._life.take(Cue.LAUNCHED)
+        await self._open_egress(process)
         events = [self._status_event()] if record.asked is None else []
         if self._reservation_told is None and process.exit is None:
             events = [*self._reserved(), *events]
@@ -327,11 +332,14 @@ class Driver:
 
     async def run(self) -> None:
         """Serve until the worker has ended and nobody waits for an answer."""
-        while self._mailbox or not self._life.ended.is_set():
-            await self._wake.wait()
-            self._wake.clear()
-            await self._serve()
-        self._has_left = True
+        try:
+            while self._mailbox or not self._life.ended.is_set():
+                await self._wake.wait()
+                self._wake.clear()
+                await self._serve()
+            self._has_left = True
+        finally:
+            await self._close_egress()
 
     def wake(self) -> None:
         """Something of the process may have changed."""
@@ -356,6 +364,8 @@ class Driver:
         elif self._is_over:
             await self._finish()
         elif self._process is not None:
+            if self._egress is not None and (told := self._egress.take_events()):
+                await self._journal.tell(*told)
             await self._follow_process(self._process)
 
     async def _answer(self, ask: _Ask) -> None:
@@ -451,6 +461,21 @@ class Driver:
             await self._journal.tell(Event("error", {"code": fault.code, "message": str(fault)}))
             process.kill()
 
+    async def _open_egress(self, process: Process) -> None:
+        """The worker's way out, if it has one: it is ours until its tree is empty."""
+        sandbox = self._worker.record.request.sandbox
+        listener = process.take_egress()
+        if listener is not None:
+            self._egress = WorkerEgress(
+                listener, sandbox.network_allow, self._context.resolve, on_news=self.wake
+            )
+        elif sandbox.network is Network.PROXY and process.exit is None:
+            await self._journal.tell(self._alert("it reaches nothing: there is no way into its network"))
+
+    async def _close_egress(self) -> Sequence[Event]:
+        """End it; the last that there is to tell of it."""
+        return () if self._egress is None else await self._egress.close()
+
     async def _now_running(self, started_us: int) -> None:
         self._life.take(Cue.LAUNCHED)
         self._life.started_us = started_us
@@ -497,7 +522,8 @@ class Driver:
         reason = self._refused or reason_of(self._life.asked, seen)
         ended = WorkerExit(code=seen.code, signal=seen.signal, reason=reason)
         timeout = milestones.timeout_triggered(self._worker.record) if reason == "timeout" else []
-        await self._end(cue, ended, before=[*held, *self._alerts(seen), *timeout])
+        told = [*held, *await self._close_egress(), *self._alerts(seen), *timeout]
+        await self._end(cue, ended, before=told)
 
     async def _end_without_process(self, cue: Cue, told: Sequence[Event]) -> None:
         self._life.take(cue)  # One that waited has ended by this; a passive one is stopping.
@@ -527,20 +553,22 @@ class Driver:
             self._wake.set()
 
     async def _finish(self) -> None:
-        """The log is complete: nothing of the worker is left to be told."""
-        await self._context.on_ended(self._worker)
-        try:
-            await self._keep_end()
-        except StoreFault as fault:  # The log says it too; the next start reads it there.
-            _LOG.warning("the record of worker %s has no end: %s", self._worker.worker_id, fault)
-        self._life.ended.set()
+        """The log is complete, and durably so: nothing of the worker is left to be told.
 
-    async def _keep_end(self) -> None:
+        Who waits for the end need not wait for the record too: the next start
+        reads in the log what a record lacks.
+        """
+        await self._context.on_ended(self._worker)
+        self._worker.record = self._ended_record()
+        self._life.ended.set()
+        try:
+            await self._context.save(self._worker.record)
+        except StoreFault as fault:
+            _LOG.warning("the record of worker %s has no end: %s", self._worker.worker_id, fault)
+
+    def _ended_record(self) -> WorkerRecord:
         assert self._life.exit is not None
         assert self._life.finished_us is not None
-        request = self._worker.record.request
-        if request.execution is not None:  # Nobody needs its secrets any more.
-            request = request.model_copy(update={"execution": request.execution.redacted()})
         end = WorkerEnd(
             phase=self._life.phase,
             started_us=self._life.started_us,
@@ -550,7 +578,7 @@ class Driver:
             transcript_len=self._worker.view.transcript_len,
             head=self._worker.log.head,
         )
-        await self._keep(end=end, request=request)
+        return self._worker.record.ended(end)
 
     def _alerts(self, seen: ProcessExit) -> Sequence[Event]:
         """What an observer must know of limits, and of bytes that did not arrive where they were meant to."""

@@ -23,6 +23,7 @@ from watchglass.protocol.identity import WorkerRef
 from watchglass.protocol.workers import CreateWorkerRequest
 
 from .capabilities import HostCapabilities
+from .egress import proxy_environment
 from .executor import INSIDE_SCRIPT, INSIDE_WORKSPACE, LaunchPlan, SandboxLaunch
 from .options import RuntimeOptions
 
@@ -57,6 +58,11 @@ class Launching:
     def is_sandboxed(self) -> bool:
         """Whether it runs below bubblewrap."""
         return self.given.profile is SandboxProfile.LINUX_SANDBOX
+
+    @property
+    def has_egress(self) -> bool:
+        """Whether a proxy is its one way out."""
+        return self.given.network is Network.PROXY
 
     @property
     def workspace(self) -> str:
@@ -144,6 +150,7 @@ def _sandbox(launching: Launching, host: HostCapabilities) -> SandboxLaunch:
         cwd=launching.execution.cwd or INSIDE_WORKSPACE,
         namespaces=frozenset(name for name, is_unshared in unshared.model_dump().items() if is_unshared),
         rootfs=launching.given.rootfs,
+        egress=launching.has_egress,
         script=_SCRIPT if launching.execution.kind == "script" else None,
     )
 
@@ -169,6 +176,7 @@ def _environment(
         "HOME": INSIDE_WORKSPACE if launching.is_sandboxed else str(workspace),
         "PATH": options.worker_path,
         "LANG": options.worker_lang,
+        **(proxy_environment(launching.given.network_allow) if launching.has_egress else {}),
         **launching.execution.env,
         name: value,
     }

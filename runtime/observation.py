@@ -6,6 +6,8 @@ goes on at its own pace; a slow one costs nobody anything.
     join:  check the cursor, wake the view → [ take head, pin the snapshot, place the reader ]
            the step in brackets never waits, so no event falls between them
     then:  snapshot → backlog (cursor, head] → live
+    lost:  a cursor that cannot be honoured is a fault, or, if the reader asked for that, a
+           `Reset`: it is placed at the head, in the same step with a new snapshot
 
 Behind the head each reader goes by itself (`next_batch`, `take_ready`); at the
 head it may `listen` together with all others (`audience.py`).
@@ -16,30 +18,90 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from watchglass.protocol.cursor import BEGINNING, Seq, decode_cursor, encode_cursor
-from watchglass.protocol.errors import CursorUnknown, ResourceLimitExceeded
-from watchglass.protocol.frames import encode_snapshot
+from watchglass.protocol.cursor import Seq, decode_cursor, encode_cursor
+from watchglass.protocol.errors import CursorExpired, CursorUnknown, ResourceLimitExceeded
+from watchglass.protocol.feed_v2 import Reset
 from watchglass.protocol.identity import WorkerId
+from watchglass.protocol.start import EARLIEST as EARLIEST
+from watchglass.protocol.start import LATEST as LATEST
+from watchglass.protocol.start import After, Earliest, FeedQuery, Latest, Start
 from watchglass.store.base import Log, Record, Run
-from watchglass.store.numbering import rfc3339
 
 from .audience import Audiences, Take
+from .pins import Pin, pinned, unpinned
+from .placing import find_place
 from .worker import Worker
-
-EARLIEST = "earliest"
-LATEST = "latest"
 
 
 class Reader:
     """One observer's place in one worker's log."""
 
-    def __init__(self, worker: Worker, position: Seq, time_us: int, audiences: Audiences) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        position: Seq | None,
+        audiences: Audiences,
+        now_us: Callable[[], int],
+        pin: Pin = pinned,
+        reset: Reset | None = None,
+    ) -> None:
+        """A reader at a position; None: at the head."""
+        self._worker = worker
         self._log: Log = worker.log
         self._audiences = audiences
+        self._now_us = now_us
         self.worker_id: WorkerId = worker.worker_id
-        self.position = position
-        self.as_of = worker.log.head
-        self.snapshot = encode_snapshot(position, worker.worker_id, rfc3339(time_us), worker.snapshot())
+        self.reset = reset
+        """Why it does not begin where it asked to."""
+        self._place(position, pin)
+
+    def _place(self, position: Seq | None, pin: Pin) -> None:
+        self.as_of = self._log.head
+        self.position = self.as_of if position is None else position
+        self.snapshot = pin(self._worker, self.position, self._now_us())
+
+    @property
+    def oldest(self) -> Seq:
+        """Sequence of the oldest event that is kept now."""
+        return self._log.oldest
+
+    @property
+    def head(self) -> Seq:
+        """Sequence of the newest event now."""
+        return self._log.head
+
+    @property
+    def worker_is_complete(self) -> bool:
+        """Whether the worker has ended and its log has its end: nothing will follow."""
+        return self._worker.is_complete
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the worker's log is, and this reader has all of it."""
+        return self._worker.is_complete and self.position >= self._log.head
+
+    async def start_over(self, fault: CursorExpired, pin: Pin) -> Reset:
+        """Go on at the head with a new snapshot, for retention has overtaken this reader.
+
+        Raises:
+            StoreIo, StoreMissing, StoreCorrupt: The log cannot be read.
+        """
+        await self._worker.view.wake(self._log)
+        self._place(None, pin)
+        return Reset(
+            reason=fault.loss,
+            requested=fault.asked,
+            oldest=encode_cursor(self._log.oldest),
+            head=encode_cursor(self.as_of),
+        )
+
+    async def count_replayed(self) -> int:
+        """How many events lie between the position and `as_of`. Raises CursorExpired."""
+        return await self._log.count(after=self.position, through=self.as_of)
+
+    async def wait(self) -> None:
+        """Return when something lies behind the position. Raises LogClosed."""
+        await self._log.wait(after=self.position)
 
     async def next_batch(self) -> Run:
         """Wait for events after the position, then take what is ready and move on.
@@ -107,41 +169,59 @@ class Observation:
         self.observer_count = 0
 
     @asynccontextmanager
-    async def join(self, worker: Worker, cursor: str | None) -> AsyncIterator[Reader]:
+    async def join(
+        self,
+        worker: Worker,
+        cursor: FeedQuery | str | None,
+        pin: Pin = pinned,
+    ) -> AsyncIterator[Reader]:
         """A reader after `cursor` (none or `latest`: from now on, `earliest`: from the first kept event).
+
+        `cursor` may be a whole query, which says more; its filter is the caller's.
+        `pin` says the worker's snapshot.
 
         Raises:
             CursorMalformed, CursorUnknown: It cannot be resumed from.
             ResourceLimitExceeded: There are too many observers.
+            StoreIo, StoreMissing, StoreCorrupt: The log cannot be read.
         """
         if self.observer_count >= self._observers_max:
             raise ResourceLimitExceeded("observers", self._observers_max)
         self.observer_count += 1  # From here on, for the next line may wait.
         try:
-            position = await _position(worker, cursor)
-            await worker.view.wake(worker.log)
-            place = worker.log.head if position is None else position
-            yield Reader(worker, place, self._now_us(), self._audiences)
+            query = cursor if isinstance(cursor, FeedQuery) else _query(cursor)
+            position, lost = await self._find_place(worker, query)
+            if pin is not unpinned:
+                await worker.view.wake(worker.log)
+            reset = None if lost is None else _reset(worker.log, lost)
+            yield Reader(worker, position, self._audiences, self._now_us, pin, reset)
         finally:
             self.observer_count -= 1
 
+    async def _find_place(self, worker: Worker, query: FeedQuery) -> tuple[Seq | None, CursorUnknown | None]:
+        try:
+            return await find_place(worker.log, query.start, query.requested, self._now_us()), None
+        except CursorUnknown as lost:
+            if query.on_expired == "close":
+                raise
+            return None, lost
 
-async def _position(worker: Worker, cursor: str | None) -> Seq | None:
-    """Where a cursor stands; None means the head at the moment of the join."""
+
+def _reset(log: Log, lost: CursorUnknown) -> Reset:
+    return Reset(
+        reason=lost.loss,
+        requested=lost.asked,
+        oldest=encode_cursor(log.oldest),
+        head=encode_cursor(log.head),
+    )
+
+
+def _query(cursor: str | None) -> FeedQuery:
+    return FeedQuery(requested=cursor or LATEST, start=_start(cursor))
+
+
+def _start(cursor: str | None) -> Start:
+    """A place in the words of version 1. Raises CursorMalformed."""
     if cursor is None or cursor == LATEST:
-        return None
-    log = worker.log
-    if cursor == EARLIEST:
-        return log.trimmed_through
-    seq = decode_cursor(cursor)
-    if seq == log.trimmed_through or await log.holds(seq):
-        return seq
-    raise CursorUnknown(_why_unknown(log, seq), cursor, encode_cursor(log.oldest), encode_cursor(log.head))
-
-
-def _why_unknown(log: Log, seq: Seq) -> str:
-    if seq > log.head:
-        return "lies ahead of this worker's newest event"
-    if seq < log.oldest and log.trimmed_through > BEGINNING:
-        return "is older than what retention keeps of this worker"
-    return "is no event of this worker"
+        return Latest()
+    return Earliest() if cursor == EARLIEST else After(decode_cursor(cursor))

@@ -241,9 +241,9 @@ class Restoration:
             process.close()
             told["started_us"] = process.started_at_us
             told["usage"] = None if process.exit is None else usage_of(process.exit)
-        end = end.model_copy(update=told)
-        worker.record = worker.record.model_copy(update={"end": end})
-        self._lay_down(worker, end)
+        worker.record = worker.record.ended(end.model_copy(update=told))
+        assert worker.record.end is not None
+        self._lay_down(worker, worker.record.end)
         entry.driver.leave()
         try:
             await self.store.save(worker.record)

@@ -46,6 +46,7 @@ from watchglass.protocol.runtime import (
     RuntimeResources,
     RuntimeSummary,
 )
+from watchglass.protocol.start import FeedQuery
 from watchglass.protocol.tasks import TaskTerms
 from watchglass.protocol.workers import (
     CreateWorkerRequest,
@@ -58,7 +59,7 @@ from watchglass.protocol.workers import (
     WorkerLifecycleAck,
     WorkerSummary,
 )
-from watchglass.store.base import Store
+from watchglass.store.base import Retention, Store
 from watchglass.store.garbage import not_searched
 from watchglass.store.memory import open_memory_store, system_clock_us
 from watchglass.store.numbering import rfc3339
@@ -74,6 +75,7 @@ from .creation import Creation
 from .describing import described
 from .dispatcher import Dispatcher
 from .driver import signal_number
+from .egress import Resolver, SystemResolver
 from .executor import Executor, LaunchPlan, open_executor
 from .explaining import explain
 from .idempotency import IdempotencyKeys, digest_of
@@ -81,6 +83,7 @@ from .launching import Launching, is_given, launch_plan
 from .ledger import held_to
 from .observation import Observation, Reader
 from .options import HOST, RuntimeOptions
+from .pins import Pin, pinned
 from .probing import Probing
 from .resources import resources
 from .restoring import Restoration
@@ -110,6 +113,8 @@ class Runtime:
         self.started_us = system_clock_us()
         self.tally = Tally()
         self.executor = executor
+        self._resolver = SystemResolver()
+        self.resolve: Resolver = self._resolver
         self.input_backlog_max_bytes = options.input_backlog_max_bytes
         self._store = store
         self._changes = Changes()
@@ -253,10 +258,22 @@ class Runtime:
         return await self._announcements.batch(cursor, limit)
 
     @asynccontextmanager
-    async def observe(self, worker_id: WorkerId, cursor: str | None = None) -> AsyncIterator[Reader]:
+    async def observe(
+        self, worker_id: WorkerId, cursor: FeedQuery | str | None = None, *, pin: Pin = pinned
+    ) -> AsyncIterator[Reader]:
         """Watch one worker (see `Observation.join`). Raises WorkerNotFound and what `join` raises."""
-        async with self._observation.join(self._catalog.get(worker_id).worker, cursor) as reader:
+        async with self._observation.join(self._catalog.get(worker_id).worker, cursor, pin) as reader:
             yield reader
+
+    @property
+    def durability(self) -> Literal["none", "os", "fsync"]:
+        """What of a journal survives."""
+        return self._store.durability
+
+    @property
+    def retention(self) -> Retention:
+        """How much of each worker's log is kept."""
+        return self._store.retention
 
     async def export_worker(self, worker_id: WorkerId) -> AsyncGenerator[bytes, None]:
         """The archive of an ended worker, made while it is taken; whoever stops early closes it.
@@ -463,6 +480,7 @@ class Runtime:
         """End the drivers; the executor then kills what a drain had to leave, or lets go what is kept."""
         await self.tasks.close()
         await self._creation.close()
+        self._resolver.close()
         await self._probing.close()
         for entry in self._catalog:
             if entry.worker.view.events_since_state:

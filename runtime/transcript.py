@@ -27,6 +27,7 @@ from watchglass.protocol.events import Event
 from watchglass.store.base import Record
 
 from .marks import Mark, Marks
+from .open_calls import CALLS, OpenCalls
 from .transcript_fold import CONCERNED, OpenText, Said, TranscriptFold
 
 MARKS_MAX = 2048
@@ -39,8 +40,9 @@ _Count = Annotated[int, Field(ge=0, le=SEQ_MAX)]
 class TranscriptState(Wire):
     """A transcript without its content, except for the open text: `(text, begins, last)`.
 
-    `marks` are `(entry, begins, in_parts)`. It is as of `position`, the last
-    event folded. A newer version that is read differently has another `version`.
+    `marks` are `(entry, begins, in_parts)`, `open_calls` `(id, name, arguments)`. It
+    is as of `position`, the last event folded. A newer version that is read
+    differently has another `version`.
     """
 
     version: Literal[1] = 1
@@ -51,6 +53,7 @@ class TranscriptState(Wire):
     open_text: tuple[str, _Count, _Count] | None
     spacing: Annotated[int, Field(ge=1, le=SEQ_MAX)]
     marks: list[tuple[_Count, _Count, bool]]
+    open_calls: list[tuple[str, str, str]] = Field(default_factory=list)
     reserved_at: _Count | None = None
 
 
@@ -73,6 +76,7 @@ class Transcript:
         self._far_max = far_max
         self._newest_max = newest_max
         self._fold = TranscriptFold()
+        self.open_calls = OpenCalls()
         self._marks = Marks(far_max, newest_max)
         self._newest: deque[Said] = deque()
         self._newest_chars = 0
@@ -85,6 +89,8 @@ class Transcript:
         for place, event in enumerate(events):  # Half the price of zip, and this runs for every event.
             if event.name in CONCERNED and (said := feed(records[place].seq, event)):
                 self._add(said)
+            if event.name in CALLS:
+                self.open_calls.feed(event)
         self.position = records[-1].seq
         self.events_since_state += len(records)
 
@@ -102,6 +108,7 @@ class Transcript:
         Entries among them are not counted, and an open text is lost with them.
         """
         self._go_on_with(TranscriptFold(torn_at=trimmed_through), self.reserved_at)
+        self.open_calls = OpenCalls()
         self.position = trimmed_through
         self.expire(trimmed_through)
 
@@ -178,6 +185,7 @@ class Transcript:
                 "open_text": None if open_text is None else [*open_text],
                 "spacing": self._marks.spacing,
                 "marks": [[*mark] for mark in self._marks],
+                "open_calls": self.open_calls.state(),
                 "reserved_at": self._fold.reserved_at,
             }
         )
@@ -195,6 +203,7 @@ class Transcript:
             TranscriptFold(in_parts=state.in_parts, open_text=open_text, torn_at=torn_at),
             None if state.reserved_at is None else Seq(state.reserved_at),
         )
+        self.open_calls = OpenCalls(state.open_calls)
         self._marks = Marks(self._far_max, self._newest_max, _marks_of(state), state.spacing)
 
     def rewind(self, state: TranscriptState, head: Seq) -> None:

@@ -22,6 +22,7 @@ from functools import cached_property
 from watchglass.protocol.cursor import Seq, encode_cursor
 from watchglass.protocol.errors import CursorExpired, LimitTooLarge, TranscriptExpired
 from watchglass.protocol.events import Event, Json
+from watchglass.protocol.feed_v2 import Open
 from watchglass.protocol.frames import decode_event
 from watchglass.protocol.identity import WorkerRef
 from watchglass.protocol.workers import TranscriptEntry, TranscriptProjection
@@ -190,6 +191,13 @@ class WorkerView:
         """The open text, or None."""
         open_text = self._transcript.open_text
         return None if open_text is None else {"text": open_text.text}
+
+    def open(self) -> Open:
+        """What has begun and is not done."""
+        open_text = self._transcript.open_text
+        return Open(
+            text=None if open_text is None else open_text.text, tool_calls=self._transcript.open_calls.told()
+        )
 
     @property
     def reserved_at(self) -> Seq | None:

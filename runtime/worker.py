@@ -89,6 +89,7 @@ class Worker:
         self.view = WorkerView(ref)
         self.life = Life()
         self.announced = False
+        self._has_told_end = False
         self.untold: list[tuple[RuntimeEventKind, str]] = []
         """Runtime events that wait until the creation is told."""
 
@@ -113,6 +114,11 @@ class Worker:
         return Face.WORKER if self.record.task is None else Face.TASK
 
     @property
+    def is_complete(self) -> bool:
+        """Whether it has ended and its log has its end: nothing will follow."""
+        return self._has_told_end or self.life.ended.is_set()
+
+    @property
     def tenant(self) -> str | None:
         """On whose account it runs."""
         return self.record.request.control_context.tenant
@@ -126,6 +132,8 @@ class Worker:
 
     def on_visible(self, records: Sequence[Record], events: Sequence[Event]) -> None:
         """Fold new events into the view, in the step in which they become visible."""
+        if events and events[-1].name == "end":
+            self._has_told_end = True
         self.view.apply(records, events)
         self.view.expire(self.log.trimmed_through)
 

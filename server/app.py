@@ -42,13 +42,18 @@ from .config import FeedBounds
 from .cors import is_preflight, origin_headers, preflight_headers
 from .docs_api import docs_api, document
 from .errors import error_answer
+from .events_path import EVENTS_ROUTE, asked_events_of, asks_for_stream, is_events_path
 from .exchange import RUNTIME_KEY
-from .feed import FEED_ROUTE, Feeds, feed_worker_id
+from .feed import FEED_ROUTE, FeedsV1, feed_worker_id
+from .feed_v2 import FeedsV2, asks_for_v2
 from .health_api import METRICS_KEY, health_api
 from .leaving import Leaving
 from .logs_api import logs_api
+from .long_poll import LongPolls
 from .metrics import UNKNOWN_ROUTE, Metrics
+from .open_feeds import OpenFeeds
 from .runtime_api import LEAVING_KEY, runtime_api
+from .sse import EventStreams
 from .task_runtime_api import task_runtime_api
 from .tasks_api import tasks_api
 from .workers_api import workers_api
@@ -80,7 +85,11 @@ class Application:
         self._access = access
         self._runtime = runtime
         self._metrics = Metrics(runtime)
-        self.feeds = Feeds(runtime, self._metrics, close_s=bounds.close_s)
+        self.feeds = OpenFeeds(self._metrics)
+        self._feeds_v1 = FeedsV1(runtime, self.feeds, close_s=bounds.close_s)
+        self._feeds_v2 = FeedsV2(runtime, self._metrics, self.feeds, bounds)
+        self._long_polls = LongPolls(runtime, self.feeds)
+        self._event_streams = EventStreams(runtime, self._metrics, self.feeds, bounds)
         self._http = _http_app(runtime, self._metrics, leaving)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,6 +119,12 @@ class Application:
             scope[_ROUTE_KEY] = IMPORT_ROUTE
             await exchange.answer_model(await import_worker(self._runtime, scope, exchange.receive))
             return
+        worker_id = asked_events_of(scope)
+        if worker_id is not None:
+            scope[_ROUTE_KEY] = EVENTS_ROUTE
+            events = self._event_streams if asks_for_stream(scope) else self._long_polls
+            await events.serve(scope, exchange.receive, exchange.send, worker_id)
+            return
         if scope["type"] == "http":
             await self._http(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]  # As above.
             return
@@ -117,7 +132,8 @@ class Application:
         if worker_id is None:
             raise NotFound(scope["path"])
         scope[_ROUTE_KEY] = FEED_ROUTE
-        await self.feeds.serve(scope, receive, send, worker_id)
+        feeds = self._feeds_v2 if asks_for_v2(scope) else self._feeds_v1
+        await feeds.serve(scope, receive, send, worker_id)
 
 
 def create_app(
@@ -262,7 +278,8 @@ async def _on_http_exception(fault: HTTPException) -> Response:
     ours = _fault_of(fault)
     response = await _on_fault(ours)
     if isinstance(fault, NoSuchMethod) and fault.valid_methods:
-        response.headers["allow"] = ", ".join(sorted(fault.valid_methods))
+        ours_too = {"GET"} if is_events_path(request.path) else set()
+        response.headers["allow"] = ", ".join(sorted({*fault.valid_methods, *ours_too}))
     return response
 
 

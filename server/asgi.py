@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
+from urllib.parse import parse_qs
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -19,6 +20,11 @@ def header(scope: Scope, name: bytes) -> str | None:
         if found == name:
             return str(value.decode("latin1"))
     return None
+
+
+def query_parameters(scope: Scope) -> dict[str, list[str]]:
+    """The parameters of a request, with those that are empty."""
+    return parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True)
 
 
 async def answer_http(send: Send, status: int, headers: Headers, body: bytes) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from watchglass.client.local import TOKEN_BYTES_MAX, state_directory
 from watchglass.protocol.base import NAME_CHARS_MAX
 from watchglass.protocol.errors import shown
 from watchglass.protocol.execution import CapabilityMode, Reservation
@@ -27,7 +28,7 @@ from watchglass.store.base import Retention
 
 from .capacity import AMOUNT_MAX, QuotaFault, quotas_of
 from .confinement import WORKER_UID_MAX, ConfinementFault, capability_mode_of, cgroup_root_of
-from .local import TOKEN_BYTES_MAX, state_directory, store_root
+from .local import store_root
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
@@ -87,6 +88,8 @@ class FeedBounds:
     """A socket that takes no byte for so long is closed."""
     close_s: float = 3.0
     """How long feeds may take to say goodbye when the server stops."""
+    heartbeat_s: float = 15.0
+    """A feed on which nothing is said for so long says where it stands."""
     ready_frames: bool = True
     """Whether frames are written many at a time, where the connection allows it; see `frames.py`."""
 
@@ -155,6 +158,7 @@ def serve_config(
     result_retention_secs: int | str | None = None,
     gc_interval_ms: int | str | None = None,
     stall_s: int | str | None = None,
+    heartbeat_s: int | str | None = None,
     ready_frames: bool = True,
     log_level: str = "warning",
     environ: Mapping[str, str] | None = None,
@@ -252,6 +256,7 @@ def serve_config(
         ),
         feed=FeedBounds(
             stall_s=_number("--stall-s", stall_s, round(feed.stall_s), most=_HOUR_S),
+            heartbeat_s=_number("--heartbeat-s", heartbeat_s, round(feed.heartbeat_s), most=_HOUR_S),
             ready_frames=ready_frames,
         ),
         log_level=log_level,

@@ -20,7 +20,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -58,6 +58,8 @@ class Connection:
     asked_s: float
     requests: int = 0
     stalled: bool = False
+    on_stall: Callable[[], None] | None = None
+    """Told of a peer that takes nothing, one look before it is dropped."""
     progress: int = -1
     since_s: float = 0.0
 
@@ -134,6 +136,7 @@ class Connections:
             await self._app(scope, receive, send)
         finally:
             connection.requests -= 1
+            connection.on_stall = None
             connection.asked_s = asyncio.get_running_loop().time()
 
     def _offer_sink(self, scope: Scope, send: Send, connection: Connection) -> None:
@@ -148,7 +151,11 @@ class Connections:
         while True:
             await asyncio.sleep(self._stall_s / _LOOKS_PER_STALL)
             for connection in list(self._open):
-                if _stalled_s(connection, loop.time()) >= self._stall_s:
+                stalled_s = _stalled_s(connection, loop.time())
+                if stalled_s >= self._stall_s and connection.on_stall is not None:
+                    connection.on_stall()
+                    connection.stalled, connection.on_stall = True, None
+                elif stalled_s >= self._stall_s:
                     _LOG.warning("dropped a connection that took no byte for %g s", self._stall_s)
                     connection.stalled = True
                     connection.transport.abort()

@@ -22,6 +22,9 @@ from werkzeug.routing import Rule
 from watchglass import __version__
 from watchglass.protocol.errors import (
     BodyTooLarge,
+    CursorExpired,
+    CursorMalformed,
+    CursorUnknown,
     ForbiddenHost,
     ForbiddenOrigin,
     Internal,
@@ -31,9 +34,13 @@ from watchglass.protocol.errors import (
     InvalidWorkerId,
     ResourceLimitExceeded,
     RuntimeFault,
+    StoreCorrupt,
+    StoreIo,
+    StoreMissing,
     Unauthorized,
     WorkerNotFound,
 )
+from watchglass.protocol.feed_v2 import EventsAnswer, Reset
 from watchglass.protocol.runtime import DrainRequest
 from watchglass.protocol.tasks import KillTaskRequest
 from watchglass.protocol.workers import ImportAnswer, LifecycleRequest
@@ -42,8 +49,10 @@ from .archives_api import IMPORT_FAULTS, IMPORT_ROUTE, MEDIA_TYPE
 from .auth import OPEN_PATHS
 from .docs_page import page
 from .errors import STATUS, ErrorAnswer
+from .events_path import EVENTS_ROUTE
 from .exchange import FAULTS_ATTRIBUTE
 from .feed import FEED_ROUTE
+from .long_poll import EVENTS_MAX, WAIT_S_DEFAULT, WAIT_S_MAX
 from .tasks_errors import TaskErrorAnswer, code_of, is_ours
 
 _SCHEME = "local_token"
@@ -62,21 +71,92 @@ _OTHER_ANSWERS: dict[tuple[str, str], dict[str, str]] = {
     ("get", "/v1/workers/{worker_id}/export"): {"200": f"{MEDIA_TYPE}: the worker, while it is read"},
     ("get", "/metrics"): {"200": "text/plain: Prometheus' text format"},
 }
+_CURSOR = {
+    "name": "cursor",
+    "in": "query",
+    "schema": {"type": "string", "default": "earliest"},
+    "description": "wo_ and 16 hex digits, earliest, latest, tail:<n> or time:<RFC 3339>",
+}
+_FEED_QUERY = [
+    {
+        "name": "types",
+        "in": "query",
+        "schema": {"type": "string"},
+        "description": "names of events, comma separated; without it, all",
+    },
+    {
+        "name": "on_expired",
+        "in": "query",
+        "schema": {"type": "string", "enum": ["close", "snapshot"], "default": "close"},
+        "description": "what follows when the cursor cannot be honoured: an end, or a reset and a snapshot",
+    },
+    {
+        "name": "snapshot",
+        "in": "query",
+        "schema": {"type": "string", "enum": ["auto", "none"], "default": "auto"},
+    },
+]
+_WORKER_ID = {"name": "worker_id", "in": "path", "required": True, "schema": {"type": "string"}}
 _FEED = {
     "summary": "Watch a worker (WebSocket).",
     "description": "Text frames of JSON: a snapshot, the events after the cursor, then live events. "
-    "The feed is for observation only.",
+    "The feed is for observation only. With the subprotocol watchglass.feed.v2 it says more, and "
+    "takes more to begin from.",
     "operationId": "get_feed",
     "parameters": [
-        {"name": "worker_id", "in": "path", "required": True, "schema": {"type": "string"}},
+        _WORKER_ID,
         {
             "name": "cursor",
             "in": "query",
             "schema": {"type": "string"},
-            "description": "wo_ and 16 hex digits, earliest, or latest (the default)",
+            "description": "wo_ and 16 hex digits, earliest, or latest (the default); in version 2 also "
+            "tail:<n> or time:<RFC 3339>, and earliest is the default",
         },
+        *(
+            {**each, "description": f"Version 2: {each.get('description', each['name'])}"}
+            for each in _FEED_QUERY
+        ),
     ],
     "responses": {"101": {"description": "The feed follows."}},
+}
+_EVENTS = {
+    "summary": "Read a worker's events: one answer, or a stream.",
+    "description": "A long poll: answered when an event follows the cursor, when the worker has ended, "
+    "or after wait_s. With Accept: text/event-stream, server-sent events until the worker ends.",
+    "operationId": "get_events",
+    "parameters": [
+        _WORKER_ID,
+        _CURSOR,
+        *_FEED_QUERY,
+        {
+            "name": "wait_s",
+            "in": "query",
+            "schema": {"type": "integer", "minimum": 0, "maximum": WAIT_S_MAX, "default": WAIT_S_DEFAULT},
+            "description": "how long a long poll may wait for an event",
+        },
+        {
+            "name": "limit",
+            "in": "query",
+            "schema": {"type": "integer", "minimum": 1, "maximum": EVENTS_MAX, "default": EVENTS_MAX},
+            "description": "the most events of one answer",
+        },
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "schema": {"type": "string"},
+            "description": "a stream's cursor, as an EventSource sends it; it beats the query's",
+        },
+    ],
+    "responses": {
+        "200": {
+            "description": "Events, and where to go on.",
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/EventsAnswer"}},
+                "text/event-stream": {},
+            },
+        },
+        "204": {"description": "A stream that was told everything already: the worker has ended."},
+    },
 }
 _IMPORT = {
     "summary": "Import a worker that was exported, as it was.",
@@ -92,6 +172,18 @@ _IMPORT = {
         }
     },
 }
+_EVENTS_FAULTS = (
+    InvalidWorkerId,
+    InvalidQuery,
+    CursorMalformed,
+    WorkerNotFound,
+    CursorUnknown,
+    CursorExpired,
+    ResourceLimitExceeded,
+    StoreIo,
+    StoreMissing,
+    StoreCorrupt,
+)
 _FEED_FAULTS = (InvalidWorkerId, InvalidQuery, WorkerNotFound, ResourceLimitExceeded)
 
 docs_api = Blueprint("docs", __name__)
@@ -158,9 +250,20 @@ def _document() -> dict[str, Any]:
         },
     }
     _secure(IMPORT_ROUTE, coming)
-    ours = {FEED_ROUTE: {"get": feed}, IMPORT_ROUTE: {"post": coming}}
+    events: dict[str, Any] = {
+        **_EVENTS,
+        "responses": {
+            **cast("dict[str, Any]", _EVENTS["responses"]),
+            **_refusals(_EVENTS_FAULTS, EVENTS_ROUTE),
+        },
+    }
+    gone = events["responses"]["410"]["content"]["application/json"]["schema"]
+    gone["allOf"] = [{"$ref": gone.pop("$ref")}, {"$ref": "#/components/schemas/Reset"}]
+    _secure(EVENTS_ROUTE, events)
+    both = {**schema["paths"][EVENTS_ROUTE], "get": events}
+    ours = {FEED_ROUTE: {"get": feed}, IMPORT_ROUTE: {"post": coming}, EVENTS_ROUTE: both}
     schema["paths"] = dict(sorted({**schema["paths"], **ours}.items()))
-    for model in (ErrorAnswer, TaskErrorAnswer, ImportAnswer):
+    for model in (ErrorAnswer, TaskErrorAnswer, ImportAnswer, EventsAnswer, Reset):
         told = model.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
         schema["components"]["schemas"].update(told.pop("$defs", {}), **{model.__name__: told})
     return schema

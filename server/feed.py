@@ -17,9 +17,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
-from enum import StrEnum
 from typing import Final
-from urllib.parse import parse_qs
 
 from watchglass.protocol.errors import (
     CursorExpired,
@@ -34,16 +32,17 @@ from watchglass.protocol.identity import parse_worker_id
 from watchglass.runtime import Reader, Runtime
 from watchglass.store.base import LogClosed, Run
 
-from .asgi import Receive, Scope, Send
+from .asgi import Receive, Scope, Send, query_parameters
 from .connections import connection_of
+from .ear import Ear, Heard
 from .frames import FrameSink, frame_sink
 from .hypercorn_socket import feed_socket
-from .metrics import Metrics
+from .metrics import Transport
+from .open_feeds import OpenFeed, OpenFeeds
 
 FEED_ROUTE: Final = "/v1/workers/{worker_id}/events/ws"
 _FEED_PATH = re.compile(r"/v1/workers/([^/]*)/events/ws\Z")
 _FRAMES_PER_TURN = 32
-_FRAMES_PER_COUNT = 256
 _LOG = logging.getLogger(__name__)
 
 CLOSE_CODES: Final[dict[FeedDiagnosticCode, int]] = {
@@ -74,12 +73,15 @@ class _Ended(Exception):
         self.code = code
 
 
-class _Heard(StrEnum):
-    """What ends a feed from the observer's side."""
-
-    CLOSED = "closed"
-    SPOKE = "spoke"
-    BROKE_PROTOCOL = "broke_protocol"
+_ENDED_BY_OBSERVER: Final[dict[Heard, _Ended]] = {
+    Heard.BROKE_PROTOCOL: _Ended(
+        FeedDiagnosticCode.WEBSOCKET_ERROR, "what the observer sent breaks the WebSocket protocol"
+    ),
+    Heard.SPOKE: _Ended(
+        FeedDiagnosticCode.OBSERVATION_ONLY,
+        "this feed is for observation only; send input with POST /v1/workers/{worker_id}/input",
+    ),
+}
 
 
 def feed_worker_id(path: str) -> str | None:
@@ -88,20 +90,13 @@ def feed_worker_id(path: str) -> str | None:
     return None if match is None else match[1]
 
 
-class Feeds:
-    """Every open feed of one server."""
+class FeedsV1:
+    """Serves the feed of version 1."""
 
-    def __init__(self, runtime: Runtime, metrics: Metrics, *, close_s: float) -> None:
+    def __init__(self, runtime: Runtime, open_feeds: OpenFeeds, *, close_s: float) -> None:
         self._runtime = runtime
-        self._metrics = metrics
+        self._open_feeds = open_feeds
         self._close_s = close_s
-        self._open = 0
-        self._none_open = asyncio.Event()
-        self._none_open.set()
-
-    async def wait_none_open(self) -> None:
-        """Return when no feed is open."""
-        await self._none_open.wait()
 
     async def serve(self, scope: Scope, receive: Receive, send: Send, worker_id: str) -> None:
         """One feed, from before the upgrade to its close.
@@ -111,53 +106,47 @@ class Feeds:
         """
         cursor = _cursor(scope)
         parse_worker_id(worker_id)
-        observer = _Observer(scope, receive, send, self._metrics)
         async with AsyncExitStack() as stack:
             try:
                 reader = await stack.enter_async_context(self._runtime.observe(worker_id, cursor))
             except CursorFault as fault:
                 refused = _ended_by_cursor(fault)
-                await self._converse(observer, lambda: _fail(refused))
+                await self._converse(scope, receive, send, lambda _observer: _fail(refused))
                 return
-            await self._converse(observer, lambda: _send_all(reader, observer))
+            await self._converse(scope, receive, send, lambda observer: _send_all(reader, observer))
 
-    async def _converse(self, observer: _Observer, speak: Callable[[], Awaitable[None]]) -> None:
+    async def _converse(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        speak: Callable[[_Observer], Awaitable[None]],
+    ) -> None:
         """Accept, speak until something ends it, say why, close."""
-        reason = "client_closed"
-        self._opened()
-        try:
-            await observer.accept()
-            ended = await observer.ear.speak_until_heard(speak)
-            if ended is not None:
-                reason = ended.code
-                await observer.say_goodbye(ended, timeout_s=self._close_s)
-        finally:
-            await observer.close()
-            self._closed("stalled" if observer.stalled else reason)
-
-    def _opened(self) -> None:
-        self._open += 1
-        self._none_open.clear()
-        self._metrics.feed_opened()
-
-    def _closed(self, reason: str) -> None:
-        self._open -= 1
-        self._metrics.feed_closed(reason)
-        if not self._open:
-            self._none_open.set()
+        with self._open_feeds.opened(Transport.WEBSOCKET_V1) as feed:
+            observer = _Observer(scope, receive, send, feed)
+            try:
+                await observer.accept()
+                ended = await _why_over(observer, lambda: speak(observer))
+                if ended is not None:
+                    feed.reason = ended.code
+                    await observer.say_goodbye(ended, timeout_s=self._close_s)
+            finally:
+                await observer.ear.close()
+                if observer.stalled:
+                    feed.reason = "stalled"
 
 
 class _Observer:
     """One observer's socket. What is sent is counted, and nobody is kept from their turn."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, metrics: Metrics) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, feed: OpenFeed) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._metrics = metrics
-        self._uncounted_frames = 0
-        self._frames_this_turn = 0
-        self.ear = _Ear(receive)
+        self._feed = feed
+        self._sent_in_turn = 0
+        self.ear = Ear(receive)
         self.sink: FrameSink | None = None
         """For frames that are ready; None before the upgrade, and where there is no such way."""
 
@@ -178,18 +167,18 @@ class _Observer:
 
     async def send_event(self, envelope: bytes) -> None:
         """One event. A send that has room does not wait, so the turn has to be given."""
-        await self._send({"type": "websocket.send", "text": event_frame(envelope).decode()})
-        self.count(1)
-        self._frames_this_turn += 1
-        if self._frames_this_turn == _FRAMES_PER_TURN:
-            self._frames_this_turn = 0
+        frame = event_frame(envelope)
+        await self._send({"type": "websocket.send", "text": frame.decode()})
+        self._feed.count(1, len(frame))
+        self._sent_in_turn = (self._sent_in_turn + 1) % _FRAMES_PER_TURN
+        if self._sent_in_turn == 0:
             await asyncio.sleep(0)
 
-    def count(self, frames: int) -> None:
-        """Frames that are on their way, told to the metrics many at a time."""
-        self._uncounted_frames += frames
-        if self._uncounted_frames >= _FRAMES_PER_COUNT:
-            self._count_frames()
+    def send_run(self, sink: FrameSink, run: Run) -> bool:
+        """Many events, now; False: wait with `drain` before the next."""
+        frames = run.frames()
+        self._feed.count(len(run), len(frames))
+        return sink.write(frames)
 
     async def drain(self, sink: FrameSink) -> None:
         """Return when the observer has taken most of what was sent; of one that is gone, the ear hears."""
@@ -207,88 +196,18 @@ class _Observer:
                 await self._send({"type": "websocket.close", "code": CLOSE_CODES[ended.code]})
                 await self.ear.wait_closed()
 
-    async def close(self) -> None:
-        """Nothing more is sent or read."""
-        await self.ear.close()
-        self._count_frames()
 
-    def _count_frames(self) -> None:
-        self._metrics.frames_sent(self._uncounted_frames)
-        self._uncounted_frames = 0
-
-
-class _Ear:
-    """Always reads what comes from the observer, and interrupts the sender when it matters."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._task: asyncio.Task[None] | None = None
-        self._leash: asyncio.Timeout | None = None
-        self._heard: _Heard | None = None
-
-    def observer_spoke(self) -> None:
-        """Some data came, whole or in part."""
-        self._hear(_Heard.SPOKE)
-
-    def observer_broke_protocol(self) -> None:
-        """What came is no WebSocket frame that a client may send."""
-        self._hear(_Heard.BROKE_PROTOCOL)
-
-    async def speak_until_heard(self, speak: Callable[[], Awaitable[None]]) -> _Ended | None:
-        """Run `speak` until it ends or the observer does something; why it is over (None: it left)."""
-        try:
-            async with asyncio.timeout(None) as self._leash:
-                self._task = asyncio.create_task(self._listen(), name="feed ear")
-                await speak()
-        except _Ended as ended:
-            return ended
-        except Exception as fault:  # noqa: BLE001 - whatever it is, the observer is told and the log has it.
-            if isinstance(fault, TimeoutError) and self._heard is not None:
-                return self._ended_by_observer()
-            _LOG.exception("a feed failed")
-            return _Ended(FeedDiagnosticCode.UNAVAILABLE, "the feed failed; the runtime's log says more")
-        finally:
-            self._leash = None
-        raise AssertionError("a feed ends by a reason alone")
-
-    def _ended_by_observer(self) -> _Ended | None:
-        if self._heard is _Heard.CLOSED:
-            return None
-        if self._heard is _Heard.BROKE_PROTOCOL:
-            return _Ended(
-                FeedDiagnosticCode.WEBSOCKET_ERROR, "what the observer sent breaks the WebSocket protocol"
-            )
-        return _Ended(
-            FeedDiagnosticCode.OBSERVATION_ONLY,
-            "this feed is for observation only; send input with POST /v1/workers/{worker_id}/input",
-        )
-
-    async def wait_closed(self) -> None:
-        """Return when the observer has closed its side."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
-
-    async def close(self) -> None:
-        """Stop reading."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _listen(self) -> None:
-        while True:
-            message = await self._receive()
-            if message["type"] == "websocket.disconnect":
-                self._hear(_Heard.CLOSED)
-                return
-            self._hear(_Heard.SPOKE)
-
-    def _hear(self, heard: _Heard) -> None:
-        if self._heard is not None or self._leash is None:
-            return
-        self._heard = heard
-        if not self._leash.expired():
-            self._leash.reschedule(asyncio.get_running_loop().time())
+async def _why_over(observer: _Observer, speak: Callable[[], Awaitable[None]]) -> _Ended | None:
+    """Speak until it is over; why it is (None: the observer left)."""
+    try:
+        heard = await observer.ear.speak_until_heard(speak)
+    except _Ended as ended:
+        return ended
+    except Exception:  # noqa: BLE001 - whatever it is, the observer is told and the log has it.
+        _LOG.exception("a feed failed")
+        return _Ended(FeedDiagnosticCode.UNAVAILABLE, "the feed failed; the runtime's log says more")
+    assert heard is not None, "a feed ends by a reason alone"
+    return _ENDED_BY_OBSERVER.get(heard)
 
 
 async def _send_all(reader: Reader, observer: _Observer) -> None:
@@ -318,8 +237,7 @@ async def _send_runs(reader: Reader, observer: _Observer, sink: FrameSink) -> No
     """Many frames a call: behind the head at this observer's pace, there together with all; never returns."""
 
     def take(run: Run) -> bool:
-        observer.count(len(run))
-        return sink.write(run.frames())
+        return observer.send_run(sink, run)
 
     while True:
         run = await reader.take_ready()
@@ -349,8 +267,7 @@ def _ended_by_close(reader: Reader, *, removed: bool) -> _Ended:
 
 def _cursor(scope: Scope) -> str | None:
     """The query parameter of this name. Raises InvalidQuery."""
-    query = parse_qs(scope["query_string"].decode("latin1"), keep_blank_values=True)
-    given = query.get("cursor", [])
+    given = query_parameters(scope).get("cursor", [])
     if len(given) > 1:
         raise InvalidQuery("cursor", ", ".join(given), "is given more than once")
     return given[0] if given else None

@@ -7,8 +7,9 @@ gives None: the feed then works with what ASGI promises alone.
   its own state for every connection, so encoded frames could not be shared; we
   forget the offer before the handshake is answered.
 * Hypercorn gathers what a client sends until a message is whole, and goes on
-  gathering after a message that is over its bound. A feed takes no messages:
-  the first byte of one is noticed and thrown away.
+  gathering after a message that is over its bound. A feed takes no messages,
+  or (version 2) short texts alone: the first byte that is too much is noticed
+  and thrown away.
 * Hypercorn keeps a connection that its client has closed until the keep-alive
   time is over, because the task that counts that time belongs to it.
 * Hypercorn drops a client that breaks the protocol without a word. A feed says
@@ -26,7 +27,7 @@ from hypercorn.events import Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import Handshake, WebsocketBuffer, WSStream
 from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection, Event, Message
+from wsproto.events import CloseConnection, Event, Message, TextMessage
 
 from .asgi import Send
 from .gathering import GatheringWriter
@@ -51,10 +52,10 @@ class ClosingTCPServer(TCPServer):
 class FeedSocket:
     """The inbound side of one feed's connection."""
 
-    def __init__(self, stream: WSStream, *, on_data: Callable[[], None]) -> None:
+    def __init__(self, stream: WSStream, *, on_data: Callable[[], None], kept_bytes_max: int) -> None:
         self._stream = stream
         stream.handshake.extensions = None
-        stream.buffer = _Unkept(on_data)
+        stream.buffer = _Brief(on_data, kept_bytes_max) if kept_bytes_max else _Unkept(on_data)
 
     def accepted(self, *, on_violation: Callable[[], None]) -> None:
         """The handshake is answered: from now on, hear of a client that breaks the protocol."""
@@ -73,11 +74,15 @@ class FeedSocket:
         connection.events = watched  # type: ignore[method-assign]  # As above.
 
 
-def feed_socket(send: Send, *, on_data: Callable[[], None]) -> FeedSocket | None:
-    """Before the upgrade: no compression, and `on_data` is called for every piece of data from the client."""
+def feed_socket(send: Send, *, on_data: Callable[[], None], kept_bytes_max: int = 0) -> FeedSocket | None:
+    """Before the upgrade: no compression, and `on_data` is called for every piece of data from the client.
+
+    With `kept_bytes_max`, texts up to that size are messages as ASGI has them, and
+    `on_data` is called for what is more, or no text.
+    """
     stream = getattr(send, "__self__", None)
     if isinstance(stream, WSStream) and isinstance(getattr(stream, "handshake", None), Handshake):
-        return FeedSocket(stream, on_data=on_data)
+        return FeedSocket(stream, on_data=on_data, kept_bytes_max=kept_bytes_max)
     return None
 
 
@@ -107,6 +112,29 @@ class _Unkept(WebsocketBuffer):
 
     def to_message(self) -> dict[str, object]:
         return {"type": "websocket.receive", "bytes": None, "text": ""}
+
+
+class _Brief(WebsocketBuffer):
+    """Keeps one short text."""
+
+    def __init__(self, on_excess: Callable[[], None], kept_bytes_max: int) -> None:
+        super().__init__(max_length=kept_bytes_max)
+        self._on_excess = on_excess
+        self._pieces: list[str] = []
+
+    def extend(self, event: Message[Any]) -> None:
+        self.length += len(event.data)
+        if isinstance(event, TextMessage) and self.length <= self.max_length:
+            self._pieces.append(event.data)
+        else:
+            self._on_excess()
+
+    def clear(self) -> None:
+        super().clear()
+        self._pieces.clear()
+
+    def to_message(self) -> dict[str, object]:
+        return {"type": "websocket.receive", "bytes": None, "text": "".join(self._pieces)}
 
 
 def _ignore(data: bytes | None) -> None:

@@ -8,6 +8,7 @@ request can make these grow.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from itertools import accumulate
 
 from prometheus_client import (
@@ -29,10 +30,21 @@ from watchglass.protocol.tasks import FINISHED, TaskErrorCode, TaskStatus
 from watchglass.runtime import Runtime
 from watchglass.runtime.task_tally import DURATION_BUCKETS_MS, TaskTally
 
+from .batch_sizes import BatchSizes
+
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 UNKNOWN_ROUTE = "(none)"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Transport(StrEnum):
+    """How a feed comes to its observer."""
+
+    WEBSOCKET_V1 = "websocket_v1"
+    WEBSOCKET_V2 = "websocket_v2"
+    SSE = "sse"
+    LONG_POLL = "long_poll"
 
 
 class Metrics:
@@ -57,17 +69,31 @@ class Metrics:
             registry=self._registry,
         )
         self._feeds_open = Gauge(
-            "watchglass_feeds_open", "WebSocket feeds that are open.", registry=self._registry
+            "watchglass_feeds_open", "Feeds that are open, whatever their transport.", registry=self._registry
         )
         self._feeds_closed = Counter(
             "watchglass_feeds_closed",
-            "Feeds that ended, by the diagnostic sent, or client_closed, or stalled.",
+            "Feeds that ended, by the diagnostic sent, or ended, answered, client_closed, stalled.",
             ["reason"],
             registry=self._registry,
         )
         self._feed_frames = Counter(
-            "watchglass_feed_frames", "Event frames sent to observers.", registry=self._registry
+            "watchglass_feed_frames",
+            "Frames sent to observers, by transport.",
+            ["transport"],
+            registry=self._registry,
         )
+        self._feed_bytes = Counter(
+            "watchglass_feed_bytes", "Their bytes.", ["transport"], registry=self._registry
+        )
+        self._feed_resets = Counter(
+            "watchglass_feed_resets",
+            "Cursors that could not be honoured, by reason, where the reader went on with a snapshot.",
+            ["reason"],
+            registry=self._registry,
+        )
+        self._batch_sizes = BatchSizes()
+        self._registry.register(self._batch_sizes)
 
     def request_answered(self, method: str, route: str, status: int, duration_s: float) -> None:
         """Count one request; `route` is a template, never a path."""
@@ -84,9 +110,18 @@ class Metrics:
         self._feeds_open.dec()
         self._feeds_closed.labels(reason).inc()
 
-    def frames_sent(self, frames: int) -> None:
-        """Count events on their way to an observer."""
-        self._feed_frames.inc(frames)
+    def feed_sent(self, transport: Transport, frames: int, size_bytes: int) -> None:
+        """Count what is on its way to an observer."""
+        self._feed_frames.labels(transport).inc(frames)
+        self._feed_bytes.labels(transport).inc(size_bytes)
+
+    def batch_sent(self, transport: Transport, events: int) -> None:
+        """Count one frame that has so many events."""
+        self._batch_sizes.add(transport, events)
+
+    def feed_reset(self, reason: str) -> None:
+        """A reader had to start over."""
+        self._feed_resets.labels(reason).inc()
 
     def exposition(self) -> bytes:
         """Everything, as Prometheus reads it."""

@@ -29,6 +29,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from watchglass.client.local import (
+    Discovery,
+    LocalFault,
+    start_ticks,
+    state_directory,
+    token_path,
+    withdraw,
+)
 from watchglass.protocol.errors import StoreFault, shown
 from watchglass.protocol.lifecycle import WorkerStatus
 from watchglass.runtime import Runtime, RuntimeOptions, WorkerFilter, open_runtime
@@ -44,17 +52,7 @@ from .connections import Connections
 from .hangup import Hangup, hangups
 from .json_log import logging_json
 from .leaving import Leaving
-from .local import (
-    Discovery,
-    LocalFault,
-    announce,
-    local_token,
-    make_private,
-    start_ticks,
-    state_directory,
-    token_path,
-    withdraw,
-)
+from .local import announce, local_token, make_private
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2

@@ -147,6 +147,12 @@ class Log(Protocol):
     async def holds(self, seq: Seq) -> bool:
         """Whether a kept event has exactly this sequence. Raises what `read` raises of the store."""
 
+    async def count(self, *, after: Seq, through: Seq) -> int:
+        """How many events lie behind one position, up to another and with it. Raises what `read` raises."""
+
+    async def before_newest(self, count: int) -> Seq:
+        """The position behind which the newest so many events lie, or all kept ones. Raises as `read`."""
+
     async def wait(self, *, after: Seq) -> None:
         """Return when there is an event after this position.
 
@@ -169,6 +175,10 @@ class Store(Protocol):
     @property
     def path(self) -> Path:
         """The store's own folder."""
+
+    @property
+    def retention(self) -> Retention:
+        """How much of each worker's log is kept."""
 
     @property
     def durability(self) -> Literal["none", "os", "fsync"]:

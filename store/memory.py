@@ -90,6 +90,16 @@ class MemoryLog:
         """See `Log.holds`."""
         return self._tail.holds(seq)
 
+    async def count(self, *, after: Seq, through: Seq) -> int:
+        """See `Log.count`."""
+        if after < self._tail.trimmed_through:
+            raise CursorExpired(encode_cursor(after), encode_cursor(self.oldest), encode_cursor(self.head))
+        return self._tail.count(after=after, through=through)
+
+    async def before_newest(self, count: int) -> Seq:
+        """See `Log.before_newest`."""
+        return self._tail.before_newest(count)
+
     async def wait(self, *, after: Seq) -> None:
         """See `Log.wait`."""
         await self._tail.wait(after=after)
@@ -120,7 +130,7 @@ class MemoryStore:
 
     def __init__(self, root: Path, retention: Retention, clock_us: ClockUs) -> None:
         self.path = root
-        self._retention = retention
+        self.retention = retention
         self._numbering = Numbering(clock_us)
         self._records: dict[WorkerId, WorkerRecord] = {}
         self._logs: dict[WorkerId, MemoryLog] = {}
@@ -141,7 +151,7 @@ class MemoryStore:
             directory.mkdir(mode=0o700, parents=True)
         except OSError as fault:
             raise StoreIo("create", str(directory), fault.strerror or str(fault)) from fault
-        log = MemoryLog(record.worker_id, self._numbering, self._retention, on_visible)
+        log = MemoryLog(record.worker_id, self._numbering, self.retention, on_visible)
         self._records[record.worker_id] = record
         self._logs[record.worker_id] = log
         return log
@@ -156,7 +166,7 @@ class MemoryStore:
         files: Path,
     ) -> None:
         """See `Store.receive`."""
-        log = MemoryLog(record.worker_id, self._numbering, self._retention, lambda _records, _events: None)
+        log = MemoryLog(record.worker_id, self._numbering, self.retention, lambda _records, _events: None)
         directory = self.directory(record.worker_id)
         try:
             await asyncio.to_thread(log.fill, records, trimmed_through)

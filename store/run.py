@@ -17,8 +17,9 @@ from struct import unpack
 from typing import NamedTuple, cast, overload
 
 from watchglass.protocol.cursor import Seq
+from watchglass.protocol.feed_v2 import events_text
 from watchglass.protocol.frames import ENVELOPE_SEQ, envelope_seq
-from watchglass.protocol.ready_frames import ready_frames
+from watchglass.protocol.ready_frames import ready_frames, text_frame
 
 
 class Record(NamedTuple):
@@ -35,13 +36,14 @@ _digits = itemgetter(ENVELOPE_SEQ)
 class Run(Sequence[Record]):
     """Records in order, made as they are asked for; it equals any list of the same. It never changes."""
 
-    __slots__ = ("_frames", "lines")
+    __slots__ = ("_events_frame", "_frames", "lines")
     __hash__ = None  # type: ignore[assignment]  # As of a list.
 
     def __init__(self, lines: Sequence[bytes]) -> None:
         """Events by their envelopes, which nobody changes from now on."""
         self.lines = lines
         self._frames: bytes | None = None
+        self._events_frame: tuple[bytes, bytes] | None = None
 
     @property
     def last(self) -> Seq:
@@ -53,6 +55,16 @@ class Run(Sequence[Record]):
         if self._frames is None:
             self._frames = ready_frames(self.lines)
         return self._frames
+
+    def events_frame(self, prev: bytes) -> bytes:
+        """All events as one live frame of version 2, made once for all who were sent `prev` before."""
+        made = self._events_frame
+        if made is not None and made[0] == prev:
+            return made[1]
+        frame = text_frame(events_text(prev, self.lines, replay=False))
+        if made is None:
+            self._events_frame = prev, frame
+        return frame
 
     def __len__(self) -> int:
         return len(self.lines)

@@ -82,6 +82,16 @@ class Tail:
             del lines[max(1, count_within(lines, max_bytes)) :]
         return Run(lines)
 
+    def count(self, *, after: Seq, through: Seq) -> int:
+        """How many records lie behind one position, up to another and with it."""
+        first = bisect_right(self._seqs, after, self._start)
+        return max(0, bisect_right(self._seqs, through, first) - first)
+
+    def before_newest(self, count: int) -> Seq:
+        """The position behind which the newest so many records lie, or all that are here."""
+        place = len(self._seqs) - count
+        return Seq(self._seqs[place - 1]) if place > self._start else self.trimmed_through
+
     async def wait(self, *, after: Seq) -> None:
         """Return when the head lies after this position; raise LogClosed when it never will."""
         while self.head <= after:

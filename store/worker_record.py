@@ -54,3 +54,10 @@ class WorkerRecord(Wire):
     stdin_closed: bool = False
     task: TaskTerms | None = None
     end: WorkerEnd | None = None
+
+    def ended(self, end: WorkerEnd) -> WorkerRecord:
+        """The same with its end, and without the values of its environment: nobody needs its secrets any more."""
+        request = self.request
+        if request.execution is not None:
+            request = request.model_copy(update={"execution": request.execution.redacted()})
+        return self.model_copy(update={"end": end, "request": request})

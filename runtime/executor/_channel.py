@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+from collections import deque
 from collections.abc import Callable
 
 from .host.wire import Decoder, WireError, pack
 
 _RECEIVE_BYTES = 64 * 1024
+_FILES_AT_ONCE = 1
 
 
 class Channel:
     """Frames out at once, frames in by `on_frame`, and `on_end` once after the last of them.
 
     What the socket does not take is kept; the input window of `host/wire.py`
-    bounds how much that can be.
+    bounds how much that can be. `files` are the descriptors that came and that
+    nobody has taken; what is left of them is closed at the end.
     """
 
     def __init__(
@@ -27,6 +31,7 @@ class Channel:
         self._on_end = on_end
         self._decoder = Decoder()
         self._out = bytearray()
+        self.files: deque[int] = deque()
         self.is_closed = False
         self._loop = asyncio.get_running_loop()
         ours.setblocking(False)
@@ -67,12 +72,14 @@ class Channel:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._socket.close()
+        while self.files:
+            os.close(self.files.popleft())
         self._on_end()
 
     def _read(self) -> bool:
         """Handle what one read gives; False when there was nothing."""
         try:
-            received = self._socket.recv(_RECEIVE_BYTES)
+            received = self._receive()
             frames = self._decoder.feed(received)
         except BlockingIOError:
             return False
@@ -84,6 +91,14 @@ class Channel:
         for kind, body in frames:
             self._on_frame(kind, body)
         return True
+
+    def _receive(self) -> bytes:
+        """One read ends with the bytes that a descriptor came with. Raises OSError."""
+        received, files, _flags, _address = socket.recv_fds(
+            self._socket, _RECEIVE_BYTES, _FILES_AT_ONCE, socket.MSG_CMSG_CLOEXEC
+        )
+        self.files += files
+        return received
 
     def _write(self) -> None:
         try:

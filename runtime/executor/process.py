@@ -73,6 +73,7 @@ class Process:
         self._has_run = False  # Whether exit.json, if it is there, tells of this life.
         self._pidfd: int | None = None  # While the supervisor lives and is ours to watch.
         self._channel: Channel | None = None
+        self._egress: socket.socket | None = None
         self._input = Input(self._send)
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[None] = self._loop.create_future()
@@ -155,9 +156,19 @@ class Process:
             with contextlib.suppress(ProcessLookupError):  # Dead, and reaped before we heard of it.
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
+    def take_egress(self) -> socket.socket | None:
+        """The socket that listens in the worker's own network, if it has one; the caller's from now on.
+
+        It is there once the program runs or is adopted. Who closes it takes the
+        worker nothing: the next server that adopts it gets its own.
+        """
+        taken, self._egress = self._egress, None
+        return taken
+
     def close(self) -> None:
         """Read no more output. The worker itself goes on."""
         self._output.close()
+        self._close_egress()
 
     # For the executor.
 
@@ -209,7 +220,7 @@ class Process:
             self._pidfd = None
         if self._channel is not None:
             self._channel.close()
-        self._output.close()
+        self.close()
         if not self._started.done():
             self._fail(LaunchFailed("adopt", "supervisor", errno.ECANCELED))
 
@@ -236,12 +247,25 @@ class Process:
             self._started.set_result(None)
         elif kind == wire.STATE:
             self._on_state(body)
+        elif kind == wire.EGRESS:
+            self._on_egress()
         elif kind == wire.FAILED:
             self._fail(_launch_fault(**json.loads(body)))
         elif kind == wire.EXIT:
             self._set_reported(report_of(json.loads(body)))
             return
         self._on_change()
+
+    def _on_egress(self) -> None:
+        """Without its descriptor, for which we had no room, the worker is the closed box that it was."""
+        assert self._channel is not None
+        if self._channel.files:
+            self._egress = socket.socket(fileno=self._channel.files.popleft())
+
+    def _close_egress(self) -> None:
+        if self._egress is not None:
+            self._egress.close()
+            self._egress = None
 
     def _on_state(self, body: bytes) -> None:
         state = json.loads(body)
@@ -258,6 +282,7 @@ class Process:
         self._started.set_result(None)
 
     def _fail(self, fault: LaunchFailed) -> None:
+        self._close_egress()
         self._started.set_exception(fault)
         self._started.exception()  # Seen: the launch that would raise it may be cancelled.
 
@@ -273,6 +298,7 @@ class Process:
 
     def _set_exit(self, process_exit: ProcessExit) -> None:
         self._input.on_closed()
+        self._close_egress()
         self.exit = process_exit
         if not self._started.done():
             self._started.set_result(None)

@@ -40,6 +40,10 @@ class SandboxLaunch:
     `script` names a file in the worker's folder that is copied to INSIDE_SCRIPT.
     `tmp_bytes` bounds each of /tmp and /dev/shm, `run_bytes` /run with the script; all
     are memory of the worker.
+
+    With `egress`, which takes `net`, a socket listens inside before the program runs,
+    at `host/netns.py`'s PORT, and `Process.take_egress` hands it out: whoever accepts
+    there is all the network that the worker has.
     """
 
     bwrap: str
@@ -49,6 +53,11 @@ class SandboxLaunch:
     script: str | None = None
     tmp_bytes: int = TMP_BYTES
     run_bytes: int = RUN_BYTES
+    egress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.egress and self.share_network:
+            raise ValueError("egress takes a network namespace of the worker's own")
 
     @property
     def share_network(self) -> bool:
@@ -64,6 +73,7 @@ class SandboxLaunch:
             "script": self.script,
             "tmp_bytes": self.tmp_bytes,
             "run_bytes": self.run_bytes,
+            "egress": self.egress,
         }
 
 

@@ -16,9 +16,8 @@ from watchglass.client.faults import ClientFault, Unreachable
 from .reaching import client_for
 
 if TYPE_CHECKING:
+    from watchglass.client.finding import Found
     from watchglass.client.http import Client
-
-    from .finding import Found
 
 Sink = Callable[[bytes], None]
 
@@ -46,7 +45,7 @@ class LogCopy:
 
     def copy(self, client: Client) -> None:
         """Copy what is there now."""
-        from watchglass.client.http import worker_path
+        from watchglass.client.call import worker_path
 
         path = worker_path(self._worker, "logs", self._stream)
         while not self.full:

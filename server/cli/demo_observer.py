@@ -12,7 +12,7 @@ from watchglass.protocol.cursor import decode_cursor
 
 if TYPE_CHECKING:
     from watchglass.client.address import Address
-    from watchglass.protocol.follow import Joined, Told
+    from watchglass.protocol.said import Joined, Told
 
 Json = dict[str, Any]
 
@@ -85,7 +85,7 @@ class Observer:
 
     def _run(self) -> None:
         from watchglass.client.follower import Follower
-        from watchglass.protocol.follow import FeedRefused, FeedViolation
+        from watchglass.protocol.said import FeedRefused, FeedViolation
 
         try:
             with Follower(lambda: self._address, self.worker, cursor="earliest", patience_s=10.0) as follower:
@@ -133,7 +133,8 @@ def whole_log(address: Address, worker: str) -> Seen:
 
 def raw_text(address: Address, worker: str) -> str:
     """What the worker's process wrote, from its raw log."""
-    from watchglass.client.http import Client, worker_path
+    from watchglass.client.call import worker_path
+    from watchglass.client.http import Client
 
     with Client(address) as client:
         return client.get_bytes(worker_path(worker, "logs", "stdout")).decode()

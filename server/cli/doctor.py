@@ -85,7 +85,8 @@ def doctor(
 
 def _runtimes(directory: Path | None) -> Sequence[Path]:
     """The runtimes' folders that are meant. Raises UsageFault."""
-    from watchglass.server.local import state_directory, store_root
+    from watchglass.client.local import state_directory
+    from watchglass.server.local import store_root
     from watchglass.store.filesystem.layout import runtime_directories
 
     root = store_root(state_directory()) if directory is None else directory.absolute()

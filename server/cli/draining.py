@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from watchglass.client.faults import Unreachable
-from watchglass.server.local import Discovery, start_ticks
+from watchglass.client.local import Discovery, start_ticks
 
 from . import options
 from .faults import CliError
@@ -39,7 +39,7 @@ def drain(
 
     Does what Ctrl-C does where 'serve' runs. Ctrl-C here stops the waiting alone.
     """
-    from watchglass.client.http import END_TIMEOUT_S
+    from watchglass.client.call import END_TIMEOUT_S
 
     reached = found(url, token_file, runtime)
     deadline_s = time.monotonic() + END_TIMEOUT_S

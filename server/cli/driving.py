@@ -199,7 +199,7 @@ def remove(
 
 
 def _end(client: Client, workers: list[str], act: str, reason: str | None, *, as_json: bool | None) -> None:
-    from watchglass.client.http import END_TIMEOUT_S
+    from watchglass.client.call import END_TIMEOUT_S
 
     for worker in workers:
         body = {} if reason is None else {"reason": reason}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from watchglass.client.faults import ApiError, ClientFault, Unreachable
+from watchglass.client.faults import ApiError, ClientFault, NoRuntime, NoToken, Unreachable
 
 
 class ExitCode(IntEnum):
@@ -54,8 +54,10 @@ def exit_code(fault: CliError | ClientFault) -> int:
     """The exit code of a fault."""
     if isinstance(fault, CliError):
         return fault.exit_code
-    if isinstance(fault, Unreachable):
+    if isinstance(fault, Unreachable | NoRuntime):
         return ExitCode.UNREACHABLE
+    if isinstance(fault, NoToken):
+        return ExitCode.NOT_AUTHORISED
     if isinstance(fault, ApiError):
         return _OF_STATUS.get(fault.status, ExitCode.FAILED)
     return ExitCode.FAILED

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .faults import CliError, ExitCode, UsageFault
 
 if TYPE_CHECKING:
+    from watchglass.client.finding import Found
     from watchglass.client.follower import Follower
-
-    from .finding import Found
 
 Json = dict[str, Any]
 
@@ -26,9 +25,10 @@ def following(
     runtime: Found, worker: str, cursor: str | None, patience_s: float | None = None
 ) -> Iterator[Follower]:
     """A follower of one worker; what a feed raises becomes one line and an exit code."""
-    from watchglass.client.follower import PATIENCE_S, Follower
+    from watchglass.client.follower import Follower
+    from watchglass.client.journey import PATIENCE_S
     from watchglass.protocol.errors import CursorMalformed
-    from watchglass.protocol.follow import FeedRefused, FeedViolation
+    from watchglass.protocol.said import FeedRefused, FeedViolation
 
     try:
         patience_s = PATIENCE_S if patience_s is None else patience_s

@@ -19,9 +19,8 @@ from .reaching import client_for
 from .showing import note
 
 if TYPE_CHECKING:
+    from watchglass.client.finding import Found
     from watchglass.client.http import Client
-
-    from .finding import Found
 
 READ_BYTES: Final = 64 << 10
 INPUT_BYTES_MAX: Final = 256 << 10
@@ -138,7 +137,7 @@ class StdinForwarder:
         return b"" if self._descriptor is None else os.read(self._descriptor, READ_BYTES)
 
     def _send(self, client: Client, content: str) -> None:
-        from watchglass.client.http import worker_path
+        from watchglass.client.call import worker_path
 
         wait_s = BACKLOG_WAIT_FIRST_S
         while not self._ended.is_set():
@@ -154,7 +153,7 @@ class StdinForwarder:
                 return
 
     def _close(self, client: Client) -> None:
-        from watchglass.client.http import worker_path
+        from watchglass.client.call import worker_path
 
         self._ready.wait()
         if self._ended.is_set():

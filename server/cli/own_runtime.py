@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Final
 
 from watchglass.client.address import Address
-from watchglass.server.local import start_ticks
+from watchglass.client.finding import Choice, find
+from watchglass.client.local import start_ticks
 
 from .faults import CliError
-from .finding import Choice, find
 from .interrupts import Interrupts
 
 START_TIMEOUT_S: Final = 20.0

@@ -7,16 +7,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from watchglass.client.finding import Choice, Found, find
+
 from .faults import UsageFault
-from .finding import Choice, Found, find
 
 if TYPE_CHECKING:
     from watchglass.client.http import Client
 
 
 def found(url: str | None, token_file: Path | None, runtime: str | None) -> Found:
-    """The runtime that the common options choose. Raises CliError."""
-    return find(Choice(url, token_file, runtime))
+    """The runtime that the common options choose. Raises ClientFault, UsageFault."""
+    if url and runtime:
+        raise UsageFault("--url and --runtime: give one of them")
+    try:
+        return find(Choice(url, token_file, runtime))
+    except ValueError as fault:
+        raise UsageFault(str(fault)) from None
 
 
 @contextmanager
@@ -35,7 +41,7 @@ def client_for(runtime: Found) -> Client:
 
 def path_of(worker: str, *rest: str) -> str:
     """The path of a worker, or of something of it. Raises UsageFault for what can be no id."""
-    from watchglass.client.http import worker_path
+    from watchglass.client.call import worker_path
 
     if not worker.strip() or worker in {".", ".."}:
         raise UsageFault(f"{worker!r} is no worker id")

@@ -29,9 +29,8 @@ from .reaching import client_for, found, path_of
 from .showing import note, write_bytes, write_document, write_json_line, write_line
 
 if TYPE_CHECKING:
-    from watchglass.protocol.follow import Joined, Told
-
-    from .finding import Found
+    from watchglass.client.finding import Found
+    from watchglass.protocol.said import Joined, Told
 
 Json = dict[str, Any]
 
@@ -263,7 +262,7 @@ class _Controller:
             threading.Thread(target=self._do, args=(act,), name=f"watchglass-{act}", daemon=True).start()
 
     def _do(self, act: str) -> None:
-        from watchglass.client.http import END_TIMEOUT_S
+        from watchglass.client.call import END_TIMEOUT_S
 
         try:
             with client_for(self._runtime) as client:

@@ -261,6 +261,9 @@ def serve(
     stall_s: Annotated[
         str | None, _number("--stall-s", "Seconds until a socket that takes no byte is closed.")
     ] = None,
+    heartbeat_s: Annotated[
+        str | None, _number("--heartbeat-s", "Seconds after which a quiet feed says where it stands.")
+    ] = None,
     ready_frames: Annotated[
         bool,
         typer.Option(

@@ -204,7 +204,7 @@ def wait_finished(client: Client, task: str, timeout_ms: int | None) -> Json:
 
 def killed(client: Client, task: str, owner: str | None, reason: str | None) -> Json:
     """The status of a task that was made to end."""
-    from watchglass.client.http import END_TIMEOUT_S
+    from watchglass.client.call import END_TIMEOUT_S
 
     headers = {} if owner is None else {OWNER_HEADER: owner}
     return client.post(task_path(task, "kill"), {"reason": reason}, headers=headers, timeout_s=END_TIMEOUT_S)

@@ -22,7 +22,7 @@ from .showing import is_terminal, note, one_line, short, write_bytes, write_json
 
 if TYPE_CHECKING:
     from watchglass.client.follower import Follower
-    from watchglass.protocol.follow import Joined, Told
+    from watchglass.protocol.said import Joined, Told
 
 Json = dict[str, Any]
 

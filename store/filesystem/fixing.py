@@ -120,7 +120,7 @@ def restore_record(directory: str, kept: Kept, aside: Aside, *, is_there: bool) 
     path = f"{directory}/{RECORD_FILE}"
     if is_there:
         aside.copy(path)
-    write_record(aside.files, directory, kept)
+    write_record(aside.files, directory, kept.encoded())
     aside.files.sync_file(path)
     aside.files.sync_directory(directory)
 

@@ -36,6 +36,7 @@ from watchglass.store.base import (
 from watchglass.store.numbering import Numbering
 from watchglass.store.tail import Tail
 
+from .counting import events_through, position_behind
 from .files import Files, fault_of
 from .loading import NO_OFFSETS, LogState, Salvage, load_log
 from .reading import SegmentReader
@@ -409,13 +410,10 @@ class FileLog:
             self._remove(dropped)
 
     def _opening_of(self, segment: Segment) -> Opening | None:
-        if segment.opening is None:
-            try:
-                with SegmentReader(self._files, segment) as reader:
-                    segment.opening = reader.opening()
-            except StoreFault:
-                return None
-        return segment.opening
+        try:
+            return self._stated_opening(segment)
+        except StoreFault:
+            return None
 
     def _remove(self, segment: Segment) -> None:
         for writer in [writer for writer in self.rolled if writer.segment is segment]:
@@ -478,6 +476,39 @@ class FileLog:
         if seq > self._tail.trimmed_through:
             return self._tail.holds(seq)
         return [record.seq for record in await self.read(after=Seq(seq - 1), max_records=1)] == [seq]
+
+    async def count(self, *, after: Seq, through: Seq) -> int:
+        """See `Log.count`."""
+        if after < self.trimmed_through:
+            raise CursorExpired(encode_cursor(after), encode_cursor(self.oldest), encode_cursor(self.head))
+        if after >= self._tail.trimmed_through:
+            return self._tail.count(after=after, through=through)
+        return await self._events_through(through) - await self._events_through(after)
+
+    async def before_newest(self, count: int) -> Seq:
+        """See `Log.before_newest`."""
+        state = self._loaded()
+        behind = state.events + self._pending_events - count
+        if behind <= state.events_dropped:
+            return self.trimmed_through
+        if count <= len(self._tail):
+            return self._tail.before_newest(count)
+        return await position_behind(self, state.segments, self._stated_opening, behind)
+
+    async def _events_through(self, seq: Seq) -> int:
+        """How many events there ever were up to this one; it never changes."""
+        state = self._loaded()
+        if seq >= self._tail.trimmed_through:
+            ever = state.events + self._pending_events
+            return ever - self._tail.count(after=seq, through=self.head)
+        return await events_through(self, state.segments, self._stated_opening, seq)
+
+    def _stated_opening(self, segment: Segment) -> Opening:
+        """What a segment opens with. Raises StoreCorrupt, StoreMissing, StoreIo."""
+        if segment.opening is None:
+            with SegmentReader(self._files, segment) as reader:
+                segment.opening = reader.opening()
+        return segment.opening
 
     async def wait(self, *, after: Seq) -> None:
         """See `Log.wait`."""

@@ -26,7 +26,8 @@ _EVENT_BYTE = ord("u")  # An event's line is `{"cursor…`; opening and commit l
 _SEALED_END = b'"}\n'  # An event's line ends with the braces of its data, its payload and itself.
 _OFFSETS_MARK = b'\n{"io":['
 OPENING_BYTES_MAX = 256
-_SEARCH_BYTES = 8 << 10
+_SEARCH_BYTES = 512
+"""How near a search comes: damage that lies further before a position costs its reader nothing."""
 _PEEK_BYTES = 2 << 10
 
 

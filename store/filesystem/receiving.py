@@ -53,7 +53,7 @@ class Receiving:
             log.rest(finally_=True)
         if self.view is not None:
             write_view(self.files, folder, self.view)
-        write_record(self.files, folder, kept)
+        write_record(self.files, folder, kept.encoded())
         if self.is_synced:
             self.files.sync_disk(folder)
         return kept, facts

@@ -99,14 +99,14 @@ class SharedParts:
                     has[name] = self._parts.setdefault((type(part), part.model_dump_json()), part)
 
 
-def note_of(change: Literal["create", "save"], kept: Kept) -> bytes:
+def note_of(change: Literal["create", "save"], encoded: bytes) -> bytes:
     """A line of the write-ahead file."""
-    return b'{"%b":%b}' % (change.encode(), kept.encoded())
+    return b'{"%b":%b}' % (change.encode(), encoded)
 
 
-def write_record(files: Files, directory: str, kept: Kept) -> None:
+def write_record(files: Files, directory: str, encoded: bytes) -> None:
     """Keep it in its worker's folder. Raises OSError."""
-    files.replace(f"{directory}/{RECORD_FILE}", sealed(kept.encoded()[:-1] + b"," + KEY)[0])
+    files.replace(f"{directory}/{RECORD_FILE}", sealed(encoded[:-1] + b"," + KEY)[0])
 
 
 def read_record(files: Files, directory: str) -> Kept | None:

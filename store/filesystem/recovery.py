@@ -156,7 +156,7 @@ class Recovery:
         if kept is None or kept.version < said.kept.version:
             self._files.make_directory(directory)
             self._files.make_directory(f"{directory}/{EVENTS}")
-            write_record(self._files, directory, said.kept)
+            write_record(self._files, directory, said.kept.encoded())
         for path in (f"{directory}/{RECORD_FILE}", directory, self._layout.workers):
             self._to_sync[path] = None
 

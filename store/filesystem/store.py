@@ -64,6 +64,7 @@ class FilesystemStore:
         self._settling = settling
         self._closed = False
         self.runtime_id = runtime_id
+        self.retention = ground.retention
         self.durability: Literal["none", "os", "fsync"] = "os" if ground.wal is None else "fsync"
         self.findings = findings
 
@@ -87,9 +88,10 @@ class FilesystemStore:
         self._refuse_when_closed("create", worker_id)
         born = self._ground.numbering.reserve()
         kept = Kept(record, born, born)
-        self._make_worker(kept)
+        encoded = kept.encoded()
+        self._make_worker(worker_id, encoded)
         if self._ground.wal is not None:
-            self._ground.wal.note(note_of("create", kept))
+            self._ground.wal.note(note_of("create", encoded))
             self._settling.record_changed(worker_id)
         log = FileLog(self._ground, worker_id, self._layout.events(worker_id), LogState(), on_visible)
         log.unsynced_directories |= {self._layout.workers, self._layout.worker(worker_id)}
@@ -97,16 +99,16 @@ class FilesystemStore:
         self._logs[worker_id] = log
         return log
 
-    def _make_worker(self, kept: Kept) -> None:
+    def _make_worker(self, worker_id: WorkerId, encoded: bytes) -> None:
         """Make a worker's folder with all that belongs in it, in one step. Raises StoreIo."""
-        files, worker_id = self._files, kept.record.worker_id
+        files = self._files
         unborn, directory = self._layout.unborn(worker_id), self._layout.worker(worker_id)
         try:
             if not files.make_directory(unborn):
                 files.rmtree(unborn)
                 files.make_directory(unborn)
             files.make_directory(f"{unborn}/events")
-            write_record(files, unborn, kept)
+            write_record(files, unborn, encoded)
             files.rename(unborn, directory)
         except OSError as fault:
             files.rmtree(unborn, ignore_errors=True)
@@ -173,9 +175,10 @@ class FilesystemStore:
             log.flush()
             complete = complete_log(log)
         kept = Kept(record, old.born, self._ground.numbering.reserve(), complete)
+        encoded = kept.encoded()
         directory = self._layout.worker(worker_id)
         try:
-            write_record(self._files, directory, kept)
+            write_record(self._files, directory, encoded)
         except OSError as fault:
             raise fault_of("save", f"{directory}/worker.json", fault) from fault
         self._kept[worker_id] = kept
@@ -184,7 +187,7 @@ class FilesystemStore:
         wal = self._ground.wal
         if wal is not None:
             self._settling.record_changed(worker_id)
-            await wal.ask(note_of("save", kept))
+            await wal.ask(note_of("save", encoded))
 
     async def load(self) -> Sequence[WorkerRecord]:
         """See `Store.load`."""

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from watchglass.client.address import Address
+from watchglass.client.call import worker_path
 from watchglass.client.faults import ApiError, Unreachable
 from watchglass.client.follower import Follower
-from watchglass.client.http import Client, worker_path
-from watchglass.protocol.follow import FeedRefused, Joined, Told
+from watchglass.client.http import Client
+from watchglass.protocol.said import FeedRefused, Joined, Told
 
 from support.proxy import cutting
 from support.serving import Served, serving

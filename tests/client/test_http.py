@@ -10,9 +10,10 @@ from contextlib import contextmanager
 import pytest
 
 from watchglass.client.address import Address
+from watchglass.client.call import worker_path
 from watchglass.client.faults import ApiError, BadAnswer, Unreachable
 from watchglass.client.follower import Follower
-from watchglass.client.http import Client, worker_path
+from watchglass.client.http import Client
 
 from support.serving import Served, serving
 

@@ -49,6 +49,7 @@ BOTH_FIELDS = {
     "last_event_id",
 }
 BOTH_ADDED = {
+    "face",
     "phase",
     "created_at",
     "started_at",

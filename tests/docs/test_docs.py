@@ -6,19 +6,24 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer
 import typer.core
 import typer.main
 
+from watchglass.client.async_client import AsyncClient
+from watchglass.client.sync import SyncClient
 from watchglass.protocol import base
 from watchglass.protocol.errors import faults
 from watchglass.protocol.events import SHAPES
 from watchglass.protocol.execution import CapabilityMode, Limits, Reservation, TaskLimits
+from watchglass.protocol.feed_v2 import CLOSES, COMING_BACK, PING_BYTES_MAX, FrameV2
 from watchglass.protocol.frames import FeedDiagnosticCode
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.runtime import RuntimeLimits
+from watchglass.protocol.start import FILTER_TYPES_MAX, TAIL_EVENTS_MAX
 from watchglass.protocol.tasks import STATUS_OF, TaskErrorCode, TaskEventType, TaskStatus
 from watchglass.protocol.workers import WaitingFor
 from watchglass.runtime import RuntimeOptions
@@ -32,12 +37,14 @@ from watchglass.server.cli.faults import ExitCode
 from watchglass.server.cli.main import app
 from watchglass.server.config import DURABILITIES, FeedBounds, serve_config
 from watchglass.server.errors import STATUS
+from watchglass.server.long_poll import EVENTS_MAX, WAIT_S_MAX
 from watchglass.server.tasks_api import LIMIT_DEFAULT, WAIT_MS_MAX
 from watchglass.server.tasks_errors import code_of
 from watchglass.store.base import Retention
 from watchglass.store.filesystem.problems import CODES
 
 from support.hosts import EVERYTHING
+from support.serving import environment, serving
 from support.workers import request_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -77,6 +84,33 @@ def test_every_diagnostic_of_the_feed_is_in_the_docs() -> None:
     assert documented == set(FeedDiagnosticCode)
 
 
+def test_every_close_code_of_version_2_is_in_the_docs_with_its_diagnostics_and_what_it_means() -> None:
+    table = section(page("feed.md"), "Version 2").split("\n### Close codes\n", 1)[1]
+    documented = {
+        int(code): (
+            {name for name in codes(names) if name.startswith("runtime.")},
+            back.startswith("yes"),
+            cursor.startswith(("yes", "all")),
+        )
+        for code, names, back, cursor in rows(table)
+    }
+    assert documented == {
+        code: ({name for name, close in CLOSES.items() if close is code}, back.allowed, back.same_cursor)
+        for code, back in COMING_BACK.items()
+    }
+
+
+def test_every_frame_of_version_2_is_in_the_docs_with_its_fields() -> None:
+    table = section(page("feed.md"), "Version 2").split("\nAn envelope is", 1)[0]
+    documented = {
+        codes(kind)[0]: {name.rstrip("?") for name in codes(fields)} for kind, fields, _ in rows(table)
+    }
+    models = get_args(get_args(FrameV2)[0])
+    assert documented == {
+        model.model_fields["kind"].default: set(model.model_fields) - {"kind"} for model in models
+    }
+
+
 def test_the_events_that_the_docs_describe_exist() -> None:
     documented = {codes(row[0])[0] for row in rows(section(page("feed.md"), "Events"))}
     assert documented <= set(SHAPES)
@@ -101,6 +135,11 @@ def test_every_phase_is_in_the_docs() -> None:
         ("workers.md", RuntimeOptions().input_backlog_max_bytes),
         ("workers.md", LINE_BYTES_MAX),
         ("feed.md", DONE_CHARS_MAX),
+        ("feed.md", TAIL_EVENTS_MAX),
+        ("feed.md", FILTER_TYPES_MAX),
+        ("feed.md", PING_BYTES_MAX),
+        ("feed.md", EVENTS_MAX),
+        ("feed.md", WAIT_S_MAX),
     ],
 )
 def test_the_bounds_in_the_docs_are_those_of_the_code(doc: str, number: int) -> None:
@@ -122,6 +161,33 @@ def test_the_embedding_example_runs(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("user: hello, glass\nassistant: hello, glass\n")
+
+
+def test_the_client_examples_run(tmp_path: Path) -> None:
+    examples = re.findall(r"```python\n(.*?)```", page("client.md"), re.DOTALL)
+    assert len(examples) == 4
+    with serving(tmp_path / "state") as served:
+        for number, example in enumerate(examples):
+            script = tmp_path / f"example_{number}.py"
+            script.write_text(example)
+            done = subprocess.run(
+                [sys.executable, "-W", "error", str(script)],
+                env=environment(served.state_dir),
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert (done.returncode, done.stderr) == (0, ""), example
+            assert done.stdout.endswith("hello, glass\n"), done.stdout
+
+
+def test_every_method_of_the_client_is_in_the_docs() -> None:
+    table = rows(section(page("client.md"), "Every request"))
+    documented = {code.split("(")[0] for cells in table for code in codes(cells[0])}
+    public = {name for name in vars(AsyncClient) if not name.startswith("_")}
+    assert documented | {"follow", "watch", "ask", "url", "aclose"} == public
+    assert public - {"aclose"} == {name for name in vars(SyncClient) if not name.startswith("_")}
 
 
 def test_the_readme_has_one_line_to_run_and_one_line_to_test() -> None:
@@ -172,6 +238,7 @@ def test_the_defaults_of_serve_are_those_of_the_code() -> None:
         "--result-retention-secs": options.task_retention_s,
         "--gc-interval-ms": options.gc_interval_ms,
         "--stall-s": FeedBounds().stall_s,
+        "--heartbeat-s": FeedBounds().heartbeat_s,
         "--max-transcript-projection-items": limits.max_transcript_projection_items,
         "--max-event-batch-items": limits.max_event_batch_items,
     }

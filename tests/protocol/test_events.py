@@ -41,6 +41,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "alert": {"level": "warning", "source": "agent", "message": "disk", "timestamp_ms": 1},
     "shutdown": {},
     "output": {"stream": "stderr", "text": "oops", "offset": 0},
+    "egress_denied": {"host": "example.org", "port": 443, "reason": "not_allowed", "count": 10},
+    "egress_usage": {"connections": 2, "sent_bytes": 70, "received_bytes": 900, "denied": 1},
     "execution_plan": {
         "capability_mode": "strict",
         "degraded": False,
@@ -120,7 +122,8 @@ def test_an_unknown_event_is_never_at_fault(name: str, said: dict[str, object]) 
 
 
 def test_what_the_runtime_says_of_itself_nobody_else_may_say() -> None:
-    assert {"snapshot", "execution_plan", "reserved", "released", "exit", "end"} == RUNTIME_ONLY
+    told = {"execution_plan", "reserved", "released", "egress_denied", "egress_usage"}
+    assert told | {"snapshot", "exit", "end"} == RUNTIME_ONLY
     for name in sorted(RUNTIME_ONLY):
         with pytest.raises(InvalidRequest, match=rf"events\.0\.event: '{name}' is written by the runtime"):
             decode(AppendEventsRequest, orjson.dumps({"events": [{"event": name}]}))

@@ -18,12 +18,7 @@ from watchglass.protocol.follow import (
     CLOSED_NORMALLY,
     RETRYABLE,
     STEADY_S,
-    Farewell,
-    FeedRefused,
-    FeedViolation,
     Following,
-    Joined,
-    Told,
     backoff_s,
 )
 from watchglass.protocol.frames import (
@@ -33,8 +28,15 @@ from watchglass.protocol.frames import (
     encode_snapshot,
     event_frame,
 )
+from watchglass.protocol.said import Farewell, FeedRefused, FeedViolation, Joined, Said, Told
 
 WORKER = "wk-1"
+
+
+def take(following: Following, frame: str | bytes) -> Said | Farewell:
+    """The one thing that a frame of version 1 says."""
+    [said] = following.take(frame)
+    return said
 
 
 def event(seq: int, name: str = "text_delta", worker_id: str = WORKER) -> bytes:
@@ -86,7 +88,7 @@ def test_over_any_cuts_the_told_events_are_the_log_exactly_once(
         log.written = data.draw(st.integers(min_value=log.written, max_value=len(log.seqs)))
         following.opened()
         for frame in log.connect(following.cursor)[:frames_until_cut]:
-            said = following.take(frame)
+            said = take(following, frame)
             if isinstance(said, Told):
                 told.append(int(said.cursor[3:], 16))
         if not following.ended:
@@ -106,7 +108,7 @@ def test_a_reader_from_now_on_resumes_from_the_snapshot_when_cut_before_an_event
     following = Following(WORKER)
     following.opened()
     assert following.cursor is None
-    assert isinstance(following.take(snapshot(7)), Joined)
+    assert isinstance(take(following, snapshot(7)), Joined)
     following.lost(jitter=0.0)
     assert following.cursor == encode_cursor(7)
 
@@ -114,9 +116,9 @@ def test_a_reader_from_now_on_resumes_from_the_snapshot_when_cut_before_an_event
 def test_the_snapshot_of_a_resumed_feed_does_not_move_the_reader() -> None:
     following = Following(WORKER, encode_cursor(3))
     following.opened()
-    following.take(snapshot(9))
+    take(following, snapshot(9))
     assert following.cursor == encode_cursor(3)
-    assert isinstance(following.take(event(4)), Told)
+    assert isinstance(take(following, event(4)), Told)
 
 
 def test_waits_grow_while_nothing_comes_and_start_again_after_an_event() -> None:
@@ -124,8 +126,8 @@ def test_waits_grow_while_nothing_comes_and_start_again_after_an_event() -> None
     waits = [following.lost(jitter=1.0) for _ in range(3)]
     assert waits == [BACKOFF_FIRST_S, 2 * BACKOFF_FIRST_S, 4 * BACKOFF_FIRST_S]
     following.opened()
-    following.take(snapshot(0))
-    following.take(event(1))
+    take(following, snapshot(0))
+    take(following, event(1))
     assert following.lost(jitter=1.0) == BACKOFF_FIRST_S
 
 
@@ -139,21 +141,21 @@ def test_a_connection_that_lasted_makes_the_next_wait_a_first_one() -> None:
 def test_a_repeated_event_is_a_violation() -> None:
     following = _joined_at(5)
     with pytest.raises(FeedViolation) as caught:
-        following.take(event(5))
+        take(following, event(5))
     assert caught.value.kind == "duplicate"
 
 
 def test_an_event_of_the_past_is_a_violation() -> None:
     following = _joined_at(5)
     with pytest.raises(FeedViolation) as caught:
-        following.take(event(4))
+        take(following, event(4))
     assert caught.value.kind == "order"
 
 
 def test_an_event_of_another_worker_is_a_violation() -> None:
     following = _joined_at(5)
     with pytest.raises(FeedViolation) as caught:
-        following.take(event(6, worker_id="wk-2"))
+        take(following, event(6, worker_id="wk-2"))
     assert caught.value.kind == "foreign"
 
 
@@ -161,19 +163,19 @@ def test_an_event_before_the_snapshot_is_a_violation() -> None:
     following = Following(WORKER, encode_cursor(5))
     following.opened()
     with pytest.raises(FeedViolation):
-        following.take(event(6))
+        take(following, event(6))
 
 
 def test_a_second_snapshot_is_a_violation() -> None:
     following = _joined_at(5)
     with pytest.raises(FeedViolation):
-        following.take(snapshot(6))
+        take(following, snapshot(6))
 
 
 def test_a_violation_moves_nobody() -> None:
     following = _joined_at(5)
     with pytest.raises(FeedViolation):
-        following.take(event(9, worker_id="wk-2"))
+        take(following, event(9, worker_id="wk-2"))
     assert following.cursor == encode_cursor(5)
 
 
@@ -203,7 +205,7 @@ def test_a_violation_moves_nobody() -> None:
 )
 def test_what_is_no_frame_is_a_violation(frame: str) -> None:
     with pytest.raises(FeedViolation) as caught:
-        _joined_at(5).take(frame)
+        take(_joined_at(5), frame)
     assert caught.value.kind == "frame"
 
 
@@ -212,23 +214,23 @@ def test_every_diagnostic_says_whether_to_come_back(code: FeedDiagnosticCode) ->
     following = _joined_at(5)
     frame = diagnostic_frame(code, "because")
     if code in RETRYABLE:
-        assert following.take(frame) == Farewell(code, "because")
+        assert take(following, frame) == Farewell(code, "because")
         assert following.cursor == encode_cursor(5)
     else:
         with pytest.raises(FeedRefused, match="because") as caught:
-            following.take(frame)
+            take(following, frame)
         assert caught.value.code == code
 
 
 def test_an_unknown_diagnostic_is_final() -> None:
     with pytest.raises(FeedRefused):
-        _joined_at(5).take('{"kind":"diagnostic","diagnostic":{"code":"runtime.new","message":"m"}}')
+        take(_joined_at(5), '{"kind":"diagnostic","diagnostic":{"code":"runtime.new","message":"m"}}')
 
 
 def test_a_worker_that_had_ended_at_the_join_ends_with_a_normal_close() -> None:
     following = Following(WORKER, encode_cursor(5))
     following.opened()
-    following.take(snapshot(5, phase="succeeded"))
+    take(following, snapshot(5, phase="succeeded"))
     assert following.settled
     following.lost(jitter=0.0, close_code=CLOSED_NORMALLY)
     assert following.ended
@@ -237,7 +239,7 @@ def test_a_worker_that_had_ended_at_the_join_ends_with_a_normal_close() -> None:
 def test_a_worker_that_had_ended_but_has_more_to_tell_is_not_over() -> None:
     following = Following(WORKER, encode_cursor(5))
     following.opened()
-    following.take(snapshot(5, head=6, phase="succeeded"))
+    take(following, snapshot(5, head=6, phase="succeeded"))
     assert not following.settled
     following.lost(jitter=0.0, close_code=CLOSED_NORMALLY)
     assert not following.ended
@@ -246,7 +248,7 @@ def test_a_worker_that_had_ended_but_has_more_to_tell_is_not_over() -> None:
 def test_a_cut_is_never_an_end() -> None:
     following = Following(WORKER, encode_cursor(5))
     following.opened()
-    following.take(snapshot(5, phase="succeeded"))
+    take(following, snapshot(5, phase="succeeded"))
     following.lost(jitter=0.0, close_code=1006)
     assert not following.ended
 
@@ -259,5 +261,5 @@ def test_a_start_that_is_no_cursor_is_refused() -> None:
 def _joined_at(seq: int) -> Following:
     following = Following(WORKER, encode_cursor(seq))
     following.opened()
-    following.take(snapshot(seq))
+    take(following, snapshot(seq))
     return following

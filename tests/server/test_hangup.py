@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from watchglass.server.local import discovered
+from watchglass.client.local import discovered
 
 from support.api import Api
 from support.processes import wait_true

@@ -12,17 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from watchglass.server.local import (
+from watchglass.client.local import (
     Discovery,
     LocalFault,
-    announce,
     discovered,
-    local_token,
     start_ticks,
     state_directory,
     token_path,
     withdraw,
 )
+from watchglass.server.local import announce, local_token
 
 
 def a_server(runtime_id: str = "rt", started_at: str = "2026-01-01") -> Discovery:
@@ -146,6 +145,6 @@ def test_nobody_is_found_where_nothing_is(tmp_path: Path) -> None:
 
 def test_finding_a_server_needs_the_standard_library_alone() -> None:
     loaded = subprocess.check_output(
-        [sys.executable, "-c", "import sys, watchglass.server.local; print(*sys.modules)"], text=True
+        [sys.executable, "-c", "import sys, watchglass.client.finding; print(*sys.modules)"], text=True
     )
     assert {"asyncio", "pydantic", "quart", "hypercorn", "orjson"}.isdisjoint(loaded.split())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from watchglass.server.local import discovered
+from watchglass.client.local import discovered
 
 from support.serving import environment, serving, watchglass
 

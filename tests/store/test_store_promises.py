@@ -668,8 +668,38 @@ async def agree(log: Log, appended: list[Record], data: st.DataObject) -> None:
     if position < log.trimmed_through:
         with pytest.raises(CursorExpired):
             await log.read(after=Seq(position))
+        with pytest.raises(CursorExpired):
+            await log.count(after=Seq(position), through=log.head)
         return
     count = data.draw(st.integers(1, 5))
     after = [record for record in kept if record.seq > position]
     assert await log.read(after=Seq(position), max_records=count) == after[:count]
     assert await read_all(log, after=position) == after
+    await agree_on_counts(log, kept, Seq(position), data.draw(st.integers(0, 8)))
+
+
+async def agree_on_counts(log: Log, kept: list[Record], position: Seq, count: int) -> None:
+    """How many lie behind a position, up to each event; and where the newest so many begin."""
+    after = [record for record in kept if record.seq > position]
+    assert await log.count(after=position, through=position) == 0
+    for number, record in enumerate(after, 1):
+        assert await log.count(after=position, through=record.seq) == number
+    expected = kept[-count - 1].seq if count < len(kept) else log.trimmed_through
+    assert await log.before_newest(count) == expected
+
+
+async def test_counting_agrees_far_behind_what_is_in_memory_too(open_store: OpenStore, clock: Clock) -> None:
+    async with open_store(Retention(max_bytes=4 << 20), clock) as store:
+        log = await store.create(record_of("w"), nobody)
+        appended: list[Record] = []
+        for number in range(160):
+            clock.now_us += 10
+            appended += await log.append(said(*["x" * 10_000] * (1 + number % 5)))
+        kept = [record for record in appended if record.seq > log.trimmed_through]
+        assert len(kept) < len(appended)
+        for place in (0, 1, len(kept) // 3, len(kept) // 2, len(kept) - 2):
+            after = kept[place].seq
+            for last in (place, place + 1, len(kept) - 1):
+                assert await log.count(after=after, through=kept[last].seq) == last - place
+            assert await log.before_newest(len(kept) - place - 1) == after
+        assert await log.before_newest(10 * len(kept)) == log.trimmed_through

@@ -80,6 +80,12 @@ class FailingLog:
     async def holds(self, seq: Seq) -> bool:
         return await self._log.holds(seq)
 
+    async def count(self, *, after: Seq, through: Seq) -> int:
+        return await self._log.count(after=after, through=through)
+
+    async def before_newest(self, count: int) -> Seq:
+        return await self._log.before_newest(count)
+
     async def wait(self, *, after: Seq) -> None:
         await self._log.wait(after=after)
 

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -19,8 +19,11 @@ from watchglass.server.auth import access
 from watchglass.server.config import FeedBounds, Secret
 from watchglass.server.connections import Connections
 from watchglass.server.leaving import Leaving
-from watchglass.store.base import Retention
-from watchglass.store.memory import MemoryStore, open_memory_store
+from watchglass.store.base import Retention, Store
+from watchglass.store.memory import open_memory_store
+from watchglass.store.numbering import system_clock_us
+
+from .stores import OpenStore
 
 TOKEN = "let-me-in"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -51,7 +54,7 @@ class InProcess:
 
     port: int
     runtime: Runtime
-    store: MemoryStore
+    store: Store
     app: Application
     connections: Connections
     leaving: Leaving
@@ -119,6 +122,7 @@ async def listening(
     *,
     bounds: FeedBounds | None = None,
     retention: Retention | None = None,
+    opener: OpenStore = open_memory_store,
     token: str | None = TOKEN,
     origins: tuple[str, ...] = (),
     hosts: tuple[str, ...] = (),
@@ -129,9 +133,18 @@ async def listening(
         port = listener.getsockname()[1]
         secret = None if token is None else Secret(token)
         rules = access(host="127.0.0.1", port=port, token=secret, allowed_hosts=hosts, origins=origins)
-        async with open_memory_store(retention) as store, open_runtime(options, store) as runtime:
+        async with (
+            opener(retention or Retention(), system_clock_us) as store,
+            open_runtime(_completed(options, store), store) as runtime,
+        ):
             leaving = Leaving()
             app = create_app(runtime, rules, leaving, bounds)
             connections = Connections(app, stall_s=bounds.stall_s, ready_frames=bounds.ready_frames)
             async with connections.accepting(listener, close_s=bounds.close_s):
                 yield InProcess(port, runtime, store, app, connections, leaving)
+
+
+def _completed(options: RuntimeOptions | None, store: Store) -> RuntimeOptions:
+    """The options with the id of whose store it is."""
+    options = options or RuntimeOptions()
+    return options if store.runtime_id is None else replace(options, runtime_id=store.runtime_id)

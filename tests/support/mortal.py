@@ -13,7 +13,8 @@ from typing import Any, cast
 import trio
 from trio_websocket import ConnectionClosed, wrap_client_stream
 
-from watchglass.protocol.follow import EARLIEST, Following, Joined, Told
+from watchglass.protocol.follow import EARLIEST, Following
+from watchglass.protocol.said import Joined, Told
 
 from .api import Api
 from .chatter import Chatterer, Heard
@@ -125,7 +126,7 @@ async def _listen(observer: Observer, following: Following, heard: Heard) -> Non
     before = following.cursor
     while not following.ended:
         line = await observer.line()
-        said = following.take(line)
+        [said] = following.take(line)
         assert isinstance(said, Joined | Told), said  # A killed server says no farewell.
         if isinstance(said, Told):
             heard.take(said.envelope, line.encode())

@@ -21,6 +21,7 @@ import errno
 import os
 
 from . import cgroup_removal, linux
+from .cloning import fork_into
 
 REMOVE_S_MAX = 1.0
 """How long a group may take to become removable when its worker's tree is empty."""
@@ -79,8 +80,19 @@ class Group:
                 raise OSError(errno.EIO, "does not read back", f"{self.path}/{name}")
 
     def join(self) -> None:
-        """Move the process that calls it here. Raises OSError."""
-        self._write("cgroup.procs", b"0")
+        """Move the process that calls it, and has one thread, here. Raises OSError.
+
+        v1 moves a thread that moves itself at once. For a process the kernel waits, see `cloning.py`.
+        """
+        self._write("cgroup.procs" if self.version == 2 else "tasks", b"0")
+
+    def fork(self) -> int:
+        """Fork a child that is in it from the start; only a v2 group can do so. Raises OSError."""
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return fork_into(folder)
+        finally:
+            os.close(folder)
 
     def cpu_us(self) -> tuple[int, int]:
         """User and system time, µs, of all that ever was in it. Raises OSError."""
@@ -136,7 +148,7 @@ class Group:
 class Groups:
     """All groups of one worker; there may be none."""
 
-    __slots__ = ("_groups",)
+    __slots__ = ("_born_in", "_groups")
 
     def __init__(
         self,
@@ -152,6 +164,7 @@ class Groups:
             CgroupRefused: One cannot be made or limited; then none is left.
         """
         self._groups: list[Group] = []
+        self._born_in: Group | None = None
         if not folders:
             return
         name = cgroup_removal.group_name(os.getpid(), label)
@@ -174,10 +187,22 @@ class Groups:
         """The group for it, if there is one."""
         return next((group for group in self._groups if service in group.serves), None)
 
+    def fork(self) -> int:
+        """As `os.fork`; the child is to `join` before anything else. Raises OSError."""
+        for group in self._groups:
+            if group.version == 2:
+                self._born_in = group
+                try:
+                    return group.fork()
+                except OSError:  # An older kernel, or a filter around us: it can still join.
+                    self._born_in = None
+        return os.fork()
+
     def join(self) -> None:
         """In the forked child. Raises OSError."""
         for group in self._groups:
-            group.join()
+            if group is not self._born_in:
+                group.join()
 
     def kill(self) -> set[int]:
         """SIGKILL all that is in them; who that was. Nobody when no group can kill a tree at once."""

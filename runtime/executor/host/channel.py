@@ -26,7 +26,7 @@ _PEER = struct.Struct("3i")  # pid, uid, gid
 class Channel:
     """Frames in (`inbox`) and out over a non-blocking socket. `closed` once the server's end is."""
 
-    __slots__ = ("_decoder", "_is_mute", "_out", "_socket", "_taken", "closed", "inbox")
+    __slots__ = ("_decoder", "_file", "_file_at", "_is_mute", "_out", "_socket", "_taken", "closed", "inbox")
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
@@ -34,6 +34,8 @@ class Channel:
         self._decoder = wire.Decoder()
         self.inbox: deque[tuple[int, bytes]] = deque()
         self._out = bytearray()
+        self._file: int | None = None  # To go with the byte at `_file_at` of what is to be sent.
+        self._file_at = 0
         self._taken: int | None = None
         self._is_mute = False
         self.closed = False
@@ -92,6 +94,11 @@ class Channel:
             self._out += wire.pack(kind, body)
             self.flush()
 
+    def send_file(self, kind: int, fd: int) -> None:
+        """As `send`, with a descriptor, once in a channel's life; it stays open here, and the caller's."""
+        self._file, self._file_at = fd, len(self._out)
+        self.send(kind)
+
     def wake(self) -> None:
         """Make the server look for output after now; every frame does, so one unread is enough."""
         if not self._out and not self.closed and self._unread_bytes() == 0:
@@ -110,7 +117,7 @@ class Channel:
             if not self._out:
                 return
             try:
-                count = self._socket.send(self._out)
+                count = self._send_some()
             except BlockingIOError:
                 return
             except OSError:  # It left. What it said before is still there to be read.
@@ -118,6 +125,18 @@ class Channel:
                 self._out.clear()
                 return
             del self._out[:count]
+
+    def _send_some(self) -> int:
+        """Send up to the descriptor, or together with it. Raises OSError."""
+        if self._file is None:
+            return self._socket.send(self._out)
+        if self._file_at:
+            count = self._socket.send(self._out[: self._file_at])
+            self._file_at -= count
+            return count
+        count = socket.send_fds(self._socket, [self._out], [self._file])
+        self._file = None
+        return count
 
     def close(self) -> None:
         """Forget its descriptor in the loop first."""

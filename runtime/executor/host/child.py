@@ -63,7 +63,7 @@ class Forked:
         go_in_child, self._go = os.pipe()
         parent = os.getpid()
         try:
-            self.pid = os.fork()
+            self.pid = groups.fork()
         except OSError as error:
             raise ForkFailed(error.errno, error.strerror) from error
         if self.pid == 0:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
+from . import netns
 from .loop import Loop
 from .worker import Worker
 
@@ -32,6 +33,17 @@ class Launch:
         loop.watch(worker.report, self._on_report)
         if worker.inside is not None:
             loop.watch(worker.inside.pipe, self._on_status)
+
+    def egress(self) -> int | None:
+        """Before `go`: the socket that listens in the worker's network, if one is planned.
+
+        Raises:
+            NoWayOut, ProcessLookupError: See `netns.py`.
+        """
+        inside, sandbox = self._worker.inside, self._worker.plan.sandbox
+        if inside is None or sandbox is None or not sandbox.egress:
+            return None
+        return netns.listener_inside(inside.init)
 
     def go(self) -> None:
         """Put it on record, and let the program run. Raises OSError: it cannot be put on record."""

@@ -41,7 +41,7 @@ class Boss:
 class Line:
     """At most one channel, and everything that is said over it."""
 
-    __slots__ = ("_boss", "_channel", "_is_listening", "_last", "_listener", "_loop")
+    __slots__ = ("_boss", "_channel", "_egress", "_is_listening", "_last", "_listener", "_loop")
 
     def __init__(self, boss: Boss, loop: Loop, channel: Channel, listener: Listener | None) -> None:
         self._boss = boss
@@ -50,6 +50,7 @@ class Line:
         self._listener = listener
         self._is_listening = False
         self._last: tuple[int, bytes] | None = None
+        self._egress: int | None = None
 
     def open(self) -> None:
         """Serve the channel, beginning with what came together with the plan, and listen."""
@@ -59,6 +60,14 @@ class Line:
 
     def send(self, kind: int, body: bytes = b"") -> None:
         self._channel.send(kind, body)
+
+    def hand_egress(self, listener: int) -> None:
+        """Give the server, and each later one, the socket that listens in the worker's network.
+
+        It stays open until we exit, for a channel may still have to send it.
+        """
+        self._egress = listener
+        self._channel.send_file(wire.EGRESS, listener)
 
     def wake(self) -> None:
         self._channel.wake()
@@ -118,6 +127,8 @@ class Line:
         self._drop()
         self._channel = newest
         self._loop.watch(newest.fileno(), self._on_channel)
+        if self._egress is not None:
+            newest.send_file(wire.EGRESS, self._egress)
         newest.send(wire.STATE, json.dumps(self._boss.state()).encode())
         if self._last is not None:
             newest.send(*self._last)

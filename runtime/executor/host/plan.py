@@ -8,7 +8,7 @@ import json
 class Sandbox:
     """How bubblewrap is to be run; see `SandboxLaunch`."""
 
-    __slots__ = ("bwrap", "cwd", "namespaces", "rootfs", "run_bytes", "script", "tmp_bytes")
+    __slots__ = ("bwrap", "cwd", "egress", "namespaces", "rootfs", "run_bytes", "script", "tmp_bytes")
 
     def __init__(
         self,
@@ -20,6 +20,7 @@ class Sandbox:
         script: str | None,
         tmp_bytes: int,
         run_bytes: int,
+        egress: bool,
     ) -> None:
         self.bwrap = bwrap
         self.cwd = cwd
@@ -28,6 +29,7 @@ class Sandbox:
         self.script = script
         self.tmp_bytes = tmp_bytes
         self.run_bytes = run_bytes
+        self.egress = egress
 
     def for_disk(self) -> dict[str, object]:
         fields: dict[str, object] = {name: getattr(self, name) for name in self.__slots__}

@@ -56,19 +56,24 @@ class Record:
         """Raises OSError. Not synced: what a crash of the machine makes of it still says that it ran."""
         draft = create(RUN + DRAFT, self._directory)
         try:
-            with os.fdopen(draft, "wb") as file:
-                file.write(json.dumps(run).encode())
+            try:
+                _write_all(draft, json.dumps(run).encode())
+            finally:
+                os.close(draft)
             self._publish(RUN)
         except OSError:
             self._remove(RUN + DRAFT)
             raise
 
     def write_exit(self, report: bytes) -> None:
-        """Synced: what it says stays said. Raises OSError."""
+        """From here on whoever comes finds it, unless the machine goes down; see `sync_exit`. Raises OSError."""
         os.pwrite(self._exit_draft, report, 0)
         os.ftruncate(self._exit_draft, len(report))
-        os.fsync(self._exit_draft)
         self._publish(EXIT)
+
+    def sync_exit(self) -> None:
+        """What it says stays said. Raises OSError."""
+        os.fsync(self._exit_draft)
 
     def abandon(self) -> None:
         """The program never ran: there is nothing to tell of. A draft that stays says nothing."""
@@ -84,3 +89,8 @@ class Record:
             os.unlink(name, dir_fd=self._directory)
         except FileNotFoundError:
             return
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(fd, content) :]

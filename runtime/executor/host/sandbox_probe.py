@@ -42,7 +42,6 @@ def probe(asked: dict[str, object]) -> dict[str, object]:
     return {
         "found": {
             **box.found,
-            "network_proxy": _no("this runtime has no proxy"),
             "restricted_filesystem": _answer(_restrict_files, "landlock"),
             "seccomp": _answer(_filter_calls, "seccomp"),
             "own_uid": own_uid,
@@ -78,12 +77,14 @@ class _Box:
         if self.bwrap is None:
             partly = {name: self._partly(bwraps, uid, name, refusal) for name in sorted(ALL)}
             nothing = self._partly(bwraps, uid, None, refusal)
-            self.found = {"linux_sandbox": _no(refusal), "rootfs": _no(refusal)}
+            self.found = dict.fromkeys(("linux_sandbox", "rootfs", "network_proxy"), _no(refusal))
             self.found["namespaces"] = {**partly, "mount": nothing}
             return
         works = _yes("bubblewrap")
         self.found = {"linux_sandbox": works, "namespaces": dict.fromkeys((*sorted(ALL), "mount"), works)}
         self.found["rootfs"] = _of(self._try(self.bwrap, uid, lambda trial: trial.rootfs()), "pivot_root")
+        egress = self._try(self.bwrap, uid, lambda trial: trial.egress())
+        self.found["network_proxy"] = _of(egress, "netns listener")
         self.follows_links = bool(self._try(self.bwrap, uid, lambda trial: "yes" * trial.follows_links()))
 
     def _partly(self, bwraps: list[str], uid: int | None, name: str | None, refusal: str) -> _Found:

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from . import bubblewrap, identity, linux
+from . import bubblewrap, identity, linux, netns
 from .entering import Entrance
 from .plan import Plan
 
@@ -72,6 +72,28 @@ class Trial:
         said_by(lambda: self._exec(command))
         return bool(os.listdir(outside))  # noqa: PTH208
 
+    def egress(self) -> str:
+        """With a socket that listens in its network before its go."""
+        return said_by(self._listen_inside)
+
+    def _listen_inside(self) -> None:
+        """bubblewrap ends with us. Raises OSError; why it ended itself, it has said."""
+        status, status_inside = os.pipe()
+        go_inside, go = os.pipe()
+        plan = self._plan(_PROGRAM, ALL, None)
+        pid = os.fork()
+        if pid == 0:
+            _act(lambda: self._exec_plan(plan, status_inside, go_inside), 2)
+        os.close(status_inside)
+        with open(status, "rb") as told:  # noqa: PTH123 - it is a descriptor.
+            first = told.readline()
+            if first:
+                os.close(netns.listener_inside(json.loads(first)["child-pid"]))
+                os.write(go, b"g")
+            _, code = os.waitpid(pid, 0)
+        if code:
+            os._exit(1)
+
     def _exec(self, command: list[str]) -> None:
         if self._uid is not None:
             identity.become(self._uid)
@@ -87,6 +109,10 @@ class Trial:
         status = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         go, let_go = os.pipe()
         os.write(let_go, b"g")
+        self._exec_plan(plan, status, go)
+
+    def _exec_plan(self, plan: Plan, status: int, go: int) -> None:
+        """Raises OSError."""
         entrance = Entrance(plan, self._directory, status, go)
         if plan.uid is not None:
             identity.become(plan.uid)
@@ -104,6 +130,7 @@ class Trial:
             "script": None,
             "tmp_bytes": _SMALL,
             "run_bytes": _SMALL,
+            "egress": False,
         }
         changes = {"argv": [program], "directory": self._place, "uid": self._uid, "sandbox": sandbox}
         return Plan(json.dumps(self._template | changes).encode())

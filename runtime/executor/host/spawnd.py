@@ -22,7 +22,7 @@ import socket
 import sys
 from collections.abc import Callable
 
-from . import linux, signals, tree
+from . import linux, signals, tree, verify
 from .loop import Loop
 from .supervisor import supervise
 from .wire import ANSWER, PROBE, SETTLE
@@ -141,6 +141,8 @@ def main(files_max: int) -> None:
     os.close(null)
     os.chdir("/")
     linux.adopt_orphans()
+    linux.boot_id()  # Asked once, for all supervisors.
+    verify.own_namespaces()
     spawnd = Spawnd(server)
     gc.collect()
     gc.freeze()

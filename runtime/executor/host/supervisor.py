@@ -28,7 +28,7 @@ import signal
 import socket
 import time
 
-from . import entering, tree, wire
+from . import entering, netns, tree, wire
 from .budget import Budget
 from .cgroup import CgroupRefused
 from .channel import Channel, Listener
@@ -177,15 +177,30 @@ class Supervisor(Boss):
     def _start(self) -> dict[str, object] | None:
         """Put it on record and let it go; why that failed, or None."""
         try:
+            self._open_egress()
             self._launch.go()
         except OSError as error:
             self._ladder.force(KILL, now=time.monotonic())
-            return failed("setup", self._plan.directory, error)
+            return self._start_failure(error)
         self._started_at = time.monotonic()
         self._budget.begin(self._started_at)
         if self._plan.wall_time_ms is not None:
             self._wall_at = self._started_at + self._plan.wall_time_ms / 1000
         return None
+
+    def _start_failure(self, error: OSError) -> dict[str, object] | None:
+        """None: bubblewrap has died, and says itself why."""
+        if isinstance(error, ProcessLookupError):
+            return None
+        if isinstance(error, netns.NoWayOut):
+            return failed("network", netns.SHOWN, error)
+        return failed("setup", self._plan.directory, error)
+
+    def _open_egress(self) -> None:
+        """The worker's way out, before its program looks for it. Raises NoWayOut, ProcessLookupError."""
+        listener = self._launch.egress()
+        if listener is not None:
+            self._line.hand_egress(listener)
 
     def _tell_started(self) -> None:
         self._worker.settle(runs=True)
@@ -398,7 +413,10 @@ class Supervisor(Boss):
                 self._watch_output(pump)
 
     def _tell_exit(self) -> None:
-        """exit.json, then EXIT with the same content. A disk that refuses the first stops not the second."""
+        """exit.json, then EXIT with the same content. A disk that refuses the first stops not the second.
+
+        The server does not wait for the disk: once it has EXIT, its journal is what keeps the end.
+        """
         report = self._worker.exit_report(
             self._status,
             asked=self._ladder.cause,
@@ -411,3 +429,5 @@ class Supervisor(Boss):
         except OSError as error:
             report["output_errno"] = report["output_errno"] or error.errno
         self._line.finish(wire.EXIT, json.dumps(report).encode())
+        with contextlib.suppress(OSError):  # It is told; nobody is left to hear of this.
+            self._worker.record.sync_exit()

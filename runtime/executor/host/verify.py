@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 from . import linux
@@ -17,30 +18,31 @@ def in_force(pid: int) -> dict[str, object] | None:
     `unshared` the namespaces that are not ours.
     """
     try:
-        status = _status(pid)
-        unshared = _unshared(pid)
+        status = linux.read_small_file(f"/proc/{pid}/status")
+        theirs = _namespaces(str(pid))
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
+    ours = own_namespaces()
     return {
         "pid": pid,
-        "no_new_privs": status["NoNewPrivs"] == "1",
-        "seccomp": int(status["Seccomp"]) == _FILTER,
-        "uid": int(status["Uid"].split()[1]),
-        "capabilities": int(status["CapEff"], 16),
-        "unshared": unshared,
+        "no_new_privs": _field(status, b"NoNewPrivs") == b"1",
+        "seccomp": int(_field(status, b"Seccomp")) == _FILTER,
+        "uid": int(_field(status, b"Uid").split()[1]),
+        "capabilities": int(_field(status, b"CapEff"), 16),
+        "unshared": [word for word in ours if theirs[word] != ours[word]],
     }
 
 
-def _status(pid: int) -> dict[str, str]:
-    lines = linux.read_small_file(f"/proc/{pid}/status").decode(errors="replace").splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+@functools.cache
+def own_namespaces() -> dict[str, str]:
+    """Ours by kind: those of the spawn daemon, which asks first, and of all that it forks."""
+    return _namespaces("self")
 
 
-def _unshared(pid: int) -> list[str]:
-    return [
-        word for name, word in _NAMESPACES.items() if _namespace(str(pid), name) != _namespace("self", name)
-    ]
+def _field(status: bytes, name: bytes) -> bytes:
+    return status.partition(b"\n" + name + b":")[2].partition(b"\n")[0].strip()
 
 
-def _namespace(pid: str, name: str) -> str:
-    return os.readlink(f"/proc/{pid}/ns/{name}")  # noqa: PTH115 - pathlib would weigh on every supervisor.
+def _namespaces(pid: str) -> dict[str, str]:
+    # pathlib would weigh on every supervisor.
+    return {word: os.readlink(f"/proc/{pid}/ns/{name}") for name, word in _NAMESPACES.items()}  # noqa: PTH115

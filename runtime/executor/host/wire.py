@@ -26,6 +26,7 @@ From the server:              From the supervisor:
                                   STATE         JSON {pid, started_at_us, received_input_bytes,
                                                 taken_bytes, stdin_closed, stdin_closing, cause,
                                                 verified}
+                                  EGRESS        empty, with a descriptor: see below
 
 `verified` is what `verify.py` found in force after the start, or null.
 
@@ -37,8 +38,12 @@ it kills its worker.
 
 A worker that outlives its server has no such lease, and its supervisor listens
 on `ctl.sock` in the folder. The newest connection is the channel; STATE is its
-first frame. INPUT goes on at `received_input_bytes`: whole frames that reached
+first frame but for EGRESS. INPUT goes on at `received_input_bytes`: whole frames that reached
 the supervisor before the end of an earlier channel count, a half one does not.
+
+EGRESS comes with its first byte's descriptor, the socket that listens in the
+worker's network (`netns.py`), if its plan asks for one: before STARTED, and on a
+later channel before STATE. The supervisor keeps its own for the next server.
 """
 
 from __future__ import annotations
@@ -64,6 +69,7 @@ TAKEN = 68
 STDIN_CLOSED = 69
 EXIT = 70
 STATE = 71
+EGRESS = 72
 
 CONTROL = "ctl.sock"
 

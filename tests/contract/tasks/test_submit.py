@@ -36,6 +36,7 @@ def test_what_is_left_out_has_the_contracts_defaults(tasks: TaskFace) -> None:
         "pids_max": None,
         "stdout_max_bytes": 4_194_304,
         "stderr_max_bytes": 4_194_304,
+        "file_size_bytes": None,
     }
     assert request["execution"]["interpreter"] == ["/bin/sh"]
     assert request["sandbox"]["profile"] == "process"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,10 @@ from watchglass.runtime.executor import LaunchPlan, SandboxLaunch, bubblewraps
 from watchglass.runtime.executor.host import identity, linux, signals, tracing, wire
 from watchglass.runtime.executor.host.supervisor import supervise
 
+from support.boxes import TRIES, boxed, needs_box
+
 NOBODY = 65534
+ASK = TRIES[-1].partition("for line in")[0] + "print(told('GET', 'any.example:80'))"
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="takes root to become nobody"),
@@ -42,12 +46,26 @@ def supervised_by_nobody(plan: LaunchPlan) -> list[tuple[int, dict[str, object]]
         os.close(directory)
         decoder = wire.Decoder()
         frames = []
-        while received := ours.recv(1 << 16):
+        while True:
+            received, files, *_ = socket.recv_fds(ours, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
+            assert received, "the supervisor left without a last word"
             frames += decoder.feed(received)
+            for listener in files:
+                answer_once(listener)
             if frames[-1][0] in (wire.EXIT, wire.FAILED):
                 break
     assert os.waitpid(pid, 0)[1] == 0
     return [(kind, json.loads(body) if body[:1] == b"{" else {}) for kind, body in frames]
+
+
+def answer_once(listener: int) -> None:
+    """Serve one connection of the worker, which has asked when it comes to that."""
+    with socket.socket(fileno=listener) as listening:
+        listening.settimeout(10)
+        accepted, _ = listening.accept()
+        with accepted:
+            accepted.recv(1000)
+            accepted.sendall(b"HTTP/1.1 200 OK\r\n\r\nhello")
 
 
 def _supervise(ours: socket.socket, theirs: socket.socket) -> None:
@@ -125,6 +143,17 @@ def test_a_supervisor_that_may_not_trace_finds_the_program_by_looking(
     kind, told = frames[-1]
     assert kind == wire.EXIT
     assert (told["code"], told["signal"]) == (code, number)
+
+
+@needs_box
+def test_its_workers_have_a_way_out(place: Path) -> None:
+    usable = next(path for path in bubblewraps() if identity.reachable_by(NOBODY, path))
+    plan = boxed(plan_of(place, "", is_boxed=True), argv=(*TRIES[:-1], ASK))
+    plan = replace(plan, uid=None, sandbox=SandboxLaunch(bwrap=usable, egress=True))
+    frames = supervised_by_nobody(plan)
+    kinds = [kind for kind, _ in frames]
+    assert kinds.index(wire.EGRESS) < kinds.index(wire.STARTED)
+    assert (place / "stdout.log").read_text() == "200 hello\n"
 
 
 @pytest.mark.parametrize("may_trace", [True, False])

@@ -18,11 +18,13 @@ async def test_it_names_the_bubblewrap_that_works_or_why_none_does() -> None:
         found = (await executor.probe()).sandbox
     assert bool(found.linux_sandbox) == (found.bwrap is not None)
     assert set(found.namespaces) == {"mount", "pid", "uts", "ipc", "net"}
-    for answer in (found.linux_sandbox, found.rootfs, found.seccomp, found.own_uid, found.exact_exit):
+    told = (found.linux_sandbox, found.rootfs, found.seccomp, found.own_uid, found.exact_exit)
+    for answer in (*told, found.network_proxy):
         assert bool(answer) == (answer.reason is None)
     if found.bwrap is not None:
         assert found.bwrap in bubblewraps()
         assert all(found.namespaces.values())
+        assert found.network_proxy
 
 
 async def test_without_a_bubblewrap_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +49,7 @@ async def test_a_bubblewrap_that_fails_is_quoted_and_the_next_one_tried(
         alone = (await executor.probe()).sandbox
     assert alone.linux_sandbox.reason == "bwrap: setting up uid map: Permission denied"
     assert alone.namespaces["net"].reason == alone.linux_sandbox.reason
+    assert alone.network_proxy.reason == alone.linux_sandbox.reason
     monkeypatch.setattr(request, "bubblewraps", lambda: [str(broken), *bubblewraps()])
     async with open_executor() as executor:
         followed = (await executor.probe()).sandbox

@@ -1,4 +1,4 @@
-"""Which runtime a command speaks to, and which token it sends where."""
+"""Which runtime a client speaks to, and which token it sends where."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from watchglass.client.address import Address
-from watchglass.server.cli.faults import CliError, ExitCode, UsageFault
-from watchglass.server.cli.finding import Choice, find
-from watchglass.server.local import Discovery, announce, local_token, start_ticks, token_path, withdraw
+from watchglass.client.faults import NoRuntime, NoToken
+from watchglass.client.finding import Choice, find
+from watchglass.client.local import Discovery, start_ticks, token_path, withdraw
+from watchglass.server.local import announce, local_token
 
 
 @pytest.fixture
@@ -40,9 +41,8 @@ def start(environ: dict[str, str], runtime_id: str, port: int, started_at: str, 
 
 
 def test_without_any_there_is_a_hint_what_to_do(environ: dict[str, str]) -> None:
-    with pytest.raises(CliError, match="watchglass serve") as caught:
+    with pytest.raises(NoRuntime, match="watchglass serve"):
         find(Choice(), environ)
-    assert caught.value.exit_code == ExitCode.UNREACHABLE
 
 
 def test_the_newest_one_is_meant(environ: dict[str, str]) -> None:
@@ -56,13 +56,13 @@ def test_one_can_be_named(environ: dict[str, str]) -> None:
     token = start(environ, "rt-old", 1001, "2026-01-01T00:00:00Z")
     start(environ, "rt-new", 1002, "2026-01-02T00:00:00Z")
     assert find(Choice(runtime_id="rt-old"), environ).address == Address("http://127.0.0.1:1001", token)
-    with pytest.raises(CliError, match="there is rt-new, rt-old"):
+    with pytest.raises(NoRuntime, match="there is rt-new, rt-old"):
         find(Choice(runtime_id="rt-other"), environ)
 
 
 def test_a_server_that_is_gone_is_not_found(environ: dict[str, str]) -> None:
     start(environ, "rt-dead", 1001, "2026-01-01T00:00:00Z", alive=False)
-    with pytest.raises(CliError, match="no runtime is running"):
+    with pytest.raises(NoRuntime, match="no runtime is running"):
         find(Choice(), environ)
 
 
@@ -97,19 +97,25 @@ def test_a_token_that_others_can_read_is_not_used(environ: dict[str, str], tmp_p
     file = tmp_path / "token"
     file.write_text("t")
     file.chmod(0o644)
-    with pytest.raises(CliError, match="chmod 600") as caught:
+    with pytest.raises(NoToken, match="chmod 600"):
         find(Choice(url="http://h", token_file=file), environ)
-    assert caught.value.exit_code == ExitCode.NOT_AUTHORISED
 
 
 def test_a_token_that_no_header_can_carry_is_refused(environ: dict[str, str]) -> None:
     environ["WATCHGLASS_TOKEN"] = "two\nlines"
-    with pytest.raises(CliError):
+    with pytest.raises(NoToken):
         find(Choice(url="http://h"), environ)
 
 
-def test_what_contradicts_itself_is_a_wrong_command_line(environ: dict[str, str]) -> None:
-    with pytest.raises(UsageFault):
+def test_a_token_that_is_given_beats_all_others(environ: dict[str, str]) -> None:
+    start(environ, "rt", 1001, "2026-01-01T00:00:00Z")
+    environ["WATCHGLASS_TOKEN"] = "variable"
+    assert find(Choice(token="given"), environ).address.token == "given"
+    assert "given" not in repr(Choice(token="given"))
+
+
+def test_what_contradicts_itself_is_no_choice(environ: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="give one of them"):
         find(Choice(url="http://h", runtime_id="rt"), environ)
 
 

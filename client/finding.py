@@ -1,35 +1,35 @@
-"""Which runtime a command speaks to, and with which token.
+"""Which runtime a client speaks to, and with which token.
 
---url or WATCHGLASS_URL                       this one
-else the state directory's discovery files    the newest live one, or --runtime ID
+a URL that is given, or WATCHGLASS_URL        this one
+else the state directory's discovery files    the newest live one, or the one of this id
 
---token-file, WATCHGLASS_TOKEN, WATCHGLASS_TOKEN_FILE, else the token file
-that the runtime's discovery file names. A token is never an argument, and
-the token of a local runtime goes to that runtime alone.
+a token or a token file that is given, WATCHGLASS_TOKEN, WATCHGLASS_TOKEN_FILE,
+else the token file that the runtime's discovery file names: the token of a
+local runtime goes to that runtime alone.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from watchglass.client.address import Address
-from watchglass.server.local import Discovery, LocalFault, discovered, read_token, state_directory
-
-from .faults import CliError, ExitCode, UsageFault
+from .address import Address
+from .faults import NoRuntime, NoToken
+from .local import Discovery, LocalFault, discovered, read_token, state_directory
 
 NONE_RUNNING = "no runtime is running; start one with 'watchglass serve'"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the command line says about the runtime; None where it says nothing."""
+    """What the caller says about the runtime; None where it says nothing."""
 
     url: str | None = None
     token_file: Path | None = None
     runtime_id: str | None = None
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class Found:
         """Where the same runtime is now: a restarted one may have another port."""
         if self.runtime_id is None:
             return self.address
-        choice = Choice(token_file=self.choice.token_file, runtime_id=self.runtime_id)
+        choice = replace(self.choice, url=None, runtime_id=self.runtime_id)
         try:
             return find(choice, self.environ).address
-        except CliError:
+        except (NoRuntime, NoToken):
             return self.address  # Not there at the moment; who asks tries again.
 
 
@@ -58,13 +58,14 @@ def find(choice: Choice, environ: Mapping[str, str] | None = None) -> Found:
     """The runtime to speak to.
 
     Raises:
-        CliError: There is none (exit code 5), or its token cannot be read (4).
-        UsageFault: The options contradict each other, or the URL is none.
+        NoRuntime: There is none, or none with this id.
+        NoToken: The token cannot be read, or cannot be sent.
+        ValueError: A URL and an id were given, or the URL is none.
     """
     environ = os.environ if environ is None else environ
     url = choice.url or environ.get("WATCHGLASS_URL") or None
     if choice.url and choice.runtime_id:
-        raise UsageFault("--url and --runtime: give one of them")
+        raise ValueError("a URL and a runtime's id were given; give one of them")
     running = discovered(state_directory(environ))
     if url is None or choice.runtime_id:
         chosen = _chosen(running, choice.runtime_id)
@@ -77,25 +78,24 @@ def find(choice: Choice, environ: Mapping[str, str] | None = None) -> Found:
 
 def _chosen(running: list[Discovery], runtime_id: str | None) -> Discovery:
     if not running:
-        raise CliError(NONE_RUNNING, ExitCode.UNREACHABLE)
+        raise NoRuntime(NONE_RUNNING)
     if runtime_id is None:
         return running[0]
     for server in running:
         if server.runtime_id == runtime_id:
             return server
     ids = ", ".join(server.runtime_id for server in running)
-    raise CliError(f"no runtime {runtime_id!r} is running here; there is {ids}", ExitCode.UNREACHABLE)
+    raise NoRuntime(f"no runtime {runtime_id!r} is running here; there is {ids}")
 
 
 def _address(url: str, choice: Choice, environ: Mapping[str, str], known: Discovery | None) -> Address:
-    try:
-        return Address(url.rstrip("/"), _token(choice, environ, known))
-    except ValueError as fault:
-        raise UsageFault(str(fault)) from None
+    return Address(url.rstrip("/"), _token(choice, environ, known))
 
 
 def _token(choice: Choice, environ: Mapping[str, str], known: Discovery | None) -> str | None:
     """The token to send; an empty variable counts as unset."""
+    if choice.token is not None:
+        return _sendable(choice.token, "the token")
     if choice.token_file is None and environ.get("WATCHGLASS_TOKEN"):
         return _sendable(environ["WATCHGLASS_TOKEN"].strip(), "WATCHGLASS_TOKEN")
     named = choice.token_file or environ.get("WATCHGLASS_TOKEN_FILE") or (known and known.token_file)
@@ -104,10 +104,10 @@ def _token(choice: Choice, environ: Mapping[str, str], known: Discovery | None) 
     try:
         return _sendable(read_token(Path(named)), str(named))
     except LocalFault as fault:
-        raise CliError(str(fault), ExitCode.NOT_AUTHORISED) from fault
+        raise NoToken(str(fault)) from fault
 
 
 def _sendable(token: str, source: str) -> str:
     if not token.isascii() or not token.isprintable():
-        raise CliError(f"{source}: a token is printable ASCII on one line", ExitCode.NOT_AUTHORISED)
+        raise NoToken(f"{source}: a token is printable ASCII on one line")
     return token

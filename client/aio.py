@@ -1,0 +1,119 @@
+"""The client for asyncio: httpx for requests, websockets for feeds.
+
+async with watchglass.client.connect() as wg:
+    worker = await wg.create_worker(program="date")
+    async for event in wg.follow(worker.worker_id):
+        print(event.name, event.data)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as connect_websocket
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.typing import Subprotocol
+
+from .address import Address
+from .async_client import AsyncClient, connected
+from .finding import Choice
+from .journey import (
+    CLOSE_TIMEOUT_S,
+    FRAME_BYTES_MAX,
+    OPEN_TIMEOUT_S,
+    QUEUE_FRAMES_MAX,
+    SUBPROTOCOLS,
+    why,
+)
+from .sockets import SocketLost, UpgradeRefused
+from .upgrade import answer_of
+
+
+@asynccontextmanager
+async def connect(
+    url: str | None = None,
+    *,
+    token: str | None = None,
+    token_file: Path | None = None,
+    runtime_id: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> AsyncIterator[AsyncClient]:
+    """A client of a runtime, in asyncio; after the block nothing of it is left.
+
+    Without a `url`, the newest runtime of this user on this machine, or the one
+    with this id; `environ` is in place of `os.environ`. Nothing is asked yet.
+
+    Raises:
+        NoRuntime, NoToken, ValueError: See `watchglass.client.finding`.
+    """
+    async with connected(Choice(url, token_file, runtime_id, token), environ, _Asyncio()) as client:
+        yield client
+
+
+class _Asyncio:
+    """The loop that runs now."""
+
+    async def open(self, address: Address, target: str) -> _Socket:
+        try:
+            connection = await connect_websocket(
+                address.websocket_url + target,
+                additional_headers=address.headers(),
+                subprotocols=[Subprotocol(name) for name in SUBPROTOCOLS],
+                compression=None,
+                proxy=None,
+                max_size=FRAME_BYTES_MAX,
+                max_queue=QUEUE_FRAMES_MAX,
+                open_timeout=OPEN_TIMEOUT_S,
+                close_timeout=CLOSE_TIMEOUT_S,
+                ping_interval=None,  # The reader asks, when it waits: a slow one is no dead server.
+            )
+        except InvalidStatus as refusal:
+            raise UpgradeRefused(answer_of(refusal.response)) from None
+        except (OSError, InvalidHandshake) as fault:
+            raise SocketLost(why(fault)) from fault
+        return _Socket(connection)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class _Socket:
+    """A connection of `websockets`."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._pong: asyncio.Future[float] | None = None
+        self.subprotocol: str | None = connection.subprotocol
+
+    @property
+    def pong_due(self) -> bool:
+        return self._pong is not None and not self._pong.done()
+
+    async def receive(self, timeout_s: float) -> str | bytes | None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._connection.recv()
+        except TimeoutError:
+            return None
+        except ConnectionClosed as loss:
+            raise SocketLost(str(loss), None if loss.rcvd is None else loss.rcvd.code) from None
+
+    async def ping(self) -> None:
+        try:
+            self._pong = asyncio.ensure_future(await self._connection.ping())
+        except ConnectionClosed as loss:
+            raise SocketLost(str(loss)) from None
+
+    async def aclose(self) -> None:
+        try:
+            await self._connection.close()
+        finally:
+            self._connection.transport.abort()
+
+    def abandon(self) -> None:
+        self._loop.call_soon_threadsafe(self._connection.transport.abort)

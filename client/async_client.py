@@ -1,0 +1,215 @@
+"""A runtime's HTTP interface and feeds, for asyncio and trio: httpx runs on both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from functools import update_wrapper
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from watchglass.protocol.follow import EARLIEST, LATEST, OnExpired
+from watchglass.protocol.workers import ImportAnswer
+
+from . import calls, endpoints
+from .address import Address
+from .call import ARCHIVE_TYPE, CONNECT_TIMEOUT_S, Answer, Call, api_error
+from .faults import Unreachable
+from .finding import Choice, find
+from .journey import PATIENCE_S
+from .reading import Feeds, Follow, Watch
+from .sockets import Loop
+
+try:
+    import httpx
+except ModuleNotFoundError as fault:
+    raise ModuleNotFoundError(
+        "the asynchronous clients need httpx: pip install 'watchglass[client]' or 'watchglass[trio]'",
+        name=fault.name,
+    ) from None
+
+A = TypeVar("A")
+P = ParamSpec("P")
+
+CONNECTIONS_MAX: Final = 256
+KEPT_CONNECTIONS_MAX: Final = 16
+
+
+def asked(build: Callable[P, Call[A]]) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, A]]:
+    """The method that makes a call and returns what is answered."""
+
+    async def ask(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> A:
+        return await self.ask(build(*args, **kwargs))
+
+    update_wrapper(ask, build)  # Its name and what it promises; not `wraps`, which hides the types.
+    return ask
+
+
+class AsyncClient:
+    """One runtime. Every method may raise `ApiError`, `Unreachable` and `BadAnswer`.
+
+    A request may be cancelled; what it asked for may be done all the same. When
+    the connection broke, a call that is safe to repeat is sent once more, and
+    one that nobody has got goes to where the runtime is now.
+    """
+
+    def __init__(self, where: Callable[[], Address], http: httpx.AsyncClient, loop: Loop) -> None:
+        self._where = where
+        self._address = where()
+        self._http = http
+        self._feeds = Feeds(where, loop)
+
+    @property
+    def url(self) -> str:
+        """Where the runtime is."""
+        return self._address.url
+
+    async def ask(self, call: Call[A]) -> A:
+        """What is answered to a call of `watchglass.client.calls`; the methods below make them."""
+        try:
+            return call.read(await self._exchange(call))
+        except Unreachable as fault:
+            before, self._address = self._address, self._where()
+            if not call.may_repeat(fault, moved=self._address != before):
+                raise
+        return call.read(await self._exchange(call))
+
+    runtime = asked(calls.runtime)
+    resources = asked(calls.resources)
+    capabilities = asked(calls.capabilities)
+    probe = asked(calls.probe)
+    plan_worker = asked(calls.plan_worker)
+    drain = asked(calls.drain)
+    diagnostics = asked(calls.diagnostics)
+    runtime_events = asked(calls.runtime_events)
+    list_workers = asked(calls.list_workers)
+    create_worker = asked(calls.create_worker)
+    worker = asked(calls.worker)
+    remove_worker = asked(calls.remove_worker)
+    send_input = asked(calls.send_input)
+    stop = asked(calls.stop)
+    cancel = asked(calls.cancel)
+    interrupt = asked(calls.interrupt)
+    signal = asked(calls.signal)
+    close_stdin = asked(calls.close_stdin)
+    transcript = asked(calls.transcript)
+    append_events = asked(calls.append_events)
+    explain = asked(calls.explain)
+    read_log = asked(calls.read_log)
+    metrics = asked(calls.metrics)
+    health = asked(calls.health)
+    ready = asked(calls.ready)
+
+    def follow(
+        self,
+        worker_id: str,
+        after: str = EARLIEST,
+        *,
+        types: Collection[str] = (),
+        patience_s: float = PATIENCE_S,
+    ) -> Follow:
+        """The events of a worker after a cursor, each once, until it has ended; see `Reader`.
+
+        Raises:
+            CursorMalformed: `after` is no cursor, nor `earliest`, `latest`, `tail:<n>` or `time:<RFC 3339>`.
+        """
+        return Follow(self._feeds, worker_id, after, types=types, patience_s=patience_s)
+
+    def watch(
+        self,
+        worker_id: str,
+        after: str = LATEST,
+        *,
+        types: Collection[str] = (),
+        on_expired: OnExpired = "close",
+        patience_s: float = PATIENCE_S,
+    ) -> Watch:
+        """The same with snapshots and, if `on_expired` is `snapshot`, resets in the place of a refusal."""
+        return Watch(self._feeds, worker_id, after, types=types, on_expired=on_expired, patience_s=patience_s)
+
+    @asynccontextmanager
+    async def export_worker(self, worker_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """An ended worker as a tar, piece by piece. One that is cut off raises Unreachable."""
+        call = endpoints.EXPORT_WORKER.call_raw(lambda _: None, worker_id)
+        request = self._request(call)
+        try:
+            response = await self._http.send(request, stream=True)
+        except httpx.TransportError as fault:
+            raise self._unreachable(fault) from fault
+        try:
+            if not response.is_success:
+                await response.aread()
+                raise api_error(_answer(response))
+            yield self._pieces(response)
+        finally:
+            await response.aclose()
+
+    async def import_worker(self, archive: bytes | AsyncIterable[bytes]) -> ImportAnswer:
+        """Bring back a worker that was exported. Not repeated by itself."""
+        call = endpoints.IMPORT_WORKER.call(lambda answer: answer)
+        return call.read(await self._exchange(call, archive, {"Content-Type": ARCHIVE_TYPE}))
+
+    async def aclose(self) -> None:
+        """Leave every feed, close every connection."""
+        await self._feeds.aclose()
+        await self._http.aclose()
+
+    def _request(
+        self,
+        call: Call[A],
+        content: bytes | AsyncIterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Request:
+        return self._http.build_request(
+            call.method,
+            self._address.url.rstrip("/") + call.target,
+            content=call.content if content is None else content,
+            headers={**self._address.headers(), **call.headers, **(headers or {})},
+            timeout=httpx.Timeout(call.timeout_s, connect=CONNECT_TIMEOUT_S),
+        )
+
+    async def _exchange(
+        self,
+        call: Call[A],
+        content: bytes | AsyncIterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        try:
+            return _answer(await self._http.send(self._request(call, content, headers)))
+        except httpx.TransportError as fault:
+            raise self._unreachable(fault) from fault
+
+    async def _pieces(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        try:
+            async for piece in response.aiter_raw():
+                yield piece
+        except httpx.TransportError as fault:
+            raise self._unreachable(fault) from fault
+
+    def _unreachable(self, fault: httpx.TransportError) -> Unreachable:
+        url = self._address.url
+        if isinstance(fault, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+            return Unreachable(url, str(fault).lower() or "no connection in time", "unsent")
+        if isinstance(fault, httpx.TimeoutException):
+            return Unreachable(url, "no answer in time", "late")
+        return Unreachable(url, str(fault) or "the connection was lost", "lost")
+
+
+@asynccontextmanager
+async def connected(
+    choice: Choice, environ: Mapping[str, str] | None, loop: Loop
+) -> AsyncIterator[AsyncClient]:
+    """A client of the chosen runtime; after the block none of its connections is left."""
+    found = find(choice, environ)
+    limits = httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=KEPT_CONNECTIONS_MAX)
+    # No proxy and no redirect: the token goes to the runtime alone.
+    async with httpx.AsyncClient(limits=limits, trust_env=False, follow_redirects=False) as http:
+        client = AsyncClient(found.again, http, loop)
+        try:
+            yield client
+        finally:
+            await client.aclose()
+
+
+def _answer(response: httpx.Response) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Answer(response.status_code, response.reason_phrase, headers, response.content)

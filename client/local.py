@@ -1,0 +1,137 @@
+"""What a server leaves on this machine for its own user's clients: a token and where it listens.
+
+    <state>/token                       the local token, mode 0600
+    <state>/servers/<runtime_id>.json   one file a running server, mode 0600
+
+`<state>` is `$WATCHGLASS_STATE_DIR`, else `$XDG_STATE_HOME/watchglass`, else
+`~/.local/state/watchglass`. Files appear whole or not at all. A server that was
+killed leaves its file behind; whoever looks next sees that the process is gone
+and removes it. `server/local.py` writes what is read here.
+
+Standard library alone, and little of it: the command line imports this before
+anything else and must start fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .faults import ClientFault
+
+TOKEN_BYTES_MAX = 4096
+_DISCOVERY_BYTES_MAX = 64 << 10
+
+
+class LocalFault(ClientFault):
+    """The state directory cannot be used as it is; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovery:
+    """One running server, as its file tells.
+
+    `pid_start_ticks` (proc(5), stat field 22) tells the process from a later
+    one with the same number. `token_file` is None when clients must know the
+    token by themselves, or need none.
+    """
+
+    url: str
+    pid: int
+    pid_start_ticks: int
+    runtime_id: str
+    display_name: str | None
+    token_file: str | None
+    started_at: str
+
+
+def state_directory(environ: Mapping[str, str] | None = None) -> Path:
+    """Where the state of this user is; it may not exist yet. A relative path counts as unset."""
+    environ = os.environ if environ is None else environ
+    own, shared = environ.get("WATCHGLASS_STATE_DIR", ""), environ.get("XDG_STATE_HOME", "")
+    if own.startswith("/"):
+        return Path(own)
+    if shared.startswith("/"):
+        return Path(shared) / "watchglass"
+    return Path.home() / ".local" / "state" / "watchglass"
+
+
+def token_path(state: Path) -> Path:
+    """Where the local token is, or will be."""
+    return state / "token"
+
+
+def read_token(path: Path) -> str:
+    """The token in a file that nobody else can read.
+
+    Raises:
+        LocalFault: It cannot be read, others can read it, or it is empty.
+    """
+    with told("read", path), path.open("rb") as file:
+        mode = os.fstat(file.fileno())
+        if mode.st_uid != os.geteuid() or stat.S_IMODE(mode.st_mode) & 0o077:
+            raise LocalFault(f"{path}: others may read this token; run 'chmod 600 {path}' or remove it")
+        text = file.read(TOKEN_BYTES_MAX).decode("utf-8", "replace").strip()
+    if not text:
+        raise LocalFault(f"{path}: is empty; remove it, and the next start makes a new token")
+    return text
+
+
+def discovered(state: Path) -> list[Discovery]:
+    """The running servers of this user, the newest first; files of dead ones are removed."""
+    alive: list[Discovery] = []
+    for path in (state / "servers").glob("*.json"):
+        found = _read(path)
+        if found is None:
+            continue
+        if start_ticks(found.pid) == found.pid_start_ticks:
+            alive.append(found)
+        else:
+            withdraw(state, found.runtime_id, found.pid)
+    return sorted(alive, key=lambda found: found.started_at, reverse=True)
+
+
+def withdraw(state: Path, runtime_id: str, pid: int) -> None:
+    """Take a server's file away, unless another server has replaced it."""
+    path = discovery_path(state, runtime_id)
+    found = _read(path)
+    if found is not None and found.pid == pid:
+        path.unlink(missing_ok=True)
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None when there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(text.rpartition(")")[2].split()[19])  # The name before may hold spaces and ')'.
+
+
+def discovery_path(state: Path, runtime_id: str) -> Path:
+    """Where the file of this runtime's server is."""
+    return state / "servers" / f"{runtime_id}.json"
+
+
+def _read(path: Path) -> Discovery | None:
+    """What a file tells, or None for one that no server of ours wrote."""
+    try:
+        with path.open("rb") as file:
+            told = json.loads(file.read(_DISCOVERY_BYTES_MAX))
+        return Discovery(**{name: told[name] for name in Discovery.__slots__})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+@contextlib.contextmanager
+def told(operation: str, path: Path) -> Iterator[None]:
+    """What the operating system refuses, in one line. Raises LocalFault."""
+    try:
+        yield
+    except OSError as fault:
+        raise LocalFault(f"cannot {operation} {path}: {fault.strerror or fault}") from fault

@@ -1,0 +1,58 @@
+"""What a reader needs of a WebSocket, whatever loop it runs on; `aio.py` and `trio.py` give it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .address import Address
+from .call import Answer
+
+
+class UpgradeRefused(Exception):
+    """The runtime answered, but with a refusal."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.reason)
+        self.answer = answer
+
+
+class SocketLost(Exception):
+    """There is no connection, or none any more. `code` is that of the close frame, if one came."""
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class FeedSocket(Protocol):
+    """One open connection. It reads no further than its few buffered frames while nobody receives."""
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What the server chose."""
+
+    @property
+    def pong_due(self) -> bool:
+        """Whether a ping is not answered yet."""
+
+    async def receive(self, timeout_s: float) -> str | bytes | None:
+        """The next message; None when none came in time. Raises SocketLost. Cancelling loses nothing."""
+
+    async def ping(self) -> None:
+        """Ask for a sign of life. Raises SocketLost."""
+
+    async def aclose(self) -> None:
+        """Say goodbye, and be gone in a second at most."""
+
+    def abandon(self) -> None:
+        """Be gone without a word. Does not wait; may be called in any thread."""
+
+
+class Loop(Protocol):
+    """Where a client runs."""
+
+    async def open(self, address: Address, target: str) -> FeedSocket:
+        """A connection to a feed. Raises UpgradeRefused, SocketLost."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""

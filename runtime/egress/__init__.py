@@ -1,0 +1,15 @@
+"""The one way out of a worker whose network is a proxy: to listed places, and to nothing else."""
+
+from .environment import proxy_environment
+from .proxy import EgressLimits, EgressProxy
+from .resolving import Resolver, SystemResolver
+from .worker_egress import WorkerEgress
+
+__all__ = [
+    "EgressLimits",
+    "EgressProxy",
+    "Resolver",
+    "SystemResolver",
+    "WorkerEgress",
+    "proxy_environment",
+]

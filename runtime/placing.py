@@ -1,0 +1,77 @@
+"""Where in a worker's log a reader begins; and what is lost when it cannot."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
+from watchglass.protocol.errors import CursorExpired, CursorUnknown, LossReason
+from watchglass.protocol.start import After, Earliest, Latest, Since, Start, Tail
+from watchglass.store.base import Log
+
+CLOCKS_APART_US: Final = 60_000_000
+"""How far a reader's clock may be ahead of ours, for `time:`."""
+
+
+async def find_place(log: Log, start: Start, requested: str, now_us: int) -> Seq | None:
+    """The position that is asked for; None means the head at the moment of the join.
+
+    Raises:
+        CursorUnknown: It lies ahead, is no event of this log, or something behind it was dropped.
+        StoreIo, StoreMissing, StoreCorrupt: The log cannot be read.
+    """
+    if isinstance(start, Latest):
+        return None
+    if isinstance(start, Earliest):
+        return log.trimmed_through
+    try:
+        if isinstance(start, Tail):
+            return await log.before_newest(start.events)
+        if isinstance(start, Since):
+            return await _before_time(log, start.time_us, requested, now_us)
+        return await _checked(log, start, requested)
+    except CursorExpired:  # Retention came by while we looked.
+        raise _unknown(log, "retention", _DROPPED, requested) from None
+
+
+async def _checked(log: Log, start: After, requested: str) -> Seq:
+    if start.seq == log.trimmed_through or await log.holds(start.seq):
+        return start.seq
+    loss, reason = _why_unknown(log, start.seq)
+    raise _unknown(log, loss, reason, requested)
+
+
+async def _before_time(log: Log, time_us: int, requested: str, now_us: int) -> Seq:
+    """The newest event before a time; a sequence is never before its time."""
+    if time_us > max(now_us + CLOCKS_APART_US, log.head):
+        raise _unknown(log, "ahead", "lies in the future", requested)
+    if BEGINNING < log.trimmed_through >= time_us:
+        raise _unknown(log, "retention", _DROPPED, requested)
+    low, high = log.trimmed_through, min(time_us - 1, log.head)
+    if high == log.head:
+        return log.head
+    while low < high:  # Every event up to `high` lies in (low, high], but for `low` itself.
+        middle = (low + high) // 2
+        found = await log.read(after=Seq(middle), max_records=1)
+        if found and found.last <= high:
+            low = found.last
+        else:
+            high = middle
+    return Seq(low)
+
+
+_DROPPED = "is older than what retention keeps of this worker"
+
+
+def _why_unknown(log: Log, seq: Seq) -> tuple[LossReason, str]:
+    if seq > log.head:
+        return "ahead", "lies ahead of this worker's newest event"
+    if seq < log.oldest and log.trimmed_through > BEGINNING:
+        return "retention", _DROPPED
+    return "generation", "is no event of this worker"
+
+
+def _unknown(log: Log, loss: LossReason, reason: str, requested: str) -> CursorUnknown:
+    fault = CursorUnknown(reason, requested, encode_cursor(log.oldest), encode_cursor(log.head))
+    fault.loss = loss
+    return fault

@@ -1,0 +1,237 @@
+"""Readers of the feed's version 2 over each transport, that come back when they are cut.
+
+A reading checks on every connection what the feed owes it: `hello` first, the
+chain of `prev`, one `sync`, replay before live. The clients are not ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import orjson
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
+from websockets.typing import Subprotocol
+
+from watchglass.protocol.feed_v2 import SUBPROTOCOL
+
+from .inprocess import BEARER
+
+Json = dict[str, Any]
+
+CUT = (OSError, EOFError, ConnectionClosed, InvalidHandshake, InvalidMessage, asyncio.IncompleteReadError)
+"""How a connection looks that was cut."""
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one reader got, over any number of connections."""
+
+    worker_id: str
+    cursor: str = "earliest"
+    query: str = ""
+    envelopes: list[Json] = field(default_factory=list)
+    resets: list[Json] = field(default_factory=list)
+    ended: bool = False
+    connections: int = 0
+
+    @property
+    def parameters(self) -> str:
+        """The query to ask with now."""
+        return f"?cursor={quote(self.cursor, safe='')}{self.query}"
+
+    def take(self, envelope: Json) -> None:
+        """The next event."""
+        assert envelope["worker_id"] == self.worker_id
+        assert not self.envelopes or envelope["cursor"] > self.envelopes[-1]["cursor"]
+        self.envelopes.append(envelope)
+        self.cursor = envelope["cursor"]
+
+
+class Chain:
+    """What a connection was sent: each `prev` names the event before it."""
+
+    def __init__(self, resumed_from: str) -> None:
+        self._last = resumed_from
+
+    def follow(self, envelope: Json) -> None:
+        """One more event."""
+        assert envelope["prev"] == self._last, envelope
+        self._last = envelope["cursor"]
+
+
+def feed_v2(url: str, worker_id: str, query: str = "") -> connect:
+    """A WebSocket of version 2: `async with feed_v2(url, "w") as feed`."""
+    return connect(
+        f"{url.replace('http', 'ws', 1)}/v1/workers/{worker_id}/events/ws{query}",
+        additional_headers=BEARER,
+        subprotocols=[Subprotocol(SUBPROTOCOL)],
+        proxy=None,
+        max_size=16 << 20,
+        compression=None,
+    )
+
+
+async def frames_of(feed: ClientConnection) -> AsyncIterator[Json]:
+    """Its frames; ends with the server's close, raises when it is cut."""
+    try:
+        while True:
+            frame = orjson.loads(await feed.recv())
+            assert isinstance(frame, dict)
+            yield frame
+    except ConnectionClosed:
+        if feed.close_code in {None, 1006}:
+            raise
+
+
+async def read_socket(url: str, reading: Reading) -> None:
+    """One connection of version 2, to its end."""
+    async with feed_v2(url, reading.worker_id, reading.parameters) as feed:
+        chain: Chain | None = None
+        synced = False
+        async for frame in frames_of(feed):
+            kind = frame["kind"]
+            if chain is None:
+                assert kind == "hello"
+                chain = Chain(frame["resumed_from"])
+                as_of = frame["as_of"]
+            elif kind == "events":
+                assert frame["replay"] is not synced
+                for envelope in frame["envelopes"]:
+                    chain.follow(envelope)
+                    assert (envelope["cursor"] <= as_of) is frame["replay"]
+                    reading.take(envelope)
+            elif kind in {"sync", "bookmark", "end"}:
+                assert kind != "sync" or not synced
+                synced = synced or kind == "sync"
+                assert frame["cursor"] >= reading.cursor or not reading.envelopes
+                reading.cursor = frame["cursor"]
+                reading.ended = kind == "end"
+            elif kind == "reset":
+                reading.resets.append(frame)
+                chain = Chain(frame["head"])
+            else:
+                assert kind == "snapshot", frame
+
+
+async def read_stream(url: str, reading: Reading) -> None:
+    """One stream of server-sent events, to its end."""
+    headers = {"Accept": "text/event-stream"}
+    if reading.envelopes:
+        headers["Last-Event-ID"] = reading.cursor
+    chain: Chain | None = None
+    async for message in messages(
+        url, f"/v1/workers/{reading.worker_id}/events{reading.parameters}", headers
+    ):
+        data = orjson.loads(message["data"]) if "data" in message else None
+        if chain is None:
+            assert message["event"] == "feed.hello"
+            chain = Chain(message["id"])
+        elif data is not None and "payload" in data:
+            assert message["id"] == data["cursor"]
+            chain.follow(data)
+            reading.take(data)
+        elif message.get("event") == "feed.reset":
+            assert data is not None
+            reading.resets.append(data)
+            chain = Chain(data["head"])
+        reading.ended = message.get("event") == "feed.end"
+        reading.cursor = message.get("id", reading.cursor)
+    reading.ended = reading.ended or chain is None  # No message at all: everything was told before.
+
+
+async def read_polling(url: str, reading: Reading) -> None:
+    """One long poll, and the next, to the end."""
+    path = f"/v1/workers/{reading.worker_id}/events"
+    while not reading.ended:
+        status, content = await get(url, f"{path}{reading.parameters}&wait_s=5&limit=40")
+        assert status == 200, content
+        answer = orjson.loads(content)
+        chain = Chain(answer["events"][0]["prev"]) if answer["events"] else None
+        for envelope in answer["events"]:
+            assert chain is not None
+            chain.follow(envelope)
+            reading.take(envelope)
+        reading.cursor = answer["next"]
+        reading.ended = answer["ended"]
+
+
+TRANSPORTS: dict[str, Callable[[str, Reading], Awaitable[None]]] = {
+    "websocket": read_socket,
+    "sse": read_stream,
+    "long_poll": read_polling,
+}
+
+
+async def follow(transport: str, url: str, reading: Reading, *, retry: bool = True) -> Reading:
+    """Read to the end, coming back after every cut."""
+    while not reading.ended:
+        reading.connections += 1
+        try:
+            await TRANSPORTS[transport](url, reading)
+        except CUT:
+            if not retry:
+                raise
+    return reading
+
+
+async def messages(url: str, path: str, headers: dict[str, str]) -> AsyncIterator[dict[str, str]]:
+    """The messages of a stream, as the standard reads them; those without data too. None of 204."""
+    async with asked(url, path, headers) as answer:
+        if answer.status == 204:
+            return
+        assert answer.status == 200, await answer.body()
+        text = b""
+        async for piece in answer.chunks():
+            text += piece
+            while b"\n\n" in text:
+                block, _, text = text.partition(b"\n\n")
+                fields = [line.partition(": ") for line in block.decode().split("\n")]
+                yield {name: value for name, _, value in fields if name}
+
+
+async def get(url: str, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    """The status and the body of an answer of known length. Raises IncompleteReadError when it is cut."""
+    async with asked(url, path, headers or {}) as answer:
+        return answer.status, await answer.body()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The head of an answer, and what follows it."""
+
+    status: int
+    headers: dict[str, str]
+    reader: asyncio.StreamReader
+
+    async def body(self) -> bytes:
+        """A body of known length."""
+        return await self.reader.readexactly(int(self.headers.get("content-length", "0")))
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The pieces of a chunked body."""
+        while size := int((await self.reader.readuntil(b"\r\n")).strip(), 16):
+            yield (await self.reader.readexactly(size + 2))[:-2]
+
+
+@asynccontextmanager
+async def asked(url: str, path: str, headers: dict[str, str]) -> AsyncIterator[Asked]:
+    """The answer to a GET, on a connection of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+    try:
+        sent = {"Host": "127.0.0.1", **BEARER, **headers}
+        head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+        writer.write(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
+        await writer.drain()
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin1").strip().split("\r\n")
+        told = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        yield Asked(int(first.split()[1]), told, reader)
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
