@@ -28,7 +28,7 @@ from .exits import Cause, ProcessExit, Report, lost, read_report, report_of
 from .host import wire
 from .verified import Verified, verified_of
 
-_SANDBOX_STEP: Final = "sandbox"
+_SANDBOX_STEPS: Final = frozenset({"sandbox", "rootfs"})
 
 
 class Process:
@@ -323,5 +323,5 @@ class Process:
 
 
 def _launch_fault(step: str, subject: str, error_number: int) -> LaunchFailed:
-    kind = SandboxSetupFailed if step == _SANDBOX_STEP else LaunchFailed
+    kind = SandboxSetupFailed if step in _SANDBOX_STEPS else LaunchFailed
     return kind(step, subject, error_number)

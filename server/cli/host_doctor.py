@@ -59,8 +59,9 @@ def examined_host() -> HostExam:
 async def _probed() -> Any:
     """Raises LaunchFailed."""
     from watchglass.runtime.executor import open_executor
+    from watchglass.runtime.uids import WORKER_UID_BASE
 
-    async with open_executor() as executor:
+    async with open_executor(worker_uid=WORKER_UID_BASE) as executor:
         return await executor.probe()
 
 

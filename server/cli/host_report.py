@@ -116,7 +116,12 @@ def _for_seccomp(_reason: str, facts: HostFacts) -> Iterator[str]:
 
 
 def _for_uid(_reason: str, facts: HostFacts) -> Iterator[str]:
-    if not facts.is_root:
+    if facts.is_root:
+        yield (
+            "name users that this user namespace has: 'watchglass serve --worker-uid-base 10000' "
+            "(/proc/self/uid_map lists them)"
+        )
+    else:
         yield "run the server as root, if each worker shall be a user of its own"
 
 
@@ -173,7 +178,7 @@ _TOPICS: Final = {
     ),
     "pids": _Topic(
         "--pids bounds the processes of a worker",
-        "--pids is not enforced; --strict refuses it",
+        "--pids bounds only sandboxed workers that are a user of their own; --strict refuses it",
         _for_cgroups,
     ),
     "cpu_time": _Topic(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,14 +52,11 @@ def tasks(api: Api) -> TaskFace:
 
 
 @pytest.fixture
-def bare_root(tmp_path: Path) -> str:
-    """A root without the folders that a sandbox needs; whoever serves may look into it."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o711)
-    root = tmp_path / "root"
-    root.mkdir()
-    root.chmod(0o755)
-    return str(root)
+def bare_root() -> Iterator[str]:
+    """A root without the folders that a sandbox needs, into which anybody may look."""
+    with tempfile.TemporaryDirectory(prefix="watchglass-bare-") as root:
+        Path(root).chmod(0o755)
+        yield root
 
 
 def test_a_sandbox_that_fails_is_told_in_bubblewraps_words(api: Api, tasks: TaskFace, bare_root: str) -> None:

@@ -17,7 +17,7 @@ import warnings  # noqa: F401 - os.execvpe imports it, which a restricted child 
 
 from . import identity, linux, signals
 from .cgroup import Groups
-from .entering import Entrance
+from .entering import Entrance, RootfsRefused
 from .plan import Plan
 from .restricting import open_own, restrict
 
@@ -138,7 +138,11 @@ class _Child:
     def _run_in_sandbox(self, parent: int, status: int) -> None:
         """bubblewrap sets up all it can, and waits for the go itself."""
         self._step = "workspace"
-        entrance = Entrance(self._plan, self._directory, status, self._go)
+        try:
+            entrance = Entrance(self._plan, self._directory, status, self._go)
+        except RootfsRefused:
+            self._step = "rootfs"
+            raise
         self._give_up_rights(parent)
         self._step = "setup"
         linux.close_all_fds(but=(self._report, *entrance.kept))

@@ -21,6 +21,10 @@ class RootUnconfined(OSError):
     """bubblewrap would run as root: it keeps every right on files, and so is no sandbox."""
 
 
+class RootfsRefused(OSError):
+    """The folder that is to be the root cannot be opened."""
+
+
 def refuse_root(plan: Plan) -> None:
     """Raises RootUnconfined: the plan has a sandbox, and no uid but root's to run it with."""
     uid = os.geteuid() if plan.uid is None else plan.uid
@@ -42,6 +46,7 @@ class Entrance:
         `status` is where bubblewrap reports, and `go` the pipe whose first byte lets the program run.
 
         Raises:
+            RootfsRefused.
             OSError: A folder is not as planned, or nothing could be mounted to reach it.
         """
         sandbox = plan.sandbox
@@ -50,7 +55,7 @@ class Entrance:
         script = _script(directory, sandbox.script)
         if plan.uid is not None:
             folders.hand_over(workspace, plan.uid)
-        rootfs = None if sandbox.rootfs is None else os.open(sandbox.rootfs, _DIRECTORY)
+        rootfs = None if sandbox.rootfs is None else _opened_rootfs(sandbox.rootfs)
         self._bwrap, workspace, rootfs = _within_reach(plan.uid, sandbox.bwrap, workspace, rootfs)
         uid = os.geteuid() if plan.uid is None else plan.uid
         doors = Doors(
@@ -80,6 +85,13 @@ class Entrance:
         for fd in self.kept:
             os.set_inheritable(fd, True)
         os.execve(self._bwrap, self._arguments, self._env)  # noqa: S606 - no shell is the point
+
+
+def _opened_rootfs(path: str) -> int:
+    try:
+        return os.open(path, _DIRECTORY)
+    except OSError as error:
+        raise RootfsRefused(error.errno, error.strerror) from error
 
 
 def _script(directory: int, name: str | None) -> int | None:

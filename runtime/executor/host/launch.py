@@ -77,7 +77,10 @@ class Launch:
         subjects = {"cgroup": " ".join(self._worker.groups.paths)}
         subjects |= {"chdir": plan.cwd, "exec": plan.argv[0]}
         subjects |= {"workspace": plan.workspace, "identity": str(plan.uid)}
-        subjects |= {"sandbox": "restrictions" if plan.sandbox is None else plan.sandbox.bwrap}
+        if plan.sandbox is None:
+            subjects["sandbox"] = "restrictions"
+        else:
+            subjects |= {"sandbox": plan.sandbox.bwrap, "rootfs": plan.sandbox.rootfs or ""}
         return failed(step, subjects.get(step, "process"), OSError(int(number), ""))
 
     def _on_report(self, _events: int) -> None:

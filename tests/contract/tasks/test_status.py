@@ -136,4 +136,5 @@ def test_what_the_host_cannot_give_is_told_one_by_one(tasks: TaskFace) -> None:
         assert plan["fallback_reasons"]
         assert "degraded" in tasks.types(said["task_id"])
     else:
-        assert said["error"]["code"] in {"launch_failed", "sandbox_setup_failed"}
+        assert said["error"]["code"] == "sandbox_setup_failed"
+        assert "rootfs: /no/such/root; No such file or directory" in said["error"]["message"]

@@ -343,15 +343,15 @@ async def test_its_whole_tree_shares_one_budget_of_processes(lab: Lab) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes root to give it a user of its own")
 async def test_without_a_group_its_own_user_bounds_its_processes_and_nobody_elses(lab: Lab) -> None:
+    uid = 1_000_000_000 + 2 * os.getpid()  # Also not that of the same test beside us.
     forks = "for n in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; echo never"
-    bounded = await boxed(lab, forks, pids_max=8)
+    bounded = await boxed(lab, forks, pids_max=8, uid=uid)
     assert await bounded.says() == b""
     assert b"Cannot fork" in bounded.read_all()["stderr"]
-    others = await boxed(
-        lab, "for n in 1 2 3 4 5 6 7; do sleep 1000 & done; echo up; wait", uid=WORKER_UID + 1
-    )
+    crowd = "for n in 1 2 3 4 5 6 7; do sleep 1000 & done; echo up; wait"
+    others = await boxed(lab, crowd, uid=uid + 1)
     await others.until_says(b"up\n")
-    free = await boxed(lab, "sleep 0 & sleep 0 & wait; echo all", pids_max=8)
+    free = await boxed(lab, "sleep 0 & sleep 0 & wait; echo all", pids_max=8, uid=uid)
     assert await free.says() == b"all\n"
     others.process.kill()
     await others.exit()
