@@ -109,7 +109,7 @@ def _put_ended(layout: Layout, like: Kept, name: WorkerId, born: Seq, events: in
     assert like.record.end is not None
     end = like.record.end.model_copy(update={"head": log.head})
     record = like.record.model_copy(update={"worker_id": name, "created_us": born, "end": end})
-    write_record(_FILES, directory, Kept(record, born, log.head, said))
+    write_record(_FILES, directory, Kept(record, born, log.head, said).encoded())
     return log.head
 
 

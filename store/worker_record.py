@@ -56,7 +56,7 @@ class WorkerRecord(Wire):
     end: WorkerEnd | None = None
 
     def ended(self, end: WorkerEnd) -> WorkerRecord:
-        """The same with its end, and without the values of its environment: nobody needs its secrets any more."""
+        """The same with its end, and without the values of its environment, which nobody needs any more."""
         request = self.request
         if request.execution is not None:
             request = request.model_copy(update={"execution": request.execution.redacted()})

@@ -150,7 +150,7 @@ class WriteAhead:
         events: Sequence[Event],
         offsets: StreamOffsets | None,
     ) -> None:
-        """Write an append now, behind all that was gathered, and show it; its sync can wait. Raises StoreIo."""
+        """Write an append now, behind what was gathered, and show it; its sync can wait. Raises StoreIo."""
         self._asked.append(_Asked(log, records, events, offsets, None))
         log.gathered += 1
         fault = self.write_round()
@@ -327,7 +327,7 @@ def _show(asked: _Asked) -> None:
     log, records, events, offsets, waiter = asked
     try:
         log.accept(records, events, offsets)
-    except Exception as fault:  # noqa: BLE001 - whoever appended hears it, and nobody else's append suffers.
+    except Exception as fault:  # Whoever appended hears it, and nobody else's append suffers.
         if waiter is None:
             raise
         if not waiter.done():
