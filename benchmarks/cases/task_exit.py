@@ -1,38 +1,46 @@
 """From submitting a task that runs `/bin/true` to its end on record, and how many end in a second.
 
 The store is on disk at its default durability. The references run the same
-program with no journal, no limits and no files: `subprocess.Popen`, and bare
-`bwrap` where there is one and it works.
+program with no journal, no limits and no files: `subprocess.Popen`, and below the
+bubblewrap that the tasks get, bare.
+
+Inside one program, without a server, the same is measured with and without
+control groups.
 """
 
 from __future__ import annotations
 
-import shutil
+import asyncio
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import bare
 from report import Case, Measured, Row, Scale, Spread, Target, interleaved
 from serving import Connection, Server, serving
 
+from watchglass.protocol.tasks import SubmitTaskRequest
+from watchglass.runtime import RuntimeOptions, open_runtime
+from watchglass.runtime.executor.sandbox import bubblewraps
+from watchglass.store.filesystem import open_filesystem_store
+
 PROGRAM = "/bin/true"
 AT_ONCE = 16
 WAIT_MS = 30_000
-BWRAP = ("bwrap", "--unshare-pid", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc")
+BARE_SANDBOX = ("--unshare-pid", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--")
+GROUPS: Mapping[str, bool] = {"with control groups": True, "without control groups": False}
 TARGETS: Mapping[str, tuple[Target, Target]] = {
     "process": (Target("≤", 8), Target("≥", 150)),
     "linux_sandbox": (Target("≤", 20), Target("≥", 60)),
 }
-REFERENCES: Mapping[str, tuple[Sequence[str], str]] = {
-    "process": ((PROGRAM,), "subprocess.Popen"),
-    "linux_sandbox": ((*BWRAP, "--", PROGRAM), "bwrap"),
-}
+BESIDE: Mapping[str, str] = {"process": "subprocess.Popen", "linux_sandbox": "bwrap"}
 
 
 def run(scale: Scale) -> list[Row]:
@@ -42,7 +50,9 @@ def run(scale: Scale) -> list[Row]:
         profiles = [profile for profile in TARGETS if _is_given(connection, profile)]
         for profile in profiles:
             ways[f"served {profile}"] = partial(_served, server, profile, scale)
-            ways[f"bare {profile}"] = partial(_bare, REFERENCES[profile][0], scale)
+            ways[f"bare {profile}"] = partial(_bare, _reference(profile), scale)
+            for groups, is_on in GROUPS.items():
+                ways[f"embedded {profile} {groups}"] = partial(_embedded, profile, is_on, scale)
         seen = interleaved(scale.repetitions, ways)
     return [row for profile in profiles for row in _rows(profile, seen)]
 
@@ -50,7 +60,7 @@ def run(scale: Scale) -> list[Row]:
 def _rows(profile: str, seen: Mapping[str, Mapping[str, Spread]]) -> list[Row]:
     served, reference = seen[f"served {profile}"], seen[f"bare {profile}"]
     median, rate = TARGETS[profile]
-    beside = REFERENCES[profile][1]
+    beside = BESIDE[profile]
     return [
         Row(
             f"task submitted to its end, {profile} (beside {beside})",
@@ -67,7 +77,24 @@ def _rows(profile: str, seen: Mapping[str, Mapping[str, Spread]]) -> list[Row]:
             reference.get("rate"),
             target=rate,
         ),
+        *(
+            Row(
+                f"the same as the first, embedded runtime, {profile}, {groups}",
+                "ms",
+                seen[f"embedded {profile} {groups}"]["ms"],
+                reference.get("ms"),
+            )
+            for groups in GROUPS
+        ),
     ]
+
+
+def _reference(profile: str) -> Sequence[str]:
+    """The bare command line; empty when there is none."""
+    if profile == "process":
+        return (PROGRAM,)
+    usable = bubblewraps()
+    return (usable[0], *BARE_SANDBOX, PROGRAM) if usable else ()
 
 
 def _is_given(connection: Connection, profile: str) -> bool:
@@ -109,15 +136,37 @@ def _rate(server: Server, profile: str, count: int) -> float:
             connection.__exit__()
 
 
+def _request(profile: str) -> Mapping[str, object]:
+    return {"execution": {"kind": "command", "program": PROGRAM}, "sandbox": {"profile": profile}}
+
+
 def _finished(connection: Connection, profile: str) -> Any:
-    request = {"execution": {"kind": "command", "program": PROGRAM}, "sandbox": {"profile": profile}}
-    task_id = connection.request("POST", "/api/v1/tasks", request)["task_id"]
+    task_id = connection.request("POST", "/api/v1/tasks", _request(profile))["task_id"]
     return connection.request("GET", f"/api/v1/tasks/{task_id}?wait_ms={WAIT_MS}")
+
+
+def _embedded(profile: str, has_groups: bool, scale: Scale) -> Measured:
+    with tempfile.TemporaryDirectory(dir=scale.directory) as root:
+        taken = asyncio.run(_embedded_s(Path(root), profile, has_groups, scale.of(100, 5)))
+    return {"ms": 1000 * statistics.median(taken)}
+
+
+async def _embedded_s(root: Path, profile: str, has_groups: bool, count: int) -> list[float]:
+    request = SubmitTaskRequest.model_validate(_request(profile))
+    options = RuntimeOptions(cgroup_enabled=has_groups)
+    taken: list[float] = []
+    async with open_filesystem_store(root) as store, open_runtime(options, store) as runtime:
+        for _ in range(count):
+            began = time.perf_counter()
+            submitted = await runtime.tasks.submit(request)
+            await runtime.tasks.status(submitted.task_id, wait_s=WAIT_MS / 1000)
+            taken.append(time.perf_counter() - began)
+    return taken
 
 
 def _bare(argv: Sequence[str], scale: Scale) -> Measured:
     """Nothing when the program is not there, or cannot do it here."""
-    if shutil.which(argv[0]) is None or subprocess.run(argv, capture_output=True, check=False).returncode:
+    if not argv or subprocess.run(argv, capture_output=True, check=False).returncode:
         return {}
     taken: list[float] = []
     for _ in range(scale.of(100, 5)):

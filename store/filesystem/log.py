@@ -53,6 +53,9 @@ SEEN_S = 100e-6
 FILE_SEEN_S = 50e-3
 """… and the files in them."""
 PENDING_BYTES_MAX = 64 << 10
+FOLLOWING_EVENTS_MAX = 64
+FOLLOWING_BYTES_MAX = 64 << 10
+"""So much of a log waits in the write-ahead file before what need not be durable goes to its segment."""
 _TAIL = Retention(max_bytes=1 << 20, max_events=1 << 30)
 
 
@@ -208,6 +211,10 @@ class FileLog:
             records = self._numbering.encode(self._name, events)
             await wal.gather(self, records, events, offsets)
             return records
+        if wal is not None and self._follows_in_wal():
+            records = self._numbering.encode(self._name, events)
+            wal.put(self, records, events, offsets)
+            return records
         if self.gathered:
             assert wal is not None
             wal.write_round()
@@ -215,6 +222,15 @@ class FileLog:
         self._write(state, records, offsets)
         self._show(state, records, events, offsets)
         return records
+
+    def _follows_in_wal(self) -> bool:
+        """Whether a few events more go the way of a durable append before them.
+
+        In its segment they would have to be synced there by the next durable one.
+        """
+        if self.loose or not (self._pending or self.gathered):
+            return False
+        return self._pending_events < FOLLOWING_EVENTS_MAX and self._pending_bytes < FOLLOWING_BYTES_MAX
 
     def restore(self, records: Sequence[Record], offsets: StreamOffsets | None) -> None:
         """Append what another process appended, unless it is there. Raises StoreIo, StoreMissing."""

@@ -98,6 +98,8 @@ class Settling:
         if wal is not None and everything:
             faults += await wal.quiet()
             complete = wal.rotate()
+        elif wal is not None:
+            wal.hurry()
         dirty = [log for log in self._ground.dirty if everything or log.loose]
         faults += await self._flush(dirty)
         if wal is not None:

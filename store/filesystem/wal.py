@@ -12,8 +12,10 @@
     {"crc":"…"}                                  ends a round: all of it counts, or nothing
 
 What is asked for in one step of the loop is one round: one write, then it is
-visible, then one sync in a thread, then the callers return. The segments get
-the same events later; when they have them safely, the file goes.
+visible, then one sync in a thread, then the callers return. What nobody waits
+for is written and visible at once, and synced together with the next round that
+somebody waits for, or a second later. The segments get the same events later;
+when they have them safely, the file goes.
 
 A sync that failed may have lost what the system takes for written. So the next
 round begins a fresh file, with all that was not synced in the old one.
@@ -56,7 +58,7 @@ class _Asked(NamedTuple):
     records: Sequence[Record]
     events: Sequence[Event]
     offsets: StreamOffsets | None
-    waiter: asyncio.Future[None]
+    waiter: asyncio.Future[None] | None
 
 
 class _Note(NamedTuple):
@@ -141,6 +143,20 @@ class WriteAhead:
         log.gathered += 1
         return waiter
 
+    def put(
+        self,
+        log: FileLog,
+        records: Sequence[Record],
+        events: Sequence[Event],
+        offsets: StreamOffsets | None,
+    ) -> None:
+        """Write an append now, behind what was gathered, and show it; its sync can wait. Raises StoreIo."""
+        self._asked.append(_Asked(log, records, events, offsets, None))
+        log.gathered += 1
+        fault = self.write_round()
+        if fault is not None:
+            raise StoreIo("write", self._directory, fault.strerror or str(fault))
+
     def note(self, line: bytes) -> None:
         """Take a change of the catalog into the next round that can be written, whenever that comes."""
         self._noted.append(_Note(line, None))
@@ -160,6 +176,7 @@ class WriteAhead:
         while self._syncing is not None or self._unsynced:
             waiter = self._loop.create_future()
             (self._unsynced or self._syncing or [])[-1].waiters.append(waiter)
+            self._sync()
             try:
                 await waiter
             except StoreFault as fault:
@@ -174,13 +191,19 @@ class WriteAhead:
         self._scheduled = False
         self.write_round()
 
-    def write_round(self) -> None:
+    def hurry(self) -> None:
+        """Begin to bring to the disk what nobody waits for."""
+        if self._repeat:
+            self.write_round()
+        self._sync(also_unawaited=True)
+
+    def write_round(self) -> OSError | None:
         """Write what was gathered, now, and show it; a failure is told to those who asked for it."""
         asked, self._asked = self._asked, []
         noted, self._noted = self._noted, []
         if not asked and not noted and not self._repeat:
-            return
-        waiters = [each.waiter for each in asked]
+            return None
+        waiters = [each.waiter for each in asked if each.waiter is not None]
         waiters += [each.waiter for each in noted if each.waiter is not None]
         body = b"".join(self._repeat) + _body(noted, asked)
         for each in asked:
@@ -190,13 +213,16 @@ class WriteAhead:
         except OSError as fault:
             self._noted = [each for each in noted if each.waiter is None] + self._noted
             _tell(waiters, "write", self._directory, fault)
-            return
+            return fault
         self._repeat = []
         syncs = [each.log.begin_sync() for each in asked if each.log.loose]
         self._unsynced.append(_Round(body, waiters, syncs))
-        for each in asked:
-            _show(each)
-        self._sync()
+        try:
+            for each in asked:
+                _show(each)
+        finally:
+            self._sync()
+        return None
 
     def _write(self, data: bytes) -> None:
         file = self._file
@@ -210,12 +236,20 @@ class WriteAhead:
                 file.cut()
             except OSError:
                 self._retire()  # Its good part counts; the torn part is cut at recovery.
+                self._repeat_unawaited()
             raise
+
+    def _repeat_unawaited(self) -> None:
+        """What was not synced in a file that is given up goes into the next one too."""
+        self._repeat += [each.body for each in self._unsynced if not each.waiters]
+        self._unsynced = [each for each in self._unsynced if each.waiters]
 
     # Syncing.
 
-    def _sync(self) -> None:
+    def _sync(self, *, also_unawaited: bool = False) -> None:
         if self._syncing is not None or not self._unsynced:
+            return
+        if not also_unawaited and not any(each.waiters for each in self._unsynced):
             return
         file = self._file
         assert file is not None
@@ -293,7 +327,9 @@ def _show(asked: _Asked) -> None:
     log, records, events, offsets, waiter = asked
     try:
         log.accept(records, events, offsets)
-    except Exception as fault:  # noqa: BLE001 - whoever appended hears it, and nobody else's append suffers.
+    except Exception as fault:  # Whoever appended hears it, and nobody else's append suffers.
+        if waiter is None:
+            raise
         if not waiter.done():
             waiter.set_exception(fault)
 

@@ -66,10 +66,7 @@ class Record:
             raise
 
     def write_exit(self, report: bytes) -> None:
-        """From here on whoever comes finds it, unless the machine goes down; see `sync_exit`.
-
-        Raises OSError.
-        """
+        """Whoever comes later finds it, unless the machine goes down: see `sync_exit`. Raises OSError."""
         os.pwrite(self._exit_draft, report, 0)
         os.ftruncate(self._exit_draft, len(report))
         self._publish(EXIT)

@@ -167,7 +167,7 @@ def records_in(built: Built, worker: str, *paths: Path) -> list[Record]:
 
 def zeros(built: Built) -> Mapping[str, Sequence[Record]]:
     """A block of zeros over two appends."""
-    path = events_of(built, "a")[1]
+    path = events_of(built, "a")[0]
     spans = appended_spans(path)
     begin, end = spans[2][0] + 40, spans[3][0] + 40
     data = path.read_bytes()
@@ -569,7 +569,7 @@ def test_a_newer_schema_is_left_alone(healthy: Built, tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_told_and_stops_nobody_else(healthy: Built, tmp_path: Path) -> None:
     built = copied(healthy, tmp_path / "store")
-    path = events_of(built, "a")[0]
+    path = events_of(built, "a")[1]
     path.unlink()
     path.mkdir()
     zeros(built)
