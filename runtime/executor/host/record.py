@@ -10,7 +10,8 @@
                 {total_bytes, kept_bytes}, stderr: {the same}, received_input_bytes,
                 undelivered_input_bytes, strays_killed, output_errno}
 
-Both appear as a whole or not at all. The room for exit.json is taken at the
+Both appear as a whole or not at all, but for a loss of power before a sync: a
+file that is damaged says nothing. The room for exit.json is taken at the
 start, so that a disk that fills up later does not cost us the exit.
 """
 

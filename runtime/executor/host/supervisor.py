@@ -8,7 +8,7 @@ not for the worker to read or write, not for a disk that is full. Its life:
     running   STARTED; bytes both ways, deadlines
     ending    the leader is dead, or force is due: the tree is killed
     draining  the tree is empty: the pipes are read to their end
-    gone      exit.json, then EXIT
+    gone      exit.json, then EXIT, then the sync of exit.json
 
 A worker that outlives its server goes through the same life with no channel, or
 with one after the other. EXIT is sent, and exit.json written, only when the tree
