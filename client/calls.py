@@ -15,6 +15,7 @@ from typing import Final, Literal
 from watchglass.protocol.capabilities import Capabilities, PlanAnswer
 from watchglass.protocol.events import AppendEventsAnswer, AppendEventsRequest, Event, Json, ProducedEvent
 from watchglass.protocol.execution import ExecutionSpec
+from watchglass.protocol.feed_v2 import EventsAnswer
 from watchglass.protocol.lifecycle import Phase, WorkerStatus
 from watchglass.protocol.runtime import (
     DrainRequest,
@@ -217,6 +218,22 @@ def append_events(worker_id: str, events: Iterable[tuple[str, Json]]) -> Call[Ap
     produced = [ProducedEvent(event=name, data=data) for name, data in map(Event._make, events)]
     body = AppendEventsRequest(events=produced)
     return endpoints.APPEND_EVENTS.call(lambda answer: answer, worker_id, body=body)
+
+
+def poll_events(
+    worker_id: str,
+    cursor: str = "earliest",
+    *,
+    wait_s: int | None = None,
+    limit: int | None = None,
+    types: Iterable[str] = (),
+) -> Call[EventsAnswer]:
+    """The events after `cursor`, as many as there are; at the newest one, after `wait_s` seconds at most.
+
+    Ask with the answer's `next` to go on. `follow` does all of that by itself.
+    """
+    asked = {"cursor": cursor, "wait_s": wait_s, "limit": limit, "types": ",".join(types) or None}
+    return endpoints.POLL_EVENTS.call(lambda answer: answer, worker_id, query=asked)
 
 
 def explain(worker_id: str) -> Call[WorkerExplanation]:

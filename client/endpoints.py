@@ -14,6 +14,7 @@ from watchglass.protocol.base import Wire
 from watchglass.protocol.capabilities import CapabilitiesAnswer, PlanAnswer
 from watchglass.protocol.errors import InvalidWorkerId
 from watchglass.protocol.events import AppendEventsAnswer, AppendEventsRequest
+from watchglass.protocol.feed_v2 import EventsAnswer
 from watchglass.protocol.identity import id_fault
 from watchglass.protocol.runtime import (
     DiagnosticsAnswer,
@@ -138,6 +139,8 @@ SHOW_RUNTIME: Final = _get("/v1/runtime", RuntimeAnswer)
 SHOW_RESOURCES: Final = _get("/v1/runtime/resources", ResourcesAnswer)
 CAPABILITIES: Final = _get("/v1/runtime/capabilities", CapabilitiesAnswer)
 PROBE: Final = Endpoint("POST", "/v1/runtime/probe", repeatable=True, answer=CapabilitiesAnswer)
+POLL_TIMEOUT_S: Final = 90.0
+"""A long poll may take a minute (docs/feed.md) before it is answered."""
 PLAN_WORKER: Final = Endpoint("POST", "/v1/plan", CreateWorkerRequest, repeatable=True, answer=PlanAnswer)
 DRAIN: Final = Endpoint("POST", "/v1/runtime/drain", DrainRequest, repeatable=True, answer=RuntimeAnswer)
 DIAGNOSTICS: Final = _get("/v1/diagnostics", DiagnosticsAnswer)
@@ -158,6 +161,7 @@ SIGNAL: Final = _act("signal", SignalRequest)
 CLOSE_STDIN: Final = _act("close-stdin")
 TRANSCRIPT: Final = _get(f"{_WORKER}/transcript", TranscriptAnswer)
 APPEND_EVENTS: Final = Endpoint("POST", f"{_WORKER}/events", AppendEventsRequest, answer=AppendEventsAnswer)
+POLL_EVENTS: Final = Endpoint("GET", f"{_WORKER}/events", timeout_s=POLL_TIMEOUT_S, answer=EventsAnswer)
 EXPLAIN: Final = _get(f"{_WORKER}/explain", ExplanationAnswer)
 READ_LOG: Final = Place("GET", f"{_WORKER}/logs/{{stream}}")
 EXPORT_WORKER: Final = Place("GET", f"{_WORKER}/export")
@@ -187,6 +191,7 @@ ENDPOINTS: Final = (
     CLOSE_STDIN,
     TRANSCRIPT,
     APPEND_EVENTS,
+    POLL_EVENTS,
     EXPLAIN,
     READ_LOG,
     EXPORT_WORKER,

@@ -92,6 +92,7 @@ class SyncClient:
     close_stdin = asked(calls.close_stdin)
     transcript = asked(calls.transcript)
     append_events = asked(calls.append_events)
+    poll_events = asked(calls.poll_events)
     explain = asked(calls.explain)
     read_log = asked(calls.read_log)
     metrics = asked(calls.metrics)

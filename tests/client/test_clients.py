@@ -84,6 +84,10 @@ def test_a_worker_is_driven_from_its_creation_to_its_end(served: Served, shell: 
             assert (await wg.send_input(worker_id, "hello")).transcript_sequence == 1
             assert (await wg.close_stdin(worker_id)).worker_ref.worker_id == worker_id
             events = await whole(wg, worker_id)
+            polled = await wg.poll_events(worker_id, types=["text_delta"])
+            assert [each.cursor for each in polled.events] == [
+                each.cursor for each in events if each.name == "text_delta"
+            ]
             texts = [event.shaped() for event in events if event.name == "text_delta"]
             assert [text.text for text in texts if isinstance(text, TextPiece)] == ["hello\n"]
             [exit_] = [event.shaped() for event in events if event.name == "exit"]

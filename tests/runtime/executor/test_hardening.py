@@ -14,6 +14,8 @@ import pytest
 from watchglass.protocol.errors import LaunchFailed
 from watchglass.runtime.executor.host import landlock
 
+from support.passing import let_others_pass
+
 if TYPE_CHECKING:
     from runtime.executor.conftest import Lab, Subject
 
@@ -127,8 +129,7 @@ async def test_a_restricted_one_reaches_no_abstract_socket_and_signals_nobody_el
 
 @needs_root
 async def test_a_uid_of_its_own_has_one_group_and_no_rights(lab: Lab, tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o711)
+    let_others_pass(tmp_path)
     plan = lab.plan("/bin/sh", "-c", "id -u; id -G; pwd; echo mine > file; cat", uid=WORKER_UID)
     plan.directory.chmod(0o711)
     workspace = plan.directory / "workspace"

@@ -20,6 +20,7 @@ from watchglass.runtime.executor.host import identity, linux, signals, tracing, 
 from watchglass.runtime.executor.host.supervisor import supervise
 
 from support.boxes import TRIES, boxed, needs_box
+from support.passing import let_others_pass
 
 NOBODY = 65534
 ASK = TRIES[-1].partition("for line in")[0] + "print(told('GET', 'any.example:80'))"
@@ -86,8 +87,7 @@ def _supervise(ours: socket.socket, theirs: socket.socket) -> None:
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder of nobody's."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o711)
+    let_others_pass(tmp_path)
     worker = tmp_path / "worker"
     (worker / "workspace").mkdir(parents=True)
     for folder in (worker, worker / "workspace"):

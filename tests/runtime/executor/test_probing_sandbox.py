@@ -10,6 +10,8 @@ import pytest
 from watchglass.runtime.executor import _trial_request as request
 from watchglass.runtime.executor import bubblewraps, open_executor
 
+from support.passing import let_others_pass
+
 pytestmark = pytest.mark.asyncio
 
 
@@ -42,8 +44,7 @@ async def test_a_bubblewrap_that_fails_is_quoted_and_the_next_one_tried(
     broken = tmp_path / "bwrap"
     broken.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
     broken.chmod(0o755)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o711)
+    let_others_pass(tmp_path)
     monkeypatch.setattr(request, "bubblewraps", lambda: [str(broken)])
     async with open_executor() as executor:
         alone = (await executor.probe()).sandbox

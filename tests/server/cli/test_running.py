@@ -96,22 +96,16 @@ def test_a_program_that_cannot_be_started_is_one_line(shell: Shell) -> None:
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
 
 
-def test_what_is_not_given_is_told(shell: Shell) -> None:
+def test_what_is_not_given_is_told(shell: Shell, tmp_path: Path) -> None:
     plain = shell("run", "--cpu-time", "10m", "--network", "host", "--", "true")
     assert (plain.returncode, plain.stderr) == (0, b"")
-    asked = (
-        "--id",
-        "elsewhere",
-        "--sandbox",
-        "linux_sandbox",
-        "--cwd",
-        "/",
-    )  # One of the two is lost anywhere.
-    less = shell("run", *asked, "--", "true")
-    assert less.returncode == 0
-    assert less.stderr.startswith(b"watchglass: not given: ")
-    assert "[not given] " in shell.text("attach", "elsewhere", "--cursor", "earliest")
-    assert shell("run", "--strict", *asked[2:], "--", "true").returncode == 1
+    with serving(tmp_path, "--no-cgroups") as served:
+        bare = Shell(served)
+        less = bare("run", "--id", "unbounded", "--pids", "64", "--", "true")
+        assert less.returncode == 0
+        assert less.stderr.startswith(b"watchglass: not given: ")
+        assert "[not given] " in bare.text("attach", "unbounded", "--cursor", "earliest")
+        assert bare("run", "--strict", "--pids", "64", "--", "true").returncode == 1
 
 
 def test_a_wall_time_that_is_over_is_told(shell: Shell) -> None:
