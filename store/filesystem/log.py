@@ -53,9 +53,9 @@ SEEN_S = 100e-6
 FILE_SEEN_S = 50e-3
 """… and the files in them."""
 PENDING_BYTES_MAX = 64 << 10
-FOLLOWING_EVENTS_MAX = 64
-FOLLOWING_BYTES_MAX = 64 << 10
-"""So much of a log waits in the write-ahead file before what need not be durable goes to its segment."""
+YOUNG_EVENTS_MAX = 16
+YOUNG_BYTES_MAX = 16 << 10
+"""So much of a new log stands in the write-ahead file alone; then what is not durable goes to its segment."""
 _TAIL = Retention(max_bytes=1 << 20, max_events=1 << 30)
 
 
@@ -211,7 +211,7 @@ class FileLog:
             records = self._numbering.encode(self._name, events)
             await wal.gather(self, records, events, offsets)
             return records
-        if wal is not None and self._follows_in_wal():
+        if wal is not None and self._is_young(state):
             records = self._numbering.encode(self._name, events)
             wal.put(self, records, events, offsets)
             return records
@@ -223,14 +223,15 @@ class FileLog:
         self._show(state, records, events, offsets)
         return records
 
-    def _follows_in_wal(self) -> bool:
-        """Whether a few events more go the way of a durable append before them.
+    def _is_young(self, state: LogState) -> bool:
+        """Whether all of it stands in the write-ahead file, and a little more may.
 
-        In its segment they would have to be synced there by the next durable one.
+        In its segment that would have to be synced, with the new names on the way
+        there, by the next durable append: much, for a log that may have no more of them.
         """
-        if self.loose or not (self._pending or self.gathered):
+        if state.head != BEGINNING or not (self._pending or self.gathered):
             return False
-        return self._pending_events < FOLLOWING_EVENTS_MAX and self._pending_bytes < FOLLOWING_BYTES_MAX
+        return self._pending_events < YOUNG_EVENTS_MAX and self._pending_bytes < YOUNG_BYTES_MAX
 
     def restore(self, records: Sequence[Record], offsets: StreamOffsets | None) -> None:
         """Append what another process appended, unless it is there. Raises StoreIo, StoreMissing."""
