@@ -90,13 +90,25 @@ def _execution(launch: Launch) -> Json | None:
     execution: Json = {"env": _environment(launch), **_folder(launch)}
     if launch.script is not None:
         return {**execution, "kind": "script", "script": _script(launch.script), "args": list(launch.command)}
-    program = found_program(launch.command[0], launch.environ.get("PATH"))
-    return {**execution, "kind": "command", "program": program, "args": list(launch.command[1:])}
+    return {**execution, "kind": "command", "program": _program(launch), "args": list(launch.command[1:])}
+
+
+def _is_inside(launch: Launch) -> bool:
+    """Whether it runs in a sandbox, where neither the caller's folders nor its PATH are."""
+    return launch.confinement.sandbox == LINUX_SANDBOX
+
+
+def _program(launch: Launch) -> str:
+    """The caller's program; a sandbox has its own, and finds it by itself. Raises CliError, UsageFault."""
+    name = launch.command[0]
+    if _is_inside(launch) and name.strip():
+        return name
+    return found_program(name, launch.environ.get("PATH"))
 
 
 def _folder(launch: Launch) -> Json:
     """The caller's folder; a sandbox has none of the caller's, so there it is one inside."""
-    if launch.confinement.sandbox == LINUX_SANDBOX:
+    if _is_inside(launch):
         return {} if launch.cwd is None else {"cwd": str(INSIDE_WORKSPACE / launch.cwd)}
     return {"cwd": str(Path.cwd() if launch.cwd is None else launch.cwd.absolute())}
 
@@ -115,7 +127,7 @@ def found_program(name: str, path: str | None) -> str:
 
 
 def _environment(launch: Launch) -> dict[str, str]:
-    path = launch.environ.get("PATH")
+    path = None if _is_inside(launch) else launch.environ.get("PATH")
     found = {} if path is None else {"PATH": path}
     for file in launch.env_files:
         for line in _read(file, "--env-file").splitlines():

@@ -113,6 +113,14 @@ def test_everything_that_can_be_asked_is_a_request_of_the_contract(tmp_path: Pat
     assert request.execution.cwd == str(tmp_path)
 
 
+def test_a_sandbox_finds_its_program_inside_and_gets_no_path_of_the_callers() -> None:
+    shut_in = Confinement(sandbox="linux_sandbox")
+    execution = execution_of(command=("python3", "-V"), env=("A=1",), confinement=shut_in)
+    assert (execution["program"], execution["env"]) == ("python3", {"A": "1"})
+    with pytest.raises(UsageFault, match="blank"):
+        execution_of(command=(" ",), confinement=shut_in)
+
+
 def test_a_sandbox_has_no_folder_of_the_callers_unless_one_is_asked_for(tmp_path: Path) -> None:
     shut_in = Confinement(sandbox="linux_sandbox")
     assert "cwd" not in execution_of(command=["sh"], confinement=shut_in)
