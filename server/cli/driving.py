@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
-from .confining import Confinement
-from .launching import Launch, create_request, stdin_text
+from .launching import create_request, launch_of, stdin_text
 from .reaching import path_of, reaching
 from .showing import is_terminal, write_document, write_json_line, write_line
 
@@ -56,33 +55,7 @@ def create(
 
     PROGRAM is looked up on your PATH and runs in your folder, so relative names mean what they mean here.
     """
-    request = create_request(
-        Launch(
-            command=command or (),
-            script=script,
-            passive=passive,
-            worker_id=worker_id,
-            speech=speech,
-            env=env or (),
-            env_files=env_file or (),
-            cwd=cwd,
-            first_input=first_input,
-            confinement=Confinement(
-                sandbox=sandbox,
-                network=network,
-                allow=allow or (),
-                filesystem=filesystem,
-                memory=memory,
-                pids=pids,
-                cpu_time=cpu_time,
-                wall_time=wall_time,
-                file_size=file_size,
-                strict=strict,
-            ),
-            labels=label or (),
-            metadata=metadata or (),
-        )
-    )
+    request = create_request(launch_of(locals()))
     with reaching(url, token_file, runtime) as client:
         answer = client.post("/v1/workers", request)
     if as_json:

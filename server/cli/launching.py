@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +42,20 @@ class Launch:
     labels: Sequence[str] = ()
     metadata: Sequence[str] = ()
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+
+_OPTIONS: Final = {"env_file": "env_files", "label": "labels"}
+"""Options that may be repeated are named after one of their values."""
+
+
+def launch_of(given: Mapping[str, Any]) -> Launch:
+    """What a command was given, by the names of its parameters; those of no launch are passed by."""
+    said = {_OPTIONS.get(name, name): value for name, value in given.items() if value is not None}
+
+    def of(kind: type[Launch | Confinement]) -> dict[str, Any]:
+        return {each.name: said[each.name] for each in fields(kind) if each.name in said}
+
+    return Launch(**of(Launch), confinement=Confinement(**of(Confinement)))
 
 
 def create_request(launch: Launch) -> Json:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from . import options
-from .confining import Confinement
-from .launching import Launch, create_request
+from .launching import create_request, launch_of
 from .reaching import reaching
 from .showing import one_line, write_document, write_facts, write_line, write_table
 
@@ -42,27 +42,10 @@ def plan(
     (hard: always; soft: as long as nobody tries to pass it; none: not at all). With --strict, a request
     that 'create' would refuse is refused here with the same words. PROGRAM may be left out.
     """
-    request = create_request(
-        Launch(
-            command=command or (() if script is not None else ("/bin/true",)),
-            script=script,
-            env=env or (),
-            env_files=env_file or (),
-            cwd=cwd,
-            confinement=Confinement(
-                sandbox=sandbox,
-                network=network,
-                allow=allow or (),
-                filesystem=filesystem,
-                memory=memory,
-                pids=pids,
-                cpu_time=cpu_time,
-                wall_time=wall_time,
-                file_size=file_size,
-                strict=strict,
-            ),
-        )
-    )
+    launch = launch_of(locals())
+    if script is None and not command:
+        launch = replace(launch, command=("/bin/true",))
+    request = create_request(launch)
     with reaching(url, token_file, runtime) as client:
         answer = client.post("/v1/plan", request)
     if as_json:

@@ -19,12 +19,11 @@ import typer
 from watchglass.client.faults import ApiError, ClientFault
 
 from . import options
-from .confining import Confinement
 from .copying import Copier, LogCopy
 from .faults import CliError, ExitCode, UsageFault
 from .following import following, on_signals, own_code
 from .forwarding import StdinForwarder
-from .launching import Launch, create_request
+from .launching import Launch, create_request, launch_of
 from .reaching import client_for, found, path_of
 from .showing import note, write_bytes, write_document, write_json_line, write_line
 
@@ -97,30 +96,7 @@ def run(
     """
     if detach and remove:
         raise UsageFault("--detach and --rm: nobody would be there to remove it")
-    launch = Launch(
-        command=command or (),
-        script=script,
-        worker_id=worker_id,
-        speech=speech,
-        env=env or (),
-        env_files=env_file or (),
-        cwd=cwd,
-        first_input=first_input,
-        confinement=Confinement(
-            sandbox=sandbox,
-            network=network,
-            allow=allow or (),
-            filesystem=filesystem,
-            memory=memory,
-            pids=pids,
-            cpu_time=cpu_time,
-            wall_time=wall_time,
-            file_size=file_size,
-            strict=strict,
-        ),
-        labels=label or (),
-        metadata=metadata or (),
-    )
+    launch = launch_of(locals())
     if task:
         _check_task(launch, interactive=interactive, detach=detach)
         code = _run_as_task(found(url, token_file, runtime), launch, remove=remove)

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from . import options
-from .confining import Confinement
 from .faults import CliError, ExitCode, UsageFault
 from .following import on_signals
-from .launching import Launch, create_request, stdin_text
+from .launching import Launch, create_request, launch_of, stdin_text
 from .reaching import reaching
 from .showing import note, write_document, write_line
 
@@ -82,28 +81,7 @@ def submit(
     A task runs once and takes no input. It waits for its turn and ends by itself, or at its wall time
     (five minutes unless --wall-time says another).
     """
-    launch = Launch(
-        command=command or (),
-        script=script,
-        worker_id=task_id,
-        env=env or (),
-        env_files=env_file or (),
-        cwd=cwd,
-        confinement=Confinement(
-            sandbox=sandbox,
-            network=network,
-            allow=allow or (),
-            filesystem=filesystem,
-            memory=memory,
-            pids=pids,
-            cpu_time=cpu_time,
-            wall_time=wall_time,
-            file_size=file_size,
-            strict=strict,
-        ),
-        labels=label or (),
-        metadata=metadata or (),
-    )
+    launch = launch_of({**locals(), "worker_id": task_id})
     asked = task_request(launch, owner, tenant) if request is None else _given(request)
     with reaching(url, token_file, runtime) as client:
         answer = client.post("/api/v1/tasks", asked)
