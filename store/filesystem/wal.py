@@ -27,6 +27,7 @@ import asyncio
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
@@ -234,15 +235,19 @@ class WriteAhead:
         except OSError:
             try:
                 file.cut()
-            except OSError:
-                self._retire()  # Its good part counts; the torn part is cut at recovery.
-                self._repeat_unawaited()
+            except OSError as torn:  # Its good part counts; the torn part is cut at recovery.
+                lost, self._unsynced = self._unsynced, []
+                self._give_up(lost, torn)
             raise
 
-    def _repeat_unawaited(self) -> None:
-        """What was not synced in a file that is given up goes into the next one too."""
-        self._repeat += [each.body for each in self._unsynced if not each.waiters]
-        self._unsynced = [each for each in self._unsynced if each.waiters]
+    def _give_up(self, lost: Sequence[_Round], fault: OSError) -> None:
+        """Begin a fresh file, with what may be missing in this one; whoever waits for that is told."""
+        path = self._file.path if self._file else self._directory
+        for sync in [sync for each in lost for sync in each.syncs]:
+            sync.log.end_sync(sync, fault)
+        self._repeat = [each.body for each in lost] + self._repeat
+        self._retire()
+        _tell([waiter for each in lost for waiter in each.waiters], "sync", path, fault)
 
     # Syncing.
 
@@ -265,30 +270,23 @@ class WriteAhead:
             if directory is not None:
                 self._files.sync_directory(directory)
 
-        self._thread.submit(job, self._synced)
+        self._thread.submit(job, partial(self._synced, file))
 
-    def _synced(self, fault: OSError | None) -> None:
+    def _synced(self, file: _WalFile, fault: OSError | None) -> None:
         rounds, self._syncing = self._syncing, None
         assert rounds is not None
-        for each in rounds:
-            for sync in each.syncs:
-                sync.log.end_sync(sync, fault)
-        waiters = [waiter for each in rounds for waiter in each.waiters]
         if fault is None:
-            assert self._file is not None
-            self._file.named = True
+            for each in rounds:
+                for sync in each.syncs:
+                    sync.log.end_sync(sync, None)
+            file.named = True
             self._sync()
-            for waiter in waiters:
+            for waiter in [waiter for each in rounds for waiter in each.waiters]:
                 if not waiter.done():
                     waiter.set_result(None)
             return
-        lost = [*rounds, *self._unsynced]
-        self._unsynced = []
-        self._repeat = [each.body for each in lost] + self._repeat
-        waiters += [waiter for each in lost[len(rounds) :] for waiter in each.waiters]
-        path = self._file.path if self._file else self._directory
-        self._retire()
-        _tell(waiters, "sync", path, fault)
+        lost, self._unsynced = [*rounds, *self._unsynced], []
+        self._give_up(lost, fault)
 
     # The life of its files.
 
