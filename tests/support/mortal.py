@@ -139,9 +139,16 @@ class _Mortal:
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
-        self.send_all = stream.send_all
         self.aclose = stream.aclose
         self.is_open = False
+
+    async def send_all(self, data: bytes) -> None:
+        try:
+            await self._stream.send_all(data)
+        except trio.BrokenResourceError:
+            if self.is_open:
+                raise
+            raise ConnectionResetError("the server died before it was asked") from None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         try:
