@@ -24,7 +24,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -41,8 +40,8 @@ from watchglass.protocol.errors import (
     UnsupportedCapability,
 )
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Network, Reservation, Usage
-from watchglass.protocol.lifecycle import Cue, Phase, Wanted, ending, status_of
+from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Network, Reservation
+from watchglass.protocol.lifecycle import Cue, Phase, Wanted, ending
 from watchglass.protocol.workers import (
     WorkerExit,
     WorkerInput,
@@ -52,16 +51,16 @@ from watchglass.protocol.workers import (
 from watchglass.store.base import Record, StreamOffsets
 from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
-from . import milestones
+from . import life_events, milestones
 from .dispatcher import ONE_SLOT
 from .egress import Resolver, WorkerEgress
 from .executor import Executor, LaunchPlan, Process, ProcessExit
-from .exit_reasons import limits_met, reason_of
+from .exit_reasons import limits_met, reason_of, usage_of
 from .journal import Journal
+from .life_events import last_words
 from .policy import shortfalls
 from .resending import accepted_input
 from .speech import PlainStream, Resumed, new_speech
-from .views import system_item, user_message
 from .worker import Worker
 
 T = TypeVar("T")
@@ -152,9 +151,9 @@ class Driver:
         first = self._worker.record.request.initial_input
         if first is not None:
             data = b"" if self._worker.passive else self._speech.encode(first)
-            events.append(_input_event(first))
+            events.append(life_events.accepted_input(first))
         if self._worker.passive:
-            events.append(_status_event(Phase.RUNNING))
+            events.append(life_events.status(Phase.RUNNING))
         asked = await self._journal.ask(*events, offsets=self._offsets_with(data))
         if asked.unsynced is not None:
             raise asked.unsynced
@@ -272,7 +271,7 @@ class Driver:
         data = b"" if self._worker.passive else self._speech.encode(said)
         self._check_backlog(len(data))
         asked = await self._journal.ask(
-            _input_event(said), facts=self._speech.turn(), offsets=self._offsets_with(data)
+            life_events.accepted_input(said), facts=self._speech.turn(), offsets=self._offsets_with(data)
         )
         self._write(data)
         if asked.unsynced is not None:
@@ -403,10 +402,7 @@ class Driver:
         try:
             await self._journal.tell(
                 Event("error", {"code": fault.code, "message": str(fault)}),
-                *self._released(),
-                Event("exit", self._life.exit.model_dump()),
-                self._status_event(),
-                Event("end", {}),
+                *self._last_words(self._life.exit),
                 durable=True,
             )
         except RuntimeFault as untold:
@@ -545,8 +541,7 @@ class Driver:
         self._life.pid = self._life.supervisor_pid = None
         self._life.backlog_bytes = 0
         self._is_over = True
-        words = last_words(ended, self._life.phase, self._life.reason, released=self._reservation_told)
-        self._reservation_told = None
+        words = self._last_words(ended)
         if await self._journal.tell(*before, *words, durable=True):
             await self._finish()
         else:
@@ -596,22 +591,23 @@ class Driver:
         return [self._alert(text) for text in told]
 
     def _alert(self, message: str) -> Event:
-        now_ms = self._context.now_us() // 1000
-        return Event(
-            "alert", {"level": "warning", "source": "executor", "message": message, "timestamp_ms": now_ms}
-        )
+        return life_events.alert(message, self._context.now_us())
 
     def _reserved(self) -> Sequence[Event]:
         assert self._life.reservation is not None, "it is launched by its reservation"
         self._reservation_told = self._life.reservation
-        return [_share("reserved", self._life.reservation)]
+        return [life_events.reserved(self._life.reservation)]
 
     def _released(self) -> Sequence[Event]:
         told, self._reservation_told = self._reservation_told, None
-        return [] if told is None else [_share("released", told)]
+        return [] if told is None else [life_events.released(told)]
+
+    def _last_words(self, ended: WorkerExit) -> Sequence[Event]:
+        held, self._reservation_told = self._reservation_told, None
+        return last_words(ended, self._life.phase, self._life.reason, held=held)
 
     def _status_event(self) -> Event:
-        return _status_event(self._life.phase)
+        return life_events.status(self._life.phase)
 
     def _offsets(self) -> StreamOffsets | None:
         return self._offsets_with(b"")
@@ -662,31 +658,6 @@ class Driver:
         return self._process
 
 
-def last_words(
-    ended: WorkerExit, phase: Phase, reason: str | None, *, released: Reservation | None
-) -> Sequence[Event]:
-    """What a complete journal ends with; `released` is what the journal says that the worker holds."""
-    said = {"asked_because": reason} if reason else {}
-    return [
-        *([] if released is None else [_share("released", released)]),
-        Event("exit", {**ended.model_dump(), **said}),
-        _status_event(phase),
-        Event("end", {}),
-    ]
-
-
-def _share(name: str, reservation: Reservation) -> Event:
-    return Event(name, reservation.model_dump(exclude_none=True))
-
-
-def _status_event(phase: Phase) -> Event:
-    return Event("status", {"status": status_of(phase), "phase": phase})
-
-
-def _input_event(said: WorkerInput) -> Event:
-    return user_message(said.content) if said.kind == "user" else system_item(said.content)
-
-
 def _ends_line(path: Path, end: int) -> bool:
     """Whether the first `end` bytes of a file end with a newline, or there are none. Raises OSError."""
     if end == 0:
@@ -696,33 +667,7 @@ def _ends_line(path: Path, end: int) -> bool:
         return file.read(1) == b"\n"
 
 
-def usage_of(seen: ProcessExit) -> Usage | None:
-    """What a worker used, as answers tell it; None when nobody saw its end."""
-    if seen.usage is None:
-        return None
-    return Usage(
-        duration_ms=seen.usage.duration_ms,
-        user_cpu_ms=seen.usage.user_cpu_ms,
-        system_cpu_ms=seen.usage.system_cpu_ms,
-        max_rss_bytes=seen.usage.max_rss_bytes,
-        memory_peak_bytes=seen.usage.memory_peak_bytes,
-        oom_kills=seen.usage.oom_kills,
-        forks_refused=seen.usage.forks_refused,
-    )
-
-
 def _settle(answer: asyncio.Future[object], fault: RuntimeFault) -> None:
     if not answer.done():
         answer.set_exception(fault)
         answer.exception()  # Seen: the caller may have been cancelled.
-
-
-def signal_number(name: str) -> int:
-    """The number of a signal named like SIGUSR1 or USR1. Raises InvalidRequest."""
-    full = name if name.startswith("SIG") else f"SIG{name}"
-    try:
-        return signal.Signals[full].value
-    except KeyError:
-        raise InvalidRequest(
-            f"signal: {name!r} is no signal of this system; use a name such as 'SIGUSR1'"
-        ) from None

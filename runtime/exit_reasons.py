@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from watchglass.protocol.execution import Usage
 from watchglass.protocol.lifecycle import Cue
 
 from .executor import ProcessExit
@@ -48,4 +49,20 @@ def limits_met(seen: ProcessExit) -> Iterator[str]:
     if seen.usage.oom_kills:
         yield f"the kernel killed {seen.usage.oom_kills} of its processes for want of memory"
     if seen.usage.forks_refused:
-        yield f"its bound on processes refused it a new one {seen.usage.forks_refused} times"
+        times = "once" if seen.usage.forks_refused == 1 else f"{seen.usage.forks_refused} times"
+        yield f"its bound on processes refused it a new one {times}"
+
+
+def usage_of(seen: ProcessExit) -> Usage | None:
+    """What a worker used, as answers tell it; None when nobody saw its end."""
+    if seen.usage is None:
+        return None
+    return Usage(
+        duration_ms=seen.usage.duration_ms,
+        user_cpu_ms=seen.usage.user_cpu_ms,
+        system_cpu_ms=seen.usage.system_cpu_ms,
+        max_rss_bytes=seen.usage.max_rss_bytes,
+        memory_peak_bytes=seen.usage.memory_peak_bytes,
+        oom_kills=seen.usage.oom_kills,
+        forks_refused=seen.usage.forks_refused,
+    )

@@ -34,9 +34,10 @@ from .announcements import Announcements
 from .catalog import Catalog, Entry
 from .creation import Creation
 from .dispatcher import Dispatcher
-from .driver import last_words, usage_of
 from .executor import Executor, Process
+from .exit_reasons import usage_of
 from .launching import cookie_of, is_given
+from .life_events import last_words
 from .uids import WorkerUids
 from .views import WorkerView
 from .worker import Worker
@@ -110,7 +111,7 @@ class Restoration:
         try:
             if log.head < end.head:
                 held = worker.record.reservation if await _tells_of_a_reservation(log) else None
-                words = last_words(end.exit, end.phase, worker.record.reason, released=held)
+                words = last_words(end.exit, end.phase, worker.record.reason, held=held)
                 await log.append(words, durable=True)
             end = end.model_copy(update={"head": log.head})
             worker.record = worker.record.model_copy(update={"end": end})

@@ -74,7 +74,6 @@ from .changes import Changes
 from .creation import Creation
 from .describing import described
 from .dispatcher import Dispatcher
-from .driver import signal_number
 from .egress import Resolver, SystemResolver
 from .executor import Executor, LaunchPlan, open_executor
 from .explaining import explain
@@ -87,6 +86,7 @@ from .pins import Pin, pinned
 from .probing import Probing
 from .resources import resources
 from .restoring import Restoration
+from .signal_names import signal_number
 from .tally import Tally
 from .task_description import Description
 from .tasks import Tasks
