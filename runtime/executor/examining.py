@@ -44,7 +44,7 @@ _NOBODY = {
 
 
 class SupervisorFiles:
-    """See `store.filesystem.checking.Companion`."""
+    """See `store.filesystem.inspection.Companion`."""
 
     def examine(self, directory: str, worker_id: WorkerId) -> Exam:
         """What is wrong with a worker's output and records. Raises OSError."""
