@@ -10,7 +10,8 @@ from watchglass.protocol.errors import InvalidQuery, ResourceLimitExceeded, Work
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.lifecycle import Phase, WorkerStatus, status_of
 
-from .driver import Driver, DriverContext
+from .driver import Driver
+from .driver_context import DriverContext
 from .worker import Worker
 
 

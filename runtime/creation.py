@@ -27,7 +27,7 @@ from .announcements import Announcements
 from .catalog import Catalog, Entry
 from .changes import Changes
 from .dispatcher import Dispatcher
-from .driver import DriverContext
+from .driver_context import DriverContext
 from .ledger import Ledger
 from .policy import resolve
 from .probing import Probing
