@@ -8,7 +8,7 @@ from typing import Protocol
 from watchglass.protocol.execution import ExecutionPlan
 from watchglass.store.worker_record import WorkerRecord
 
-from .egress import Resolver
+from .egress import Gateway
 from .executor import Executor, LaunchPlan
 from .worker import Worker
 
@@ -17,7 +17,7 @@ class DriverContext(Protocol):
     """What a driver needs of its runtime."""
 
     executor: Executor
-    resolve: Resolver
+    gateway: Gateway
     input_backlog_max_bytes: int
 
     def now_us(self) -> int:

@@ -33,7 +33,7 @@ from .changes import Changes
 from .changing import Changing
 from .creation import Creation
 from .dispatcher import Dispatcher
-from .egress import Resolver, SystemResolver
+from .egress import Gateway, SystemResolver
 from .executor import Executor, open_executor
 from .idempotency import IdempotencyKeys
 from .observation import Observation
@@ -65,7 +65,7 @@ class Runtime(Changing, Services):
         self.tally = Tally()
         self.executor = executor
         self._resolver = SystemResolver()
-        self.resolve: Resolver = self._resolver
+        self.gateway = Gateway(self._resolver)
         self.input_backlog_max_bytes = options.input_backlog_max_bytes
         self._store = store
         self._changes = Changes()

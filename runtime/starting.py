@@ -55,7 +55,7 @@ async def open_egress(charge: Charge, process: Process) -> None:
     listener = process.take_egress()
     if listener is not None:
         charge.egress = WorkerEgress(
-            listener, sandbox.network_allow, charge.context.resolve, on_news=charge.wake
+            listener, sandbox.network_allow, charge.context.gateway, on_news=charge.wake
         )
     elif sandbox.network is Network.PROXY and process.exit is None:
         await charge.journal.tell(charge.alert("it reaches nothing: there is no way into its network"))

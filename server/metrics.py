@@ -149,6 +149,11 @@ class _RuntimeCollector(Collector):
         workers.add_metric(["cancelled"], summary.cancelled_worker_count)
         yield workers
         yield from self._resources()
+        yield GaugeMetricFamily(
+            "watchglass_egress_connections_open",
+            "Connections of workers that their proxies serve.",
+            value=self._runtime.gateway.open,
+        )
         for name, help_text, value in (
             ("workers_waiting", "Workers that wait for room.", summary.waiting_worker_count),
             ("slots_capacity", "Processes that may run at once.", summary.capacity.task_slots),
@@ -191,7 +196,7 @@ class _RuntimeCollector(Collector):
         yield from (quota, reserved, waiting)
 
     def _counters(self) -> Iterator[Metric]:
-        tally = self._runtime.tally
+        tally, passed = self._runtime.tally, self._runtime.gateway.passed
         for name, help_text, value in (
             ("workers_created", "Workers created.", tally.workers_created),
             ("launches_failed", "Processes that could not be started.", tally.launches_failed),
@@ -199,6 +204,10 @@ class _RuntimeCollector(Collector):
             ("inputs_refused", "Inputs refused for a full backlog.", tally.inputs_refused),
             ("events_appended", "Events appended to journals.", tally.events_appended),
             ("event_bytes_appended", "Their bytes.", tally.event_bytes_appended),
+            ("egress_connections", "Connections of workers to listed places.", passed.connections),
+            ("egress_sent_bytes", "What workers sent there.", passed.sent_bytes),
+            ("egress_received_bytes", "What came back.", passed.received_bytes),
+            ("egress_denied", "Connections and requests that were refused.", passed.denied),
         ):
             yield CounterMetricFamily(f"watchglass_{name}", help_text, value=value)
         ended = CounterMetricFamily("watchglass_workers_ended", "Workers that ended.", labels=["phase"])
