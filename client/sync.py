@@ -29,7 +29,7 @@ from .faults import Unreachable
 from .finding import Choice, find
 from .follower import Follower
 from .http import Client
-from .journey import PATIENCE_S, SUBPROTOCOLS
+from .journey import PATIENCE_S
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -133,7 +133,6 @@ class SyncClient:
             cursor=after,
             types=types,
             on_expired=on_expired,
-            subprotocols=SUBPROTOCOLS,
             patience_s=patience_s,
         ) as follower:
             yield from follower.everything()
