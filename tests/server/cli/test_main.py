@@ -48,6 +48,7 @@ def test_the_manual_documents_the_exit_codes(capsys: pytest.CaptureFixture[str])
         "4  not authorised",
         "5  no ",
         "6  the task",
+        "7  events after",
     ]:
         assert line in out
 
