@@ -276,7 +276,7 @@ def _run_as_task(runtime: Found, launch: Launch, *, remove: bool) -> int:
 
     asked = task_request(launch, None, None)
     with client_for(runtime) as client:
-        code, task = run_task(client, asked)
+        code, task = run_task(runtime, client, asked)
         if remove:
             client.delete(path_of(task))
     return code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.api import Api
+from support.processes import wait_true
 from support.proxy import cutting
 from support.serving import Served, durable_server, serving
 from support.shell import Shell, ended, read_until, started
@@ -34,6 +36,13 @@ def frames(served: Served) -> dict[str, float]:
     text = Api(served).request("GET", "/metrics").body.decode()
     found = re.findall(r'^watchglass_feed_frames_total\{transport="(\w+)"\} (\S+)$', text, re.MULTILINE)
     return {transport: float(count) for transport, count in found}
+
+
+def routes(served: Served) -> set[str]:
+    """What was asked for and answered."""
+    text = Api(served).request("GET", "/metrics").body.decode()
+    found = re.findall(r'^watchglass_http_requests_total\{.*route="([^"]*)"', text, re.MULTILINE)
+    return {route.replace("<", "{").replace(">", "}") for route in found}
 
 
 def lines_of(text: str) -> list[str]:
@@ -136,6 +145,19 @@ def test_a_server_that_dies_or_leaves_while_somebody_is_attached_is_gone_on_with
     assert "taken up again where it was cut" in err
     if way == "stop":  # It said when to come back.
         assert re.search(r"the runtime has stopped.*; coming back in [0-9.]+ s", told + err)
+
+
+def test_a_wait_for_a_task_goes_on_with_the_next_server(tmp_path: Path) -> None:
+    with durable_server(tmp_path, runtime_id="rt-back-task") as place, place.serving() as served:
+        task = Shell(served).text("submit", "--", "sh", "-c", f"{SLOWLY}; exit 3").strip()
+        with started(tmp_path, "wait", task) as process:
+            wait_true(lambda: "/api/v1/tasks/{task_id}" in routes(served), "nobody asked for the task")
+            place.kill()
+            with place.serving():
+                code, out, _ = ended(process)
+    final = json.loads(out)
+    assert (code, final["exit_code"], final["error"]["code"]) == (1, 3, "exit_non_zero")
+    assert final["stdout"].splitlines() == SLOWLY_COUNTED
 
 
 def test_ctrl_c_while_the_server_is_away_leaves_at_once_with_the_way_back(tmp_path: Path) -> None:
