@@ -5,8 +5,8 @@
 
 `<state>` is `$WATCHGLASS_STATE_DIR`, else `$XDG_STATE_HOME/watchglass`, else
 `~/.local/state/watchglass`. Files appear whole or not at all. A server that was
-killed leaves its file behind; whoever looks next sees that the process is gone
-and removes it. `server/local.py` writes what is read here.
+killed leaves its file behind: whoever looks sees that the process is gone and can
+say so, and the next server removes it. `server/local.py` writes what is read here.
 
 Standard library alone, and little of it: the command line imports this before
 anything else and must start fast.
@@ -95,7 +95,7 @@ class Servers:
 
 
 def look(state: Path) -> Servers:
-    """The servers of this user; files of dead ones are removed.
+    """The servers of this user.
 
     Raises:
         LocalFault: The folder with their files cannot be read.
@@ -110,8 +110,7 @@ def look(state: Path) -> Servers:
             running.append(found)
         else:
             gone.append(found)
-            withdraw(state, found.runtime_id, found.pid)
-    return Servers(sorted(running, key=lambda found: found.started_at, reverse=True), gone)
+    return Servers(_newest_first(running), _newest_first(gone))
 
 
 def discovered(state: Path) -> list[Discovery]:
@@ -139,6 +138,10 @@ def start_ticks(pid: int) -> int | None:
 def discovery_path(state: Path, runtime_id: str) -> Path:
     """Where the file of this runtime's server is."""
     return state / "servers" / f"{runtime_id}.json"
+
+
+def _newest_first(servers: list[Discovery]) -> list[Discovery]:
+    return sorted(servers, key=lambda server: server.started_at, reverse=True)
 
 
 def _files(folder: Path) -> list[Path]:

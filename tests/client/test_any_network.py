@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from watchglass.client import aio, follower, reading
 from watchglass.client import trio as trio_client
 from watchglass.client.async_client import AsyncClient
-from watchglass.client.faults import Unreachable
+from watchglass.client.faults import ApiError, Unreachable
 from watchglass.protocol.said import Joined, Told
 
 from support.api import Api
@@ -239,5 +239,33 @@ def test_a_network_that_cuts_everything_is_not_asked_in_a_hurry(
                     async with wg.follow(worker, patience_s=1.0) as events:
                         [event async for event in events]
             assert 3 <= proxy.connections <= 8  # Waits double from 0.05 s at least.
+
+    shell.run(scenario)
+
+
+def test_an_answer_that_is_cut_at_any_byte_is_no_answer(servers: dict[str, Served], shell: Shell) -> None:
+    served = servers["memory"]
+    bearer = f"Authorization: Bearer {served.token}\r\nHost: {served.host}\r\n"
+    raw = Api(served).raw(f"GET /v1/workers/nobody HTTP/1.1\r\n{bearer}\r\n".encode())
+    head = sum(len(name) + len(value) + 4 for name, value in raw.headers.items()) + len(
+        "HTTP/1.1 404 \r\n\r\n"
+    )
+    size = head + len(raw.body)
+
+    async def answered(place: int) -> str:
+        with cutting(served.host, served.port, [Fate(place, "close")] * 2) as proxy:
+            async with shell.connect(proxy.url, token=served.token) as wg:
+                with pytest.raises((ApiError, Unreachable)) as caught:
+                    await wg.worker("nobody")
+        if isinstance(caught.value, Unreachable):
+            return caught.value.stage
+        assert isinstance(caught.value, ApiError)
+        return caught.value.code
+
+    async def scenario() -> None:
+        told = [await answered(place) for place in range(1, size + 1)]
+        whole = told.count("worker_not_found")
+        assert told == ["lost"] * (size - whole) + ["worker_not_found"] * whole
+        assert 1 <= whole <= 10  # The reason behind the status is not in our count.
 
     shell.run(scenario)
