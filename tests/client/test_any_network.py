@@ -252,18 +252,21 @@ def test_an_answer_that_is_cut_at_any_byte_is_no_answer(servers: dict[str, Serve
     )
     size = head + len(raw.body)
 
-    async def answered(place: int) -> str:
-        with cutting(served.host, served.port, [Fate(place, "close")] * 2) as proxy:
-            async with shell.connect(proxy.url, token=served.token) as wg:
-                with pytest.raises((ApiError, Unreachable)) as caught:
-                    await wg.worker("nobody")
+    async def answer(wg: AsyncClient) -> str:
+        with pytest.raises((ApiError, Unreachable)) as caught:
+            await wg.worker("nobody")
         if isinstance(caught.value, Unreachable):
             return caught.value.stage
         assert isinstance(caught.value, ApiError)
         return caught.value.code
 
     async def scenario() -> None:
-        told = [await answered(place) for place in range(1, size + 1)]
+        fates = [
+            Fate(place, "close") for place in range(1, size + 1) for _ in range(2)
+        ]  # A read is repeated.
+        with cutting(served.host, served.port, fates) as proxy:
+            async with shell.connect(proxy.url, token=served.token) as wg:
+                told = [await answer(wg) for _ in range(size)]
         whole = told.count("worker_not_found")
         assert told == ["lost"] * (size - whole) + ["worker_not_found"] * whole
         assert 1 <= whole <= 10  # The reason behind the status is not in our count.
