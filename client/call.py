@@ -96,7 +96,9 @@ def api_error(answer: Answer) -> ApiError:
     error = said.get("error") if said is not None else None
     after_s = _seconds(answer.headers.get("retry-after"))
     if isinstance(error, dict) and isinstance(error.get("code"), str):
-        return ApiError(answer.status, error["code"], str(error.get("message", error["code"])), after_s)
+        message, details = str(error.get("message", error["code"])), error.get("details")
+        facts = details if isinstance(details, dict) else None
+        return ApiError(answer.status, error["code"], message, after_s, facts)
     text = f"the runtime answered {answer.status} {answer.reason}".strip()
     return ApiError(answer.status, f"http_{answer.status}", text, after_s)
 

@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     NOT_AUTHORISED = 4
     UNREACHABLE = 5
     TIMED_OUT = 6
+    EXPIRED = 7
 
 
 EXIT_CODES = """Exit codes:
@@ -27,6 +28,7 @@ EXIT_CODES = """Exit codes:
   4  not authorised: the token is missing or is not the right one
   5  no runtime can be reached
   6  the task had not finished in time ('wait --timeout-ms')
+  7  events after the cursor are gone ('attach', 'events'); '--on-expired snapshot' goes on
 'run' exits with the worker's own code, 128 + N when signal N ended it."""
 
 INTERRUPTED = 130
