@@ -23,8 +23,8 @@ import sys
 from collections.abc import Callable
 
 from . import linux, signals, tree, verify
+from .lives import supervise
 from .loop import Loop
-from .supervisor import supervise
 from .wire import ANSWER, PROBE, SETTLE
 
 ORPHAN_TICK_S = 0.02
