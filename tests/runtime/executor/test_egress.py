@@ -223,7 +223,8 @@ async def test_a_descriptor_arrives_with_its_frame_whatever_is_before_and_behind
         if kind == wire.EGRESS:
             came.append(str(Path(f"/proc/self/fd/{receiver.files[0]}").readlink()))
 
-    receiver = Channel(ours, on_frame, lambda: None)
+    receiver = Channel(ours)
+    receiver.attach(on_frame, lambda: None)
 
     def moved() -> bool:
         sender.flush()
