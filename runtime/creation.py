@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from watchglass.protocol.capabilities import PlanAnswer
@@ -50,7 +50,8 @@ class Creation:
     changes: Changes
     tally: Tally
     context: DriverContext
-    on_accepted: Callable[[Worker], None]
+    files_of: Callable[[WorkerRecord], Mapping[str, bytes]]
+    """What a worker's folder is to hold from the beginning."""
     drivers: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def create(
@@ -163,7 +164,9 @@ class Creation:
 
     async def _register(self, record: WorkerRecord) -> Entry:
         worker = Worker(WorkerRef(runtime_id=self.runtime_id, worker_id=record.worker_id), record)
-        worker.log = await self.store.create(record, self.counted(worker.on_visible))
+        worker.log = await self.store.create(
+            record, self.counted(worker.on_visible), beside=self.files_of(record)
+        )
         entry = self.enter(worker)
         task = self.start_driver(entry)
         try:
@@ -172,7 +175,6 @@ class Creation:
             task.cancel()
             await self._discard(entry)
             raise
-        self.on_accepted(worker)
         return entry
 
     async def _discard(self, entry: Entry) -> None:

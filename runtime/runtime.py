@@ -43,7 +43,7 @@ from .restoring import Restoration
 from .services import Services
 from .tally import Tally
 from .task_description import Description
-from .tasks import Tasks
+from .tasks import Tasks, first_files
 from .uids import WorkerUids
 
 END_S_MAX = 15.0
@@ -109,7 +109,7 @@ class Runtime(Changing, Services):
             changes=self._changes,
             tally=self.tally,
             context=self,
-            on_accepted=self.tasks.on_accepted,
+            files_of=first_files,
         )
         self._restoration = Restoration(
             runtime_id=self.runtime_id,
