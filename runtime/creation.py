@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from watchglass.protocol.capabilities import PlanAnswer
 from watchglass.protocol.errors import LaunchFailed, RuntimeFault, UnsupportedCapability
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Reservation
+from watchglass.protocol.execution import ExecutionPlan, Reservation
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, WorkerRef, generated_id
 from watchglass.protocol.tasks import TaskTerms
 from watchglass.protocol.workers import CreateWorkerRequest
@@ -29,8 +29,7 @@ from .changes import Changes
 from .dispatcher import Dispatcher
 from .driver_context import DriverContext
 from .ledger import Ledger
-from .policy import resolve
-from .probing import Probing
+from .plans import Plans
 from .tally import Tally
 from .worker import Worker
 
@@ -40,8 +39,7 @@ class Creation:
     """Makes the workers of one runtime, and keeps their drivers."""
 
     runtime_id: RuntimeId
-    capability_mode: CapabilityMode
-    probing: Probing
+    plans: Plans
     store: Store
     catalog: Catalog
     ledger: Ledger
@@ -113,7 +111,7 @@ class Creation:
         """
         if request.execution is None:
             return None
-        return resolve(request, self.capability_mode, self.probing.capabilities, held)
+        return self.plans.plan(request, held)
 
     def planned(self, request: CreateWorkerRequest) -> PlanAnswer:
         """What `create` would come to now.

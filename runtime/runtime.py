@@ -38,6 +38,7 @@ from .executor import Executor, open_executor
 from .idempotency import IdempotencyKeys
 from .observation import Observation
 from .options import HOST, RuntimeOptions
+from .plans import Plans
 from .probing import Probing
 from .restoring import Restoration
 from .services import Services
@@ -99,8 +100,7 @@ class Runtime(Changing, Services):
         )
         self._creation = Creation(
             runtime_id=self.runtime_id,
-            capability_mode=options.capability_mode,
-            probing=self._probing,
+            plans=Plans(options.capability_mode, lambda: self.capabilities),
             store=store,
             catalog=self._catalog,
             ledger=self._ledger,
