@@ -32,8 +32,8 @@ class DriverContext(Protocol):
     def launch_plan(self, worker: Worker) -> LaunchPlan:
         """How to start the worker as it is planned. Raises LaunchFailed, OSError."""
 
-    async def save(self, record: WorkerRecord) -> None:
-        """Keep a newer version of the worker's record. Raises StoreIo, StoreMissing."""
+    async def save(self, record: WorkerRecord, *, durable: bool = True) -> None:
+        """Keep a newer version of the worker's record (see `Store.save`). Raises StoreIo, StoreMissing."""
 
     async def save_view(self, worker: Worker) -> None:
         """Keep what spares the worker's view a replay."""

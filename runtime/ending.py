@@ -112,15 +112,15 @@ async def poison(charge: Charge, bug: Exception) -> None:
 async def finish(charge: Charge) -> None:
     """The log is complete, and durably so: nothing of the worker is left to be told.
 
-    Who waits for the end need not wait for the record too: the next start
-    reads in the log what a record lacks.
+    Who waits for the end need not wait for the record too, and the disk has
+    nothing to do for it: the next start reads in the log what a record lacks.
     """
     worker = charge.worker
     await charge.context.on_ended(worker)
     worker.record = _ended_record(charge)
     charge.life.ended.set()
     try:
-        await charge.context.save(worker.record)
+        await charge.context.save(worker.record, durable=False)
     except StoreFault as fault:
         _LOG.warning("the record of worker %s has no end: %s", worker.worker_id, fault)
 

@@ -38,12 +38,13 @@ from .executor import Executor, open_executor
 from .idempotency import IdempotencyKeys
 from .observation import Observation
 from .options import HOST, RuntimeOptions
+from .plans import Plans
 from .probing import Probing
 from .restoring import Restoration
 from .services import Services
 from .tally import Tally
 from .task_description import Description
-from .tasks import Tasks
+from .tasks import Tasks, first_files
 from .uids import WorkerUids
 
 END_S_MAX = 15.0
@@ -99,8 +100,7 @@ class Runtime(Changing, Services):
         )
         self._creation = Creation(
             runtime_id=self.runtime_id,
-            capability_mode=options.capability_mode,
-            probing=self._probing,
+            plans=Plans(options.capability_mode, lambda: self.capabilities),
             store=store,
             catalog=self._catalog,
             ledger=self._ledger,
@@ -109,7 +109,7 @@ class Runtime(Changing, Services):
             changes=self._changes,
             tally=self.tally,
             context=self,
-            on_accepted=self.tasks.on_accepted,
+            files_of=first_files,
         )
         self._restoration = Restoration(
             runtime_id=self.runtime_id,

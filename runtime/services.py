@@ -48,9 +48,9 @@ class Services:
         """A worker's own folder."""
         return self._store.directory(worker.worker_id)
 
-    async def save(self, record: WorkerRecord) -> None:
+    async def save(self, record: WorkerRecord, *, durable: bool = True) -> None:
         """Keep a newer version of a worker's record."""
-        await self._store.save(record)
+        await self._store.save(record, durable=durable)
 
     async def save_view(self, worker: Worker) -> None:
         """Keep what spares a worker's view a replay; a store that keeps nothing needs none."""

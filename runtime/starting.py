@@ -64,7 +64,8 @@ async def open_egress(charge: Charge, process: Process) -> None:
 async def _plan_again(charge: Charge) -> None:
     """Raises UnsupportedCapability: strict, and the host lost what the worker was planned with."""
     plan = await charge.context.plan(charge.worker)
-    if plan is not None and plan != charge.worker.record.plan:
+    known = charge.worker.record.plan
+    if plan is not None and plan is not known and plan != known:
         await charge.keep(plan=plan)
         await charge.journal.tell(milestones.plan_event(plan))
 

@@ -47,6 +47,7 @@ from .exchange import RUNTIME_KEY
 from .feed import FEED_ROUTE, FeedsV1, feed_worker_id
 from .feed_v2 import FeedsV2, asks_for_v2
 from .health_api import METRICS_KEY, health_api
+from .inline import InlineConnection
 from .leaving import Leaving
 from .logs_api import logs_api
 from .long_poll import LongPolls
@@ -241,6 +242,7 @@ def _path(scope: Scope) -> str:
 
 def _http_app(runtime: Runtime, metrics: Metrics, leaving: Leaving) -> Quart:
     app = Quart(__name__, static_folder=None)
+    app.asgi_http_class = InlineConnection
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     app.config["RESPONSE_TIMEOUT"] = None  # A peer that takes nothing is dropped by `connections`.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False

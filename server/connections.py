@@ -34,7 +34,7 @@ from watchglass.protocol.base import WEBSOCKET_INBOUND_BYTES_MAX
 from .asgi import App, Receive, Scope, Send
 from .frames import EXTENSION, FrameSink
 from .gathering import GatheringWriter
-from .hypercorn_socket import ClosingTCPServer, writes_through
+from .hypercorn_socket import ClosingTCPServer, IdleTimer, writes_through
 
 BACKLOG: Final = 1024
 KEEP_ALIVE_S: Final = 60.0
@@ -81,6 +81,7 @@ class Connections:
         self._context = WorkerContext(None)
         self._stall_s = stall_s
         self._open: set[Connection] = set()
+        self._idle: set[IdleTimer] = set()
 
     def __len__(self) -> int:
         """How many are open."""
@@ -96,6 +97,8 @@ class Connections:
         finally:
             server.close()
             await self._context.terminated.set()
+            for idle in list(self._idle):
+                idle.end()
             await self._wait_closed(close_s)
             for connection in self._open:
                 connection.transport.abort()
@@ -117,7 +120,8 @@ class Connections:
                 self._context,
                 {_STATE_KEY: connection},
                 reader,
-                connection.writer,  # type: ignore[arg-type]  # All of one that Hypercorn uses.
+                connection.writer,  # All of a stream writer that Hypercorn uses.
+                idle=self._idle,
             )
         except Exception:  # noqa: BLE001 - one connection's failure is not the server's.
             _LOG.exception("a connection failed")

@@ -12,12 +12,15 @@ gives None: the feed then works with what ASGI promises alone.
   and thrown away.
 * Hypercorn keeps a connection that its client has closed until the keep-alive
   time is over, because the task that counts that time belongs to it.
+* Hypercorn begins a task and cancels another with each request, to count the time
+  for which nothing is asked. Here a timer of the loop does that.
 * Hypercorn drops a client that breaks the protocol without a word. A feed says
   why it ends, so the violation is told to it instead.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -33,10 +36,51 @@ from .asgi import Send
 from .gathering import GatheringWriter
 
 
+class IdleTimer:
+    """Ends a connection on which nothing is asked; in the place of Hypercorn's task and its waits.
+
+    That task is begun and cancelled with each request, which costs more than most requests do.
+    """
+
+    __slots__ = ("_act", "_server", "_waiting")
+
+    def __init__(self, server: TCPServer, waiting: set[IdleTimer]) -> None:
+        """`waiting` has those that are idle."""
+        self._server = server
+        self._waiting = waiting
+        self._act: asyncio.TimerHandle | None = None
+
+    async def restart(self, _task_group: object, _action: object) -> None:
+        """From now on nothing is asked."""
+        await self.stop()
+        server = self._server
+        self._act = server.loop.call_later(server.config.keep_alive_timeout, self.end)
+        self._waiting.add(self)
+        if server.context.terminated.is_set():
+            self.end()
+
+    async def stop(self) -> None:
+        """Something is asked, or it is over."""
+        if self._act is not None:
+            self._act.cancel()
+            self._act = None
+        self._waiting.discard(self)
+
+    def end(self) -> None:
+        """Close the connection, which is idle."""
+        self._waiting.discard(self)
+        self._server._task_group.spawn(self._server._initiate_server_close)
+
+
 class ClosingTCPServer(TCPServer):
     """Hypercorn's connection, gone when the client is."""
 
     _client_left = False
+
+    def __init__(self, *args: Any, idle: set[IdleTimer]) -> None:
+        """As Hypercorn's; while nothing is asked, it is among `idle`."""
+        super().__init__(*args)
+        self.idle_task = IdleTimer(self, idle)  # type: ignore[assignment]  # All of one that is used.
 
     async def protocol_send(self, event: HypercornEvent) -> None:
         """See `TCPServer.protocol_send`; nobody waits for a client that has left to ask again."""
