@@ -52,6 +52,7 @@ from .leaving import Leaving
 from .logs_api import logs_api
 from .long_poll import LongPolls
 from .metrics import UNKNOWN_ROUTE, Metrics
+from .observers import OBSERVERS_KEY, Observers
 from .open_feeds import OpenFeeds
 from .runtime_api import LEAVING_KEY, runtime_api
 from .sse import EventStreams
@@ -85,13 +86,13 @@ class Application:
     def __init__(self, runtime: Runtime, access: Access, leaving: Leaving, bounds: FeedBounds) -> None:
         self._access = access
         self._runtime = runtime
-        self._metrics = Metrics(runtime)
-        self.feeds = OpenFeeds(self._metrics)
+        self.feeds = OpenFeeds()
+        self._metrics = Metrics(runtime, self.feeds)
         self._feeds_v1 = FeedsV1(runtime, self.feeds, close_s=bounds.close_s)
         self._feeds_v2 = FeedsV2(runtime, self._metrics, self.feeds, bounds)
         self._long_polls = LongPolls(runtime, self.feeds)
         self._event_streams = EventStreams(runtime, self._metrics, self.feeds, bounds)
-        self._http = _http_app(runtime, self._metrics, leaving)
+        self._http = _http_app(runtime, self._metrics, Observers(self.feeds), leaving)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -240,7 +241,7 @@ def _path(scope: Scope) -> str:
     return unquote(text if text.startswith("/") else urlsplit(text).path)
 
 
-def _http_app(runtime: Runtime, metrics: Metrics, leaving: Leaving) -> Quart:
+def _http_app(runtime: Runtime, metrics: Metrics, observers: Observers, leaving: Leaving) -> Quart:
     app = Quart(__name__, static_folder=None)
     app.asgi_http_class = InlineConnection
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
@@ -249,6 +250,7 @@ def _http_app(runtime: Runtime, metrics: Metrics, leaving: Leaving) -> Quart:
     app.url_map.merge_slashes = False
     app.extensions[RUNTIME_KEY] = runtime
     app.extensions[METRICS_KEY] = metrics
+    app.extensions[OBSERVERS_KEY] = observers
     app.extensions[LEAVING_KEY] = leaving
     app.before_request(_note_route)
     app.register_error_handler(RuntimeFault, _on_fault)

@@ -1,71 +1,181 @@
-"""Every feed that is open on one server, whatever its transport."""
+"""Every feed that is open on one server, whatever its transport: whose it is, where it stands, what it sent.
+
+    with open_feeds.opened(Transport.SSE, scope, worker_id) as feed:   one more, while the block runs
+        feed.follow(position=…, logs=…)                                once it has a place
+        feed.count(…), feed.count_batch(…)                             what is on its way
+        feed.reason = "ended"                                          why it is over
+
+A send costs a few additions. Whoever asks, for `/metrics` or the list of
+observers, adds up and looks into the logs then.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
-from .metrics import Metrics, Transport
+from watchglass.protocol.cursor import Seq
+from watchglass.protocol.identity import WorkerId
+from watchglass.store.base import Log
 
-_FRAMES_PER_COUNT: Final = 256
+from .asgi import Scope
+from .auth import bracketed
+from .batch_sizes import BatchSizes
+from .connections import connection_of
+
+
+class Transport(StrEnum):
+    """How a feed comes to its observer."""
+
+    WEBSOCKET_V1 = "websocket_v1"
+    WEBSOCKET_V2 = "websocket_v2"
+    SSE = "sse"
+    LONG_POLL = "long_poll"
+
+
+@dataclass(slots=True)
+class Sent:
+    """What is on its way to an observer, or to many."""
+
+    frames: int = 0
+    events: int = 0
+    size_bytes: int = 0
+
+    def add(self, more: Sent) -> None:
+        """And this."""
+        self.frames += more.frames
+        self.events += more.events
+        self.size_bytes += more.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a feed stands, to be asked at any time and never by itself."""
+
+    position: Callable[[], Seq]
+    """Sequence of the last event that it handed to its connection, or passed over by its filter."""
+    logs: Callable[[], Iterable[Log]]
+    """What it tells of: one worker's log, or those of many."""
+    types: Sequence[str] | None
+    """Its filter; None: it tells everything."""
 
 
 class OpenFeed:
-    """One of them: why it ends, and what it sent."""
+    """One of them."""
 
-    def __init__(self, metrics: Metrics, transport: Transport) -> None:
-        self._metrics = metrics
-        self._transport = transport
-        self._frames = 0
-        self._bytes = 0
+    def __init__(
+        self,
+        number: int,
+        batch_sizes: BatchSizes,
+        transport: Transport,
+        scope: Scope,
+        worker_id: WorkerId | None,
+        subprotocol: str | None,
+    ) -> None:
+        self._batch_sizes = batch_sizes
+        self._connection = connection_of(scope)
+        self.observer_id = f"ob-{number}"
+        self.transport = transport
+        self.worker_id = worker_id
+        """None: it tells of all workers."""
+        self.subprotocol = subprotocol
+        self.peer = _peer(scope)
+        self.since_us = time.time_ns() // 1000
+        self.place: Place | None = None
+        """None: it has none yet, or was refused one."""
+        self.sent = Sent()
         self.reason = "client_closed"
         """A closed set of words, for the metrics."""
 
-    def count(self, frames: int, size_bytes: int) -> None:
-        """Frames that are on their way, told to the metrics many at a time."""
-        self._frames += frames
-        self._bytes += size_bytes
-        if self._frames >= _FRAMES_PER_COUNT:
-            self.flush()
+    def follow(
+        self,
+        position: Callable[[], Seq],
+        logs: Callable[[], Iterable[Log]],
+        types: Sequence[str] | None = None,
+    ) -> None:
+        """It has a place; see `Place`."""
+        self.place = Place(position, logs, types)
+
+    def count(self, frames: int, size_bytes: int, events: int = 0) -> None:
+        """Frames that are on their way, and how many events they tell."""
+        sent = self.sent
+        sent.frames += frames
+        sent.size_bytes += size_bytes
+        sent.events += events
 
     def count_batch(self, events: int, size_bytes: int) -> None:
         """One frame that has so many events."""
-        self._metrics.batch_sent(self._transport, events)
-        self.count(1, size_bytes)
+        self._batch_sizes.add(self.transport, events)
+        self.count(1, size_bytes, events)
 
-    def flush(self) -> None:
-        """Tell the metrics what they do not know yet."""
-        self._metrics.feed_sent(self._transport, self._frames, self._bytes)
-        self._frames = self._bytes = 0
+    @property
+    def waiting_bytes(self) -> int | None:
+        """What waits in its connection's buffer, whosever it is; None under another server."""
+        return None if self._connection is None else self._connection.transport.get_write_buffer_size()
 
 
 class OpenFeeds:
-    """How many there are, and whether there is none."""
+    """Those that are open, in the order in which they were opened, and the sums of all that ever were."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._open = 0
+    def __init__(self) -> None:
+        self.batch_sizes = BatchSizes()
+        self.closed: Counter[str] = Counter()
+        """How many have ended, by reason."""
+        self._sent: dict[Transport, Sent] = {}  # By those that are closed.
+        self._numbers = itertools.count(1)
+        self._open: dict[str, OpenFeed] = {}
         self._none_open = asyncio.Event()
         self._none_open.set()
+
+    def __iter__(self) -> Iterator[OpenFeed]:
+        """As they are at this moment."""
+        return iter(list(self._open.values()))
 
     async def wait_none_open(self) -> None:
         """Return when no feed is open."""
         await self._none_open.wait()
 
     @contextmanager
-    def opened(self, transport: Transport) -> Iterator[OpenFeed]:
-        """One more, while the block runs."""
-        feed = OpenFeed(self._metrics, transport)
-        self._open += 1
+    def opened(
+        self,
+        transport: Transport,
+        scope: Scope,
+        worker_id: WorkerId | None = None,
+        *,
+        subprotocol: str | None = None,
+    ) -> Iterator[OpenFeed]:
+        """One more, while the block runs; without a `worker_id` it tells of all workers."""
+        feed = OpenFeed(next(self._numbers), self.batch_sizes, transport, scope, worker_id, subprotocol)
+        self._open[feed.observer_id] = feed
         self._none_open.clear()
-        self._metrics.feed_opened()
         try:
             yield feed
         finally:
-            self._open -= 1
-            feed.flush()
-            self._metrics.feed_closed(feed.reason)
+            del self._open[feed.observer_id]
+            self._sent.setdefault(transport, Sent()).add(feed.sent)
+            self.closed[feed.reason] += 1
             if not self._open:
                 self._none_open.set()
+
+    def open_count(self) -> Counter[Transport]:
+        """How many are open, by transport."""
+        return Counter(feed.transport for feed in self._open.values())
+
+    def sent(self) -> dict[Transport, Sent]:
+        """What all have sent since the start, open or closed, by transport."""
+        total = {transport: replace(sent) for transport, sent in self._sent.items()}
+        for feed in self._open.values():
+            total.setdefault(feed.transport, Sent()).add(feed.sent)
+        return total
+
+
+def _peer(scope: Scope) -> str | None:
+    """The address and port of who watches; None where the server does not tell."""
+    client = scope.get("client")
+    return None if client is None else f"{bracketed(client[0])}:{client[1]}"

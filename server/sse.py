@@ -59,7 +59,7 @@ class EventStreams:
         last_event_id = header(scope, b"last-event-id")
         query = parse_feed_query(query_parameters(scope), last_event_id=last_event_id)
         async with AsyncExitStack() as stack:
-            feed = stack.enter_context(self._open_feeds.opened(Transport.SSE))
+            feed = stack.enter_context(self._open_feeds.opened(Transport.SSE, scope, worker_id))
             ear = Ear(receive, ignored)
             stack.push_async_callback(ear.close)
             try:
@@ -84,6 +84,7 @@ class EventStreams:
         """Everything, and in the end why there is no more."""
         heartbeat_s = self._bounds.heartbeat_s
         telling = Telling(reader, query, voice, heartbeat_s, self._metrics.feed_reset)
+        feed.follow(lambda: telling.seq, lambda: (reader.log,), query.types)
         await voice.begin()
         try:
             await telling.tell_all(await hello(self._runtime, reader, query, heartbeat_s))
