@@ -136,9 +136,11 @@ class Reading:
         """The newest notes for an operator."""
         return self._announcements.diagnostics
 
-    async def runtime_events(self, cursor: RuntimeEventCursor | None, limit: int | None) -> RuntimeEventBatch:
-        """The runtime's own events. Raises WrongRuntimeCursor, LimitTooLarge, CursorExpired."""
-        return await self._announcements.batch(cursor, limit)
+    async def runtime_events(
+        self, cursor: RuntimeEventCursor | None, limit: int | None, *, only: WorkerId | None = None
+    ) -> RuntimeEventBatch:
+        """The runtime's own events, or those of one worker. Raises as `Announcements.batch`."""
+        return await self._announcements.batch(cursor, limit, only)
 
     @asynccontextmanager
     async def observe(

@@ -25,6 +25,7 @@ from watchglass.protocol.errors import (
     CursorMalformed,
     CursorUnknown,
     InvalidQuery,
+    RuntimeFault,
     WorkerNotFound,
 )
 from watchglass.protocol.frames import FeedDiagnosticCode, diagnostic_frame, event_frame
@@ -128,6 +129,7 @@ class FeedsV1:
         """Accept, speak until something ends it, say why, close."""
         with self._open_feeds.opened(Transport.WEBSOCKET_V1, scope, worker_id) as feed:
             observer = _Observer(scope, receive, send, feed)
+            feed.on_revoked = observer.ear.observer_lost_right
             try:
                 await observer.accept()
                 ended = await _why_over(observer, lambda: speak(observer))
@@ -210,6 +212,8 @@ async def _why_over(observer: _Observer, speak: Callable[[], Awaitable[None]]) -
         _LOG.exception("a feed failed")
         return _Ended(FeedDiagnosticCode.UNAVAILABLE, "the feed failed; the runtime's log says more")
     assert heard is not None, "a feed ends by a reason alone"
+    if isinstance(heard, RuntimeFault):  # Version 1 has no word for it; who comes back is told by HTTP.
+        return _Ended(FeedDiagnosticCode.UPSTREAM_CLOSED, f"the token of this feed no longer holds: {heard}")
     return _ENDED_BY_OBSERVER.get(heard)
 
 

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 
-from watchglass.protocol.errors import CursorFault, InvalidQuery, StoreFault
+from watchglass.protocol.errors import CursorFault, InvalidQuery, RuntimeFault, StoreFault
 from watchglass.protocol.feed_v2 import (
     CLOSES,
     PING_BYTES_MAX,
@@ -81,13 +81,18 @@ class FeedsV2:
                 return
             await self._converse(socket, worker_id, lambda feed: self._tell(socket, reader, query, feed))
 
+    async def refuse(self, scope: Scope, receive: Receive, send: Send, fault: RuntimeFault) -> None:
+        """Say on the socket what may not be done; a page can read no other answer."""
+        await self._converse(_Socket(scope, receive, send), None, lambda _feed: _raise(fault))
+
     async def _converse(
-        self, socket: _Socket, worker_id: str, speak_for: Callable[[OpenFeed], Awaitable[None]]
+        self, socket: _Socket, worker_id: str | None, speak_for: Callable[[OpenFeed], Awaitable[None]]
     ) -> None:
         """Accept, speak until something ends it, say why, close."""
         transport = Transport.WEBSOCKET_V2
         with self._open_feeds.opened(transport, socket.scope, worker_id, subprotocol=SUBPROTOCOL) as feed:
             try:
+                feed.on_revoked = socket.ear.observer_lost_right
                 await socket.accept(feed)
                 last = await _last_frame(socket, worker_id, lambda: speak_for(feed))
                 if last is not None:
@@ -202,7 +207,7 @@ class _Socket:
 
 
 async def _last_frame(
-    socket: _Socket, worker_id: str, speak: Callable[[], Awaitable[None]]
+    socket: _Socket, worker_id: str | None, speak: Callable[[], Awaitable[None]]
 ) -> End | Diagnostic | None:
     """Speak until it is over; why it is (None: the observer left)."""
     try:
@@ -213,6 +218,8 @@ async def _last_frame(
     except Exception as fault:  # noqa: BLE001 - whatever it is, the observer is told and the log has it.
         return diagnosed(fault, worker_id)
     assert heard is not None, "a feed ends by a reason alone"
+    if isinstance(heard, RuntimeFault):
+        return diagnosed(heard, worker_id)
     return HEARD.get(heard)
 
 

@@ -16,7 +16,7 @@ from typing import Final
 import orjson
 
 from watchglass.protocol.cursor import encode_cursor
-from watchglass.protocol.errors import CursorExpired, CursorUnknown, WorkerNotFound
+from watchglass.protocol.errors import CursorExpired, CursorUnknown, RuntimeFault, WorkerNotFound
 from watchglass.protocol.event_filter import EventFilter
 from watchglass.protocol.feed_v2 import envelopes_after
 from watchglass.protocol.frames import envelope_seq
@@ -65,10 +65,13 @@ class LongPolls:
                 await answer_http(send, status, [*JSON_HEADERS, length], body)
                 feed.reason = "answered" if status == HTTPStatus.OK else CursorExpired.code
 
+            feed.on_revoked = ear.observer_lost_right
             try:
-                await ear.speak_until_heard(speak)
+                heard = await ear.speak_until_heard(speak)
             finally:
                 await ear.close()
+            if isinstance(heard, RuntimeFault):
+                raise heard
 
     async def _answer(
         self, worker_id: str, query: FeedQuery, wait_s: int, limit: int, feed: OpenFeed

@@ -13,21 +13,28 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 from watchglass.protocol.cursor import Seq
+from watchglass.protocol.errors import RuntimeFault
 from watchglass.protocol.identity import WorkerId
+from watchglass.protocol.scopes import Need, Reach, TokenScope
 from watchglass.store.base import Log
 
 from .asgi import Scope
-from .auth import bracketed
+from .auth import Access, bracketed
 from .batch_sizes import BatchSizes
+from .callers import caller_of
 from .connections import connection_of
+from .permits import Asked
+
+_LOG = logging.getLogger(__name__)
 
 
 class Transport(StrEnum):
@@ -87,6 +94,9 @@ class OpenFeed:
         self.subprotocol = subprotocol
         self.peer = _peer(scope)
         self.since_us = time.time_ns() // 1000
+        self.caller = caller_of(scope)
+        self.on_revoked: Callable[[RuntimeFault], None] | None = None
+        """Told why its caller may no longer watch."""
         self.place: Place | None = None
         """None: it has none yet, or was refused one."""
         self.sent = Sent()
@@ -113,6 +123,14 @@ class OpenFeed:
         """One frame that has so many events."""
         self._batch_sizes.add(self.transport, events)
         self.count(1, size_bytes, events)
+
+    def recheck(self, access: Access) -> None:
+        """End it if its caller may no longer watch this: a token was revoked, or is another now."""
+        reach = Reach.LIST if self.worker_id is None else Reach.WORKER
+        asks = Asked(Need(TokenScope.OBSERVE, reach), self.worker_id)
+        fault = access.fault_of(self.caller, asks)
+        if fault is not None and self.on_revoked is not None:
+            self.on_revoked(fault)
 
     @property
     def waiting_bytes(self) -> int | None:
@@ -154,12 +172,14 @@ class OpenFeeds:
         feed = OpenFeed(next(self._numbers), self.batch_sizes, transport, scope, worker_id, subprotocol)
         self._open[feed.observer_id] = feed
         self._none_open.clear()
+        _tell("feed opened", feed)
         try:
             yield feed
         finally:
             del self._open[feed.observer_id]
             self._sent.setdefault(transport, Sent()).add(feed.sent)
             self.closed[feed.reason] += 1
+            _tell("feed closed", feed, reason=feed.reason, **asdict(feed.sent))
             if not self._open:
                 self._none_open.set()
 
@@ -173,6 +193,18 @@ class OpenFeeds:
         for feed in self._open.values():
             total.setdefault(feed.transport, Sent()).add(feed.sent)
         return total
+
+
+def _tell(what: str, feed: OpenFeed, **facts: object) -> None:
+    if _LOG.isEnabledFor(logging.INFO):
+        known = {
+            "observer_id": feed.observer_id,
+            "transport": feed.transport,
+            "worker_id": feed.worker_id,
+            "peer": feed.peer,
+            "token": feed.caller.name,
+        }
+        _LOG.info(what, extra={**known, **facts})
 
 
 def _peer(scope: Scope) -> str | None:
