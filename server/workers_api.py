@@ -251,7 +251,8 @@ async def append_events(worker_id: WorkerId) -> Response:
 @refuses(InvalidWorkerId, WorkerNotFound)
 async def explain_worker(worker_id: WorkerId) -> Response:
     """Say why a worker is where it is."""
-    return answer(ExplanationAnswer(explanation=the_runtime().explain(worker_id)))
+    names_others = the_caller().only_worker is None
+    return answer(ExplanationAnswer(explanation=the_runtime().explain(worker_id, names_others=names_others)))
 
 
 @workers_api.get("/<worker_id>/events/ws")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from watchglass.client import ApiError, FeedRefused
+from watchglass.client.sync import connect
 from watchglass.protocol.scopes import Grant, Reach, TokenScope, Verdict, decide
 from watchglass.server.permits import NEEDS
 
@@ -257,6 +259,40 @@ def test_a_token_is_made_printed_once_listed_and_revoked(served: Served, api: Ap
     for pid in (server, *children(server)):
         assert token.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
     assert api.get("/v1/runtime")
+
+
+@pytest.mark.usefixtures("tokens", "workers")
+def test_a_client_that_follows_hears_why_it_may_not_go_on(served: Served, api: Api) -> None:
+    with connect(served.url, token=text_of("observe")) as wg:
+        said = wg.watch("mine")
+        next(said)
+        written(served, {name: grant for name, grant in GRANTS.items() if name != "observe"})
+        with pytest.raises(FeedRefused) as caught:
+            list(said)
+        assert caught.value.code == "runtime.unauthorized"
+        with pytest.raises(ApiError) as refused:
+            wg.worker("mine")
+        assert refused.value.code == "unauthorized"
+    assert api.worker("mine")
+
+
+@pytest.mark.usefixtures("tokens")
+def test_why_a_worker_waits_is_told_without_the_others(tmp_path: Path) -> None:
+    flags = ("--max-running-workers=1", "--capacity-memory=1073741824")
+    with serving(tmp_path, *flags) as crowded:
+        local = Api(crowded)
+        written(crowded, BOUND)
+        local.create("sleep", "600", worker_id="first")
+        for number in range(3):
+            local.create("true", worker_id=f"other-{number}", control_context={"tenant": f"tenant-{number}"})
+        local.create("true", worker_id="mine", control_context={"tenant": "tenant-mine"})
+        path = "/v1/workers/mine/explain"
+        assert b"tenant-0" in local.request("GET", path).body
+        told = Api(being(crowded, "observe-mine")).request("GET", path)
+        assert told.status == 200
+        for foreign in (b"tenant-0", b"tenant-1", b"other-", b"first"):
+            assert foreign not in told.body
+        assert len(told.json["explanation"]["waiting_for"]["tenants_before_it"]) == 3
 
 
 @pytest.mark.usefixtures("tokens", "workers")
