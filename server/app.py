@@ -57,7 +57,7 @@ from .metrics import UNKNOWN_ROUTE, Metrics
 from .observers import OBSERVERS_KEY, Observers
 from .observers_api import observers_api
 from .open_feeds import OpenFeeds
-from .permits import asked_by, check
+from .permits import check_request
 from .runtime_api import LEAVING_KEY, runtime_api
 from .sse import EventStreams
 from .task_runtime_api import task_runtime_api
@@ -126,10 +126,10 @@ class Application:
         if is_preflight(scope):
             await exchange.answer(204, preflight_headers(), b"")
             return
-        caller, asks = self._access.caller(scope), asked_by(scope)
+        caller = self._access.caller(scope)
         note_caller(scope, caller)
         try:
-            check(caller, asks)
+            check_request(caller, scope)
         except InsufficientScope as fault:
             if scope["type"] != "websocket" or not asks_for_v2(scope):
                 raise
