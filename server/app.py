@@ -91,18 +91,13 @@ class Application:
     def __init__(self, runtime: Runtime, access: Access, leaving: Leaving, bounds: FeedBounds) -> None:
         self._access = access
         self._runtime = runtime
-        self.feeds = OpenFeeds()
+        self.feeds = OpenFeeds(access)
         self._metrics = Metrics(runtime, self.feeds)
         self._feeds_v1 = FeedsV1(runtime, self.feeds, close_s=bounds.close_s)
         self._feeds_v2 = FeedsV2(runtime, self._metrics, self.feeds, bounds)
         self._long_polls = LongPolls(runtime, self.feeds)
         self._event_streams = EventStreams(runtime, self._metrics, self.feeds, bounds)
         self._http = _http_app(runtime, self._metrics, Observers(self.feeds), leaving)
-
-    def recheck_feeds(self) -> None:
-        """End the feeds whose tokens no longer hold."""
-        for feed in self.feeds:
-            feed.recheck(self._access)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -13,7 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from watchglass.protocol.errors import ForbiddenHost, ForbiddenOrigin, RuntimeFault, Unauthorized
+from watchglass.protocol.errors import (
+    ForbiddenHost,
+    ForbiddenOrigin,
+    InsufficientScope,
+    RuntimeFault,
+    Unauthorized,
+)
+from watchglass.protocol.scopes import Reach
 
 from .asgi import Scope, header
 from .callers import ANYBODY, LOCAL, Caller
@@ -69,7 +76,12 @@ class Access:
         if caller.digest is None:
             return None
         now = None if self.tokens is None else self.tokens.by_digest(caller.digest)
-        return Unauthorized() if now is None else fault_of(now, asks)
+        if now is None:
+            return Unauthorized()
+        scope, bound_to = now.grant.scope.value, now.grant.worker_id
+        if asks.need.reach is Reach.LIST and bound_to not in {None, caller.grant.worker_id}:
+            return InsufficientScope(asks.need.scope.value, scope, bound_to)  # It shows more than that one.
+        return fault_of(now, asks)
 
     def _check_host(self, scope: Scope) -> None:
         host = header(scope, b"host") or ""

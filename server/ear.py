@@ -54,8 +54,11 @@ class Ear:
         self._hear(Heard.STALLED)
 
     def observer_lost_right(self, fault: RuntimeFault) -> None:
-        """Its token may no longer do this, for this reason."""
-        self._hear(fault)
+        """Its token may no longer do this, for this reason; heard also before anything is said to it."""
+        if self._leash is not None:
+            self._hear(fault)
+        elif self._heard is None:
+            self._heard = fault
 
     async def speak_until_heard(self, speak: Callable[[], Awaitable[None]]) -> Heard | RuntimeFault | None:
         """Run `speak` until the observer does something; what that is (None: `speak` came to its end).
@@ -65,7 +68,8 @@ class Ear:
         Raises what `speak` raises.
         """
         try:
-            async with asyncio.timeout(None) as self._leash:
+            heard_before = None if self._heard is None else asyncio.get_running_loop().time()
+            async with asyncio.timeout_at(heard_before) as self._leash:
                 self._task = asyncio.create_task(self._listen(), name="feed ear")
                 await speak()
         except TimeoutError:

@@ -129,7 +129,7 @@ class FeedsV1:
         """Accept, speak until something ends it, say why, close."""
         with self._open_feeds.opened(Transport.WEBSOCKET_V1, scope, worker_id) as feed:
             observer = _Observer(scope, receive, send, feed)
-            feed.on_revoked = observer.ear.observer_lost_right
+            feed.heed_revocation(observer.ear.observer_lost_right)
             try:
                 await observer.accept()
                 ended = await _why_over(observer, lambda: speak(observer))

@@ -92,7 +92,7 @@ class FeedsV2:
         transport = Transport.WEBSOCKET_V2
         with self._open_feeds.opened(transport, socket.scope, worker_id, subprotocol=SUBPROTOCOL) as feed:
             try:
-                feed.on_revoked = socket.ear.observer_lost_right
+                feed.heed_revocation(socket.ear.observer_lost_right)
                 await socket.accept(feed)
                 last = await _last_frame(socket, worker_id, lambda: speak_for(feed))
                 if last is not None:

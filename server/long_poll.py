@@ -65,12 +65,13 @@ class LongPolls:
                 await answer_http(send, status, [*JSON_HEADERS, length], body)
                 feed.reason = "answered" if status == HTTPStatus.OK else CursorExpired.code
 
-            feed.on_revoked = ear.observer_lost_right
+            feed.heed_revocation(ear.observer_lost_right)
             try:
                 heard = await ear.speak_until_heard(speak)
             finally:
                 await ear.close()
             if isinstance(heard, RuntimeFault):
+                feed.reason = heard.code
                 raise heard
 
     async def _answer(

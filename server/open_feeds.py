@@ -80,6 +80,7 @@ class OpenFeed:
         self,
         number: int,
         batch_sizes: BatchSizes,
+        access: Access | None,
         transport: Transport,
         scope: Scope,
         worker_id: WorkerId | None,
@@ -95,8 +96,8 @@ class OpenFeed:
         self.peer = _peer(scope)
         self.since_us = time.time_ns() // 1000
         self.caller = caller_of(scope)
-        self.on_revoked: Callable[[RuntimeFault], None] | None = None
-        """Told why its caller may no longer watch."""
+        self._access = access
+        self._on_revoked: Callable[[RuntimeFault], None] | None = None
         self.place: Place | None = None
         """None: it has none yet, or was refused one."""
         self.sent = Sent()
@@ -124,13 +125,20 @@ class OpenFeed:
         self._batch_sizes.add(self.transport, events)
         self.count(1, size_bytes, events)
 
-    def recheck(self, access: Access) -> None:
-        """End it if its caller may no longer watch this: a token was revoked, or is another now."""
+    def heed_revocation(self, on_revoked: Callable[[RuntimeFault], None]) -> None:
+        """Have `on_revoked` told why its caller may no longer watch, from now on; maybe at once."""
+        self._on_revoked = on_revoked
+        self.recheck()
+
+    def recheck(self) -> None:
+        """Tell it if its caller may no longer watch this: a token was revoked, or is another now."""
+        if self._access is None or self._on_revoked is None:
+            return
         reach = Reach.LIST if self.worker_id is None else Reach.WORKER
         asks = Asked(Need(TokenScope.OBSERVE, reach), self.worker_id)
-        fault = access.fault_of(self.caller, asks)
-        if fault is not None and self.on_revoked is not None:
-            self.on_revoked(fault)
+        fault = self._access.fault_of(self.caller, asks)
+        if fault is not None:
+            self._on_revoked(fault)
 
     @property
     def waiting_bytes(self) -> int | None:
@@ -141,8 +149,10 @@ class OpenFeed:
 class OpenFeeds:
     """Those that are open, in the order in which they were opened, and the sums of all that ever were."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access | None = None) -> None:
+        """`access` says whether a token still holds; without it, each does."""
         self.batch_sizes = BatchSizes()
+        self._access = access
         self.closed: Counter[str] = Counter()
         """How many have ended, by reason."""
         self._sent: dict[Transport, Sent] = {}  # By those that are closed.
@@ -169,7 +179,8 @@ class OpenFeeds:
         subprotocol: str | None = None,
     ) -> Iterator[OpenFeed]:
         """One more, while the block runs; without a `worker_id` it tells of all workers."""
-        feed = OpenFeed(next(self._numbers), self.batch_sizes, transport, scope, worker_id, subprotocol)
+        number, sizes, access = next(self._numbers), self.batch_sizes, self._access
+        feed = OpenFeed(number, sizes, access, transport, scope, worker_id, subprotocol)
         self._open[feed.observer_id] = feed
         self._none_open.clear()
         _tell("feed opened", feed)
@@ -182,6 +193,11 @@ class OpenFeeds:
             _tell("feed closed", feed, reason=feed.reason, **asdict(feed.sent))
             if not self._open:
                 self._none_open.set()
+
+    def recheck(self) -> None:
+        """End those whose tokens no longer hold."""
+        for feed in self:
+            feed.recheck()
 
     def open_count(self) -> Counter[Transport]:
         """How many are open, by transport."""

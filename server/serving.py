@@ -121,7 +121,7 @@ async def serve(config: ServeConfig) -> None:
             async with (
                 hangups(Hangup(probe=runtime.probe_soon, terminated=leaving.terminated)),
                 connections.accepting(listener, close_s=config.feed.close_s),
-                watching(tokens, app.recheck_feeds),
+                watching(tokens, app.feeds.recheck),
             ):
                 async with _announced(config, state, runtime, host, port):
                     _LOG.info("serving", extra={"config": repr(config), "port": port})

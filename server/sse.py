@@ -77,9 +77,12 @@ class EventStreams:
             voice = _Stream(send, feed)
             telling = self._telling(reader, query, voice)
             feed.follow(lambda: telling.seq, lambda: (reader.log,), query.types)
-            feed.on_revoked = ear.observer_lost_right
+            feed.heed_revocation(ear.observer_lost_right)
             heard = await ear.speak_until_heard(lambda: self._tell(reader, query, telling, voice, feed))
-            if isinstance(heard, RuntimeFault) and voice.begun:
+            if isinstance(heard, RuntimeFault):
+                if not voice.begun:
+                    feed.reason = heard.code
+                    raise heard
                 await _end(voice, feed, telling, diagnosed(heard, worker_id))
             connection = connection_of(scope)
             if connection is not None and connection.stalled:
