@@ -85,15 +85,18 @@ class Asked(NamedTuple):
 def asked(method: str, path: str) -> Asked:
     """What a request asks of its token; `path` is the decoded one that it is routed by."""
     method = "GET" if method == "HEAD" else method
-    need = NEEDS.get((method, path))
-    if need is not None:
-        return Asked(need)
-    for pattern, found in _PATTERNS.get(method, ()):
+    if (method, path) in NEEDS:
+        return of_route(method, path)
+    for pattern, route in _PATTERNS.get(method, ()):
         match = pattern.fullmatch(path)
         if match is not None:
-            named = match.groupdict()
-            return Asked(found, named.get("worker_id") or named.get("task_id"), "task_id" in named)
+            return of_route(method, route, match["id"])
     return Asked(DENIED_TO_MOST)
+
+
+def of_route(method: str, route: str, named: str | None = None) -> Asked:
+    """What a route asks, or whatever does the same; `named` is the worker or task that it is about."""
+    return Asked(NEEDS.get((method, route), DENIED_TO_MOST), named, "{task_id}" in route)
 
 
 def check(caller: Caller, asks: Asked) -> None:
@@ -121,10 +124,11 @@ def check_request(caller: Caller, scope: Scope) -> None:
 
 
 def _pattern(route: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(route)))
+    whole = re.sub(r"\\{(?:worker|task)_id\\}", r"(?P<id>[^/]+)", re.escape(route))
+    return re.compile(re.sub(r"\\{\w+\\}", r"[^/]+", whole))
 
 
-_PATTERNS: Final[dict[str, list[tuple[re.Pattern[str], Need]]]] = {}
-for (_method, _route), _need in NEEDS.items():
+_PATTERNS: Final[dict[str, list[tuple[re.Pattern[str], str]]]] = {}
+for _method, _route in NEEDS:
     if "{" in _route:
-        _PATTERNS.setdefault(_method, []).append((_pattern(_route), _need))
+        _PATTERNS.setdefault(_method, []).append((_pattern(_route), _route))
