@@ -281,9 +281,11 @@ class InsufficientScope(RuntimeFault):
     code = "insufficient_scope"
 
     def __init__(self, needed: str, held: str, bound_to: str | None = None) -> None:
-        """`bound_to`: the one worker that the token is for; None: it is for all."""
-        bound = "" if bound_to is None else f", for worker {bound_to!r} alone"
-        super().__init__(f"this takes a token of scope {needed!r}; the one that was sent has {held!r}{bound}")
+        """`bound_to`: the one worker that the token is for, where it has to be for all."""
+        whole, bound = ("", "") if bound_to is None else (" for all workers", f", for {bound_to!r} alone")
+        super().__init__(
+            f"this takes a token of scope {needed!r}{whole}; the one that came has {held!r}{bound}"
+        )
         self.needed = needed
         self.held = held
         self.bound_to = bound_to

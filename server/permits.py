@@ -112,7 +112,8 @@ def fault_of(caller: Caller, asks: Asked) -> RuntimeFault | None:
     if verdict is Verdict.ALLOWED:
         return None
     if verdict is Verdict.MISSING_SCOPE:
-        return InsufficientScope(asks.need.scope.value, caller.grant.scope.value, caller.grant.worker_id)
+        bound_to = None if asks.need.reach is Reach.WORKER else caller.grant.worker_id
+        return InsufficientScope(asks.need.scope.value, caller.grant.scope.value, bound_to)
     assert asks.worker_id is not None, "it is another worker than the token's"
     return (TaskNotFound if asks.is_task else WorkerNotFound)(asks.worker_id)
 
