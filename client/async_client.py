@@ -84,6 +84,7 @@ class AsyncClient:
     plan_worker = asked(calls.plan_worker)
     drain = asked(calls.drain)
     diagnostics = asked(calls.diagnostics)
+    observers = asked(calls.observers)
     runtime_events = asked(calls.runtime_events)
     list_workers = asked(calls.list_workers)
     create_worker = asked(calls.create_worker)

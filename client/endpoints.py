@@ -17,6 +17,7 @@ from watchglass.protocol.errors import InvalidWorkerId
 from watchglass.protocol.events import AppendEventsAnswer, AppendEventsRequest
 from watchglass.protocol.feed_v2 import EventsAnswer
 from watchglass.protocol.identity import id_fault
+from watchglass.protocol.observers import ObserversAnswer
 from watchglass.protocol.runtime import (
     DiagnosticsAnswer,
     DrainRequest,
@@ -148,6 +149,7 @@ POLL_TIMEOUT_S: Final = 90.0
 PLAN_WORKER: Final = Endpoint("POST", "/v1/plan", CreateWorkerRequest, repeatable=True, answer=PlanAnswer)
 DRAIN: Final = Endpoint("POST", "/v1/runtime/drain", DrainRequest, repeatable=True, answer=RuntimeAnswer)
 DIAGNOSTICS: Final = _get("/v1/diagnostics", DiagnosticsAnswer)
+OBSERVERS: Final = _get("/v1/observers", ObserversAnswer)
 RUNTIME_EVENTS: Final = _get("/v1/events/batch", RuntimeEventBatch)
 LIST_WORKERS: Final = _get("/v1/workers", WorkersAnswer)
 CREATE_WORKER: Final = Endpoint(
@@ -181,6 +183,7 @@ ENDPOINTS: Final = (
     PLAN_WORKER,
     DRAIN,
     DIAGNOSTICS,
+    OBSERVERS,
     RUNTIME_EVENTS,
     LIST_WORKERS,
     CREATE_WORKER,

@@ -10,7 +10,7 @@ from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import InvalidQuery, LimitTooLarge, WrongRuntimeCursor
 from watchglass.protocol.events import Event
 from watchglass.protocol.frames import decode_event
-from watchglass.protocol.identity import RuntimeId, WorkerRef
+from watchglass.protocol.identity import RuntimeId, WorkerId, WorkerRef
 from watchglass.protocol.runtime import (
     RuntimeDiagnostic,
     RuntimeEvent,
@@ -99,8 +99,12 @@ class Announcements:
             for number, severity, code, message, ref in self._diagnostics
         ]
 
-    async def batch(self, cursor: RuntimeEventCursor | None, limit: int | None) -> RuntimeEventBatch:
+    async def batch(
+        self, cursor: RuntimeEventCursor | None, limit: int | None, only: WorkerId | None = None
+    ) -> RuntimeEventBatch:
         """Runtime events from a cursor on (none: from the oldest kept one).
+
+        With `only`, those of this worker among them; there may be none, and more behind.
 
         Raises:
             WrongRuntimeCursor: Another runtime gave the cursor out.
@@ -126,7 +130,7 @@ class Announcements:
         records = await self._log.read(after=after, max_records=limit)
         last = records[-1].seq if records else after
         return RuntimeEventBatch(
-            events=[_runtime_event(record) for record in records],
+            events=[event for event in map(_runtime_event, records) if _is_of(event, only)],
             next_cursor=RuntimeEventCursor(runtime_id=self._runtime_id, next_event_id=last + 1),
             has_more=last < self._log.head,
         )
@@ -134,6 +138,12 @@ class Announcements:
     def _diagnose(self, severity: Severity, code: str, message: str, ref: WorkerRef | None) -> None:
         self.diagnostic_count += 1
         self._diagnostics.append(_Noted(self.diagnostic_count, severity, code, message, ref))
+
+
+def _is_of(event: RuntimeEvent, worker_id: WorkerId | None) -> bool:
+    """Whether an event is of this worker (None: of anything)."""
+    ref = event.worker_ref
+    return worker_id is None or (ref is not None and ref.worker_id == worker_id)
 
 
 def _runtime_event(record: Record) -> RuntimeEvent:

@@ -41,6 +41,8 @@ class WorkerFilter:
     status: WorkerStatus | None = None
     phase: Phase | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    only: WorkerId | None = None
+    """There is no other worker than this one, for whoever asks."""
 
     def admits(self, worker: Worker) -> bool:
         """Whether this worker is asked for."""
@@ -110,10 +112,10 @@ class Catalog:
         Raises:
             InvalidQuery: `after` names no worker.
         """
-        ids = list(self._entries)
+        ids = [each for each in self._entries if wanted.only in {None, each}]
         start = 0
         if after is not None:
-            if after not in self._entries:
+            if after not in ids:
                 raise InvalidQuery("after", after, "no worker has this id")
             start = ids.index(after) + 1
         admitted = [

@@ -27,7 +27,7 @@ from watchglass.protocol.start import LATEST as LATEST
 from watchglass.protocol.start import After, Earliest, FeedQuery, Latest, Start
 from watchglass.store.base import Log, Record, Run
 
-from .audience import Audiences, Take
+from .audience import Audiences, Seat, Take
 from .pins import Pin, pinned, unpinned
 from .placing import find_place
 from .worker import Worker
@@ -51,6 +51,7 @@ class Reader:
         self._audiences = audiences
         self._now_us = now_us
         self.worker_id: WorkerId = worker.worker_id
+        self._seat: Seat | None = None
         self.reset = reset
         """Why it does not begin where it asked to."""
         self._place(position, pin)
@@ -59,6 +60,16 @@ class Reader:
         self.as_of = self._log.head
         self.position = self.as_of if position is None else position
         self.snapshot = pin(self._worker, self.position, self._now_us())
+
+    @property
+    def log(self) -> Log:
+        """The worker's log."""
+        return self._log
+
+    @property
+    def taken(self) -> Seq:
+        """Sequence of the last event that it has taken; other than `position`, also while it listens."""
+        return self.position if self._seat is None else self._seat.after
 
     @property
     def oldest(self) -> Seq:
@@ -132,11 +143,12 @@ class Reader:
         """
         audience = self._audiences.of(self._log)
         assert self.position == self._log.head, "who is behind must go by itself"
-        seat = audience.sit(take)
+        seat = self._seat = audience.sit(take)
         try:
             await seat.left
         finally:
             self.position = audience.leave(seat)
+            self._seat = None
             self._audiences.left(self._log)
 
     async def __aiter__(self) -> AsyncIterator[Record]:

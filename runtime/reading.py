@@ -38,7 +38,7 @@ from .catalog import Catalog, WorkerFilter
 from .creation import Creation
 from .describing import described
 from .dispatcher import Dispatcher
-from .explaining import explain
+from .explaining import explain, without_others
 from .ledger import Ledger
 from .observation import Observation, Reader
 from .options import RuntimeOptions
@@ -116,10 +116,12 @@ class Reading:
         limit_max = self.options.limits.max_transcript_projection_items
         return await worker.view.window(worker.log, start, limit, limit_max)
 
-    def explain(self, worker_id: WorkerId) -> WorkerExplanation:
-        """Why a worker is where it is. Raises WorkerNotFound."""
-        worker = self._catalog.get(worker_id).worker
-        return explain(worker, self._dispatcher.place(worker_id), self._ledger)
+    def explain(self, worker_id: WorkerId, *, names_others: bool = True) -> WorkerExplanation:
+        """Why a worker is where it is, and whom it waits for if `names_others`. Raises WorkerNotFound."""
+        worker, place = self._catalog.get(worker_id).worker, self._dispatcher.place(worker_id)
+        if place is not None and not names_others:
+            place = without_others(worker_id, place)
+        return explain(worker, place, self._ledger)
 
     def resources(self) -> RuntimeResources:
         """Who holds which part of the capacity, as of this moment."""
@@ -136,9 +138,11 @@ class Reading:
         """The newest notes for an operator."""
         return self._announcements.diagnostics
 
-    async def runtime_events(self, cursor: RuntimeEventCursor | None, limit: int | None) -> RuntimeEventBatch:
-        """The runtime's own events. Raises WrongRuntimeCursor, LimitTooLarge, CursorExpired."""
-        return await self._announcements.batch(cursor, limit)
+    async def runtime_events(
+        self, cursor: RuntimeEventCursor | None, limit: int | None, *, only: WorkerId | None = None
+    ) -> RuntimeEventBatch:
+        """The runtime's own events, or those of one worker. Raises as `Announcements.batch`."""
+        return await self._announcements.batch(cursor, limit, only)
 
     @asynccontextmanager
     async def observe(

@@ -59,6 +59,8 @@ class TaskFilter:
     """Which tasks of a list are asked for; an empty field asks for all."""
 
     status: TaskStatus | None = None
+    only: TaskId | None = None
+    """There is no other task than this one, for whoever asks."""
 
 
 def first_files(record: WorkerRecord) -> Mapping[str, bytes]:
@@ -128,6 +130,7 @@ class Tasks:
     ) -> tuple[Sequence[TaskSummary], bool]:
         """Tasks in order of submission, and whether more follow. Raises InvalidQuery."""
         tasks = [entry.worker for entry in self._catalog if entry.worker.record.task is not None]
+        tasks = [task for task in tasks if wanted.only in {None, task.worker_id}]
         if after is not None:
             ids = [task.worker_id for task in tasks]
             if after not in ids:

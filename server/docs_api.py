@@ -27,6 +27,7 @@ from watchglass.protocol.errors import (
     CursorUnknown,
     ForbiddenHost,
     ForbiddenOrigin,
+    InsufficientScope,
     Internal,
     InvalidJson,
     InvalidQuery,
@@ -53,6 +54,7 @@ from .events_path import EVENTS_ROUTE
 from .exchange import FAULTS_ATTRIBUTE
 from .feed import FEED_ROUTE
 from .long_poll import EVENTS_MAX, WAIT_S_DEFAULT, WAIT_S_MAX
+from .permits import NEEDS
 from .tasks_errors import TaskErrorAnswer, code_of, is_ours
 
 _SCHEME = "local_token"
@@ -241,7 +243,7 @@ def _document() -> dict[str, Any]:
         **_FEED,
         "responses": {**cast("dict[str, Any]", _FEED["responses"]), **_refusals(_FEED_FAULTS, FEED_ROUTE)},
     }
-    _secure(FEED_ROUTE, feed)
+    _secure("get", FEED_ROUTE, feed)
     coming: dict[str, Any] = {
         **_IMPORT,
         "responses": {
@@ -249,7 +251,7 @@ def _document() -> dict[str, Any]:
             **_refusals(IMPORT_FAULTS, IMPORT_ROUTE),
         },
     }
-    _secure(IMPORT_ROUTE, coming)
+    _secure("post", IMPORT_ROUTE, coming)
     events: dict[str, Any] = {
         **_EVENTS,
         "responses": {
@@ -259,7 +261,7 @@ def _document() -> dict[str, Any]:
     }
     gone = events["responses"]["410"]["content"]["application/json"]["schema"]
     gone["allOf"] = [{"$ref": gone.pop("$ref")}, {"$ref": "#/components/schemas/Reset"}]
-    _secure(EVENTS_ROUTE, events)
+    _secure("get", EVENTS_ROUTE, events)
     both = {**schema["paths"][EVENTS_ROUTE], "get": events}
     ours = {FEED_ROUTE: {"get": feed}, IMPORT_ROUTE: {"post": coming}, EVENTS_ROUTE: both}
     schema["paths"] = dict(sorted({**schema["paths"], **ours}.items()))
@@ -280,7 +282,7 @@ def _complete(method: str, path: str, operation: dict[str, Any], handler: Callab
         **{str(status): told for status, told in operation["responses"].items()},
         **_refusals(faults, path),
     }
-    _secure(path, operation)
+    _secure(method, path, operation)
 
 
 def _may_be_empty(request_body: dict[str, Any]) -> bool:
@@ -297,7 +299,7 @@ def _refusals(faults: tuple[type[RuntimeFault], ...], path: str) -> dict[str, An
     by_status: defaultdict[int, list[str]] = defaultdict(list)
     for fault in faults:
         by_status[503 if path == "/readyz" else STATUS[fault]].append(_code(fault, path))
-    for fault in _ALWAYS:
+    for fault in _ALWAYS if path in OPEN_PATHS else (*_ALWAYS, InsufficientScope):
         by_status[STATUS[fault]].append(_code(fault, path))
     return {str(number): _refusal(sorted(set(codes)), path) for number, codes in sorted(by_status.items())}
 
@@ -312,9 +314,10 @@ def _code(fault: type[RuntimeFault], path: str) -> str:
     return code_of(fault) if is_ours(path) else fault.code
 
 
-def _secure(path: str, operation: dict[str, Any]) -> None:
+def _secure(method: str, path: str, operation: dict[str, Any]) -> None:
     if path in OPEN_PATHS:
         operation["security"] = []
         return
     operation["security"] = [{_SCHEME: []}]
+    operation["x-scope"] = NEEDS[method.upper(), path].scope
     operation["responses"][str(STATUS[Unauthorized])] = _refusal([Unauthorized.code], path)

@@ -25,6 +25,7 @@ from watchglass.protocol.errors import (
     CursorMalformed,
     CursorUnknown,
     InvalidQuery,
+    RuntimeFault,
     WorkerNotFound,
 )
 from watchglass.protocol.frames import FeedDiagnosticCode, diagnostic_frame, event_frame
@@ -111,20 +112,24 @@ class FeedsV1:
                 reader = await stack.enter_async_context(self._runtime.observe(worker_id, cursor))
             except CursorFault as fault:
                 refused = _ended_by_cursor(fault)
-                await self._converse(scope, receive, send, lambda _observer: _fail(refused))
+                await self._converse(scope, receive, send, worker_id, lambda _observer: _fail(refused))
                 return
-            await self._converse(scope, receive, send, lambda observer: _send_all(reader, observer))
+            await self._converse(
+                scope, receive, send, worker_id, lambda observer: _send_all(reader, observer)
+            )
 
     async def _converse(
         self,
         scope: Scope,
         receive: Receive,
         send: Send,
+        worker_id: str,
         speak: Callable[[_Observer], Awaitable[None]],
     ) -> None:
         """Accept, speak until something ends it, say why, close."""
-        with self._open_feeds.opened(Transport.WEBSOCKET_V1) as feed:
+        with self._open_feeds.opened(Transport.WEBSOCKET_V1, scope, worker_id) as feed:
             observer = _Observer(scope, receive, send, feed)
+            feed.heed_revocation(observer.ear.observer_lost_right)
             try:
                 await observer.accept()
                 ended = await _why_over(observer, lambda: speak(observer))
@@ -144,7 +149,7 @@ class _Observer:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._feed = feed
+        self.feed = feed
         self._sent_in_turn = 0
         self.ear = Ear(receive)
         self.sink: FrameSink | None = None
@@ -165,11 +170,11 @@ class _Observer:
             inbound.accepted(on_violation=self.ear.observer_broke_protocol)
             self.sink = frame_sink(self._scope)  # Only here, where nobody compresses.
 
-    async def send_event(self, envelope: bytes) -> None:
-        """One event. A send that has room does not wait, so the turn has to be given."""
+    async def send_one(self, envelope: bytes, *, events: int = 1) -> None:
+        """One frame. A send that has room does not wait, so the turn has to be given."""
         frame = event_frame(envelope)
         await self._send({"type": "websocket.send", "text": frame.decode()})
-        self._feed.count(1, len(frame))
+        self.feed.count(1, len(frame), events)
         self._sent_in_turn = (self._sent_in_turn + 1) % _FRAMES_PER_TURN
         if self._sent_in_turn == 0:
             await asyncio.sleep(0)
@@ -177,7 +182,7 @@ class _Observer:
     def send_run(self, sink: FrameSink, run: Run) -> bool:
         """Many events, now; False: wait with `drain` before the next."""
         frames = run.frames()
-        self._feed.count(len(run), len(frames))
+        self.feed.count(len(run), len(frames), len(run))
         return sink.write(frames)
 
     async def drain(self, sink: FrameSink) -> None:
@@ -207,13 +212,16 @@ async def _why_over(observer: _Observer, speak: Callable[[], Awaitable[None]]) -
         _LOG.exception("a feed failed")
         return _Ended(FeedDiagnosticCode.UNAVAILABLE, "the feed failed; the runtime's log says more")
     assert heard is not None, "a feed ends by a reason alone"
+    if isinstance(heard, RuntimeFault):  # Version 1 has no word for it; who comes back is told by HTTP.
+        return _Ended(FeedDiagnosticCode.UPSTREAM_CLOSED, f"the token of this feed no longer holds: {heard}")
     return _ENDED_BY_OBSERVER.get(heard)
 
 
 async def _send_all(reader: Reader, observer: _Observer) -> None:
     """Snapshot, backlog, live; ends by raising `_Ended`."""
     snapshot, reader.snapshot = reader.snapshot, b""  # It may be large, and a feed may be long.
-    await observer.send_event(snapshot)
+    observer.feed.follow(lambda: reader.taken, lambda: (reader.log,))
+    await observer.send_one(snapshot, events=0)
     del snapshot
     try:
         if observer.sink is None:
@@ -229,8 +237,9 @@ async def _send_all(reader: Reader, observer: _Observer) -> None:
 async def _send_each(reader: Reader, observer: _Observer) -> None:
     """Event by event, through the framework; never returns."""
     while True:
-        for envelope in (await reader.next_batch()).lines:
-            await observer.send_event(envelope)
+        for event in await reader.next_batch():
+            reader.position = event.seq  # No further than what is being sent.
+            await observer.send_one(event.line)
 
 
 async def _send_runs(reader: Reader, observer: _Observer, sink: FrameSink) -> None:

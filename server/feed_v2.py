@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 
-from watchglass.protocol.errors import CursorFault, InvalidQuery, StoreFault
+from watchglass.protocol.errors import CursorFault, InvalidQuery, RuntimeFault, StoreFault
 from watchglass.protocol.feed_v2 import (
     CLOSES,
     PING_BYTES_MAX,
@@ -77,26 +77,35 @@ class FeedsV2:
                 )
             except (InvalidQuery, CursorFault, StoreFault) as fault:
                 refused = fault  # What is said with it is said on the socket, with a close code.
-                await self._converse(socket, worker_id, lambda: _raise(refused))
+                await self._converse(socket, worker_id, lambda _feed: _raise(refused))
                 return
-            await self._converse(socket, worker_id, lambda: self._tell(socket, reader, query))
+            await self._converse(socket, worker_id, lambda feed: self._tell(socket, reader, query, feed))
 
-    async def _converse(self, socket: _Socket, worker_id: str, speak: Callable[[], Awaitable[None]]) -> None:
+    async def refuse(self, scope: Scope, receive: Receive, send: Send, fault: RuntimeFault) -> None:
+        """Say on the socket what may not be done; a page can read no other answer."""
+        await self._converse(_Socket(scope, receive, send), None, lambda _feed: _raise(fault))
+
+    async def _converse(
+        self, socket: _Socket, worker_id: str | None, speak_for: Callable[[OpenFeed], Awaitable[None]]
+    ) -> None:
         """Accept, speak until something ends it, say why, close."""
-        with self._open_feeds.opened(Transport.WEBSOCKET_V2) as feed:
+        transport = Transport.WEBSOCKET_V2
+        with self._open_feeds.opened(transport, socket.scope, worker_id, subprotocol=SUBPROTOCOL) as feed:
             try:
+                feed.heed_revocation(socket.ear.observer_lost_right)
                 await socket.accept(feed)
-                last = await _last_frame(socket, worker_id, speak)
+                last = await _last_frame(socket, worker_id, lambda: speak_for(feed))
                 if last is not None:
                     feed.reason = "ended" if isinstance(last, End) else last.code
                     await socket.say_goodbye(last, timeout_s=self._bounds.close_s)
             finally:
                 await socket.ear.close()
 
-    async def _tell(self, socket: _Socket, reader: Reader, query: FeedQuery) -> None:
+    async def _tell(self, socket: _Socket, reader: Reader, query: FeedQuery, feed: OpenFeed) -> None:
         heartbeat_s = self._bounds.heartbeat_s
         telling = Telling(reader, query, socket, heartbeat_s, self._metrics.feed_reset)
         socket.telling = telling
+        feed.follow(lambda: telling.seq, lambda: (reader.log,), query.types)
         await telling.tell_all(await hello(self._runtime, reader, query, heartbeat_s))
 
 
@@ -104,7 +113,7 @@ class _Socket:
     """One observer's socket: a `Voice`, and what it hears."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope = scope
+        self.scope = scope
         self._receive = receive
         self._send = send
         self._feed: OpenFeed | None = None
@@ -116,14 +125,14 @@ class _Socket:
         """Answer the upgrade."""
         self._feed = feed
         inbound = feed_socket(self._send, on_data=self.ear.observer_spoke, kept_bytes_max=PING_BYTES_MAX)
-        connection = connection_of(self._scope)
+        connection = connection_of(self.scope)
         if connection is not None:
             connection.on_stall = self.ear.observer_stalled
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         if inbound is not None:
             inbound.accepted(on_violation=self.ear.observer_broke_protocol)
-            self._sink = frame_sink(self._scope)  # Only here, where nobody compresses.
+            self._sink = frame_sink(self.scope)  # Only here, where nobody compresses.
 
     async def say_goodbye(self, last: End | Diagnostic, *, timeout_s: float) -> None:
         """Say where it stood and why it is over, and leave the observer the time to close its side."""
@@ -198,7 +207,7 @@ class _Socket:
 
 
 async def _last_frame(
-    socket: _Socket, worker_id: str, speak: Callable[[], Awaitable[None]]
+    socket: _Socket, worker_id: str | None, speak: Callable[[], Awaitable[None]]
 ) -> End | Diagnostic | None:
     """Speak until it is over; why it is (None: the observer left)."""
     try:
@@ -209,6 +218,8 @@ async def _last_frame(
     except Exception as fault:  # noqa: BLE001 - whatever it is, the observer is told and the log has it.
         return diagnosed(fault, worker_id)
     assert heard is not None, "a feed ends by a reason alone"
+    if isinstance(heard, RuntimeFault):
+        return diagnosed(heard, worker_id)
     return HEARD.get(heard)
 
 

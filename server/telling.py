@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from watchglass.protocol.cursor import encode_cursor
+from watchglass.protocol.cursor import Seq, decode_cursor, encode_cursor
 from watchglass.protocol.errors import CursorExpired
 from watchglass.protocol.event_filter import EventFilter
 from watchglass.protocol.feed_v2 import (
@@ -94,6 +94,11 @@ class Telling:
     def position(self) -> str:
         """Where to resume from."""
         return self._position.decode()
+
+    @property
+    def seq(self) -> Seq:
+        """The same as a sequence."""
+        return decode_cursor(self.position)
 
     @property
     def can_bookmark(self) -> bool:

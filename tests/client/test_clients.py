@@ -108,6 +108,7 @@ def test_the_runtime_as_a_whole_is_asked(served: Served, shell: Shell) -> None:
             assert (await wg.runtime()).runtime_id == served.runtime_id
             assert (await wg.plan_worker(CreateWorkerRequest())).plan is None
             assert await wg.probe() is not None
+            assert isinstance(await wg.observers(), list)
             assert (await wg.resources()).reserved.task_slots >= 0
             assert (await wg.health()).status == "ok"
             assert (await wg.ready()).status == "ready"

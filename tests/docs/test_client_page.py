@@ -65,8 +65,7 @@ def running(script: str, url: str, token: str) -> Iterator[subprocess.Popen[str]
 
 def feeds_open(api: Api) -> float:
     text = api.request("GET", "/metrics").body.decode()
-    [found] = re.findall(r"^watchglass_feeds_open (\S+)$", text, re.MULTILINE)
-    return float(found)
+    return sum(map(float, re.findall(r"^watchglass_feeds_open{.*} (\S+)$", text, re.MULTILINE)))
 
 
 @takes_tools

@@ -29,7 +29,7 @@ def test_all_commands_are_there() -> None:
     asked = (
         "serve ps create run input attach logs events transcript stop cancel interrupt signal close-stdin rm"
     )
-    ours = "plan submit wait kill status top explain export import drain doctor demo"
+    ours = "plan submit wait kill status top observers explain export import drain doctor token demo"
     assert set(COMMANDS) == {*asked.split(), *ours.split()}
 
 
