@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -173,3 +174,26 @@ def test_ctrl_c_while_the_server_is_away_leaves_at_once_with_the_way_back(tmp_pa
 
 def said(count: int, text: str = "x") -> dict[str, list[dict[str, object]]]:
     return {"events": [{"event": "text_delta", "data": {"text": text}} for _ in range(count)]}
+
+
+LOUD = "import sys; [print(f'{n:032767}', flush=True) for n in range(1500)]; sys.exit(7)"
+LOUDLY = "".join(f"{number:032767}\n" for number in range(1500))
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_run_is_exact_even_where_it_is_held_up_and_retention_overtakes_it(
+    forgetful: Shell, unbuffered: str
+) -> None:
+    worker = f"loud{unbuffered}"
+    argv = ("run", "--id", worker, "--", sys.executable, "-c", LOUD)
+    env = {"PYTHONUNBUFFERED": unbuffered}  # A raw stdout would write a part, and drop the rest.
+    with started(forgetful.state_dir, *argv, env=env) as process:
+        said_first = read_until(process, b"1\n")
+        process.send_signal(signal.SIGSTOP)
+        wait_true(lambda: forgetful.json("status", worker)["worker"]["phase"] == "failed", "it does not end")
+        process.send_signal(signal.SIGCONT)
+        code, out, err = ended(process)
+    assert said_first.decode() + out == LOUDLY
+    assert (code, err) == (7, "")
+    text = Api(forgetful.served).request("GET", "/metrics").body.decode()
+    assert re.search(r'^watchglass_feed_resets_total\{reason="retention"\} [1-9]', text, re.MULTILINE)
