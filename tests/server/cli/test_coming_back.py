@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
@@ -146,6 +147,20 @@ def test_a_server_that_dies_or_leaves_while_somebody_is_attached_is_gone_on_with
     assert "taken up again where it was cut" in err
     if way == "stop":  # It said when to come back.
         assert re.search(r"the runtime has stopped.*; coming back in [0-9.]+ s", told + err)
+
+
+def test_run_goes_on_with_the_next_server_and_closes_the_workers_stdin_there(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    with durable_server(tmp_path, runtime_id="rt-back-run") as place, place.serving():
+        script = f"echo begin; {COUNTING}; cat; exit 5"
+        with started(tmp_path, "run", "--", "sh", "-c", script, stdin=ours) as process:
+            os.close(ours)
+            said_first = read_until(process, b"begin\n")
+            place.kill()
+            os.close(theirs)  # While nobody is there to be told.
+            with place.serving():
+                code, out, err = ended(process)
+    assert (said_first.decode() + out, code) == (f"begin\n{COUNTED}", 5), err
 
 
 def test_a_wait_for_a_task_goes_on_with_the_next_server(tmp_path: Path) -> None:
