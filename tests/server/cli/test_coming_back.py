@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,6 +149,20 @@ def test_a_server_that_dies_or_leaves_while_somebody_is_attached_is_gone_on_with
         assert re.search(r"the runtime has stopped.*; coming back in [0-9.]+ s", told + err)
 
 
+def test_run_goes_on_with_the_next_server_and_closes_the_workers_stdin_there(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    with durable_server(tmp_path, runtime_id="rt-back-run") as place, place.serving():
+        script = f"echo begin; {COUNTING}; cat; exit 5"
+        with started(tmp_path, "run", "--", "sh", "-c", script, stdin=ours) as process:
+            os.close(ours)
+            said_first = read_until(process, b"begin\n")
+            place.kill()
+            os.close(theirs)  # While nobody is there to be told.
+            with place.serving():
+                code, out, err = ended(process)
+    assert (said_first.decode() + out, code) == (f"begin\n{COUNTED}", 5), err
+
+
 def test_a_wait_for_a_task_goes_on_with_the_next_server(tmp_path: Path) -> None:
     with durable_server(tmp_path, runtime_id="rt-back-task") as place, place.serving() as served:
         task = Shell(served).text("submit", "--", "sh", "-c", f"{SLOWLY}; exit 3").strip()
@@ -173,3 +189,26 @@ def test_ctrl_c_while_the_server_is_away_leaves_at_once_with_the_way_back(tmp_pa
 
 def said(count: int, text: str = "x") -> dict[str, list[dict[str, object]]]:
     return {"events": [{"event": "text_delta", "data": {"text": text}} for _ in range(count)]}
+
+
+LOUD = "import sys; [print(f'{n:032767}', flush=True) for n in range(1500)]; sys.exit(7)"
+LOUDLY = "".join(f"{number:032767}\n" for number in range(1500))
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_run_is_exact_even_where_it_is_held_up_and_retention_overtakes_it(
+    forgetful: Shell, unbuffered: str
+) -> None:
+    worker = f"loud{unbuffered}"
+    argv = ("run", "--id", worker, "--", sys.executable, "-c", LOUD)
+    env = {"PYTHONUNBUFFERED": unbuffered}  # A raw stdout would write a part, and drop the rest.
+    with started(forgetful.state_dir, *argv, env=env) as process:
+        said_first = read_until(process, b"1\n")
+        process.send_signal(signal.SIGSTOP)
+        wait_true(lambda: forgetful.json("status", worker)["worker"]["phase"] == "failed", "it does not end")
+        process.send_signal(signal.SIGCONT)
+        code, out, err = ended(process)
+    assert said_first.decode() + out == LOUDLY
+    assert (code, err) == (7, "")
+    text = Api(forgetful.served).request("GET", "/metrics").body.decode()
+    assert re.search(r'^watchglass_feed_resets_total\{reason="retention"\} [1-9]', text, re.MULTILINE)
