@@ -141,6 +141,7 @@ def main(files_max: int) -> None:
     os.close(null)
     os.chdir("/")
     linux.adopt_orphans()
+    linux.refuse_new_privileges()  # All that is ever executed below us is a worker.
     linux.boot_id()  # This and what follows is found out once, for all supervisors.
     verify.own_namespaces()
     bubblewrap.host_system()

@@ -78,6 +78,7 @@ def _supervise(ours: socket.socket, theirs: socket.socket) -> None:
         signals.settle()
         identity.become(NOBODY)
         linux.adopt_orphans()
+        linux.refuse_new_privileges()
         supervise(theirs)
         code = 0
     finally:
