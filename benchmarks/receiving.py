@@ -8,9 +8,10 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Protocol, Self
 
 from frames import Frames
 from report import Measured, percentile
@@ -125,12 +126,53 @@ def paced(way: str, directory: Path, core: int, observers: int, rate: int, secon
     return {"p50": 1000 * percentile(latencies_s, 50), "p99": 1000 * percentile(latencies_s, 99)}
 
 
-def replayed(directory: Path, core: int, events: int) -> Measured:
-    """Events a second to one observer who begins at the first of a journal in files."""
-    with sending("ours", directory, core, observers=1, burst=1, bursts=1, backlog=events) as sender:
+class Counted(Protocol):
+    """A connection that counts the events which come by it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def fileno(self) -> int:
+        """For select."""
+
+    def count_ready(self) -> int:
+        """How many came that nobody counted, after one wait for bytes if there are none."""
+
+
+def count_all(observers: Sequence[Counted], events: int) -> None:
+    """Return when each has so many more."""
+    by_fd = {observer.fileno(): observer for observer in observers}
+    missing = {fd: events - observer.count_ready() for fd, observer in by_fd.items()}
+    with select.epoll() as poll:
+        for fd in [fd for fd, count in missing.items() if count > 0]:
+            poll.register(fd, select.EPOLLIN)
+        while any(count > 0 for count in missing.values()):
+            for fd, _ in poll.poll(TIMEOUT_S):
+                missing[fd] -= by_fd[fd].count_ready()
+                if missing[fd] <= 0:
+                    poll.unregister(fd)
+
+
+def replayed(observe: Callable[[], Counted], observers: int, events: int) -> Measured:
+    """Events a second to observers who begin at the first; each of them connects in that time."""
+    with ExitStack() as left:
         began = time.perf_counter()
-        feed = sender.observe("earliest")
-        size = feed.count_frames(events)
-        taken_s = time.perf_counter() - began
-        feed.close()
-    return {"rate": events / taken_s, "mb": size / taken_s / 1e6}
+        connected = [left.enter_context(observe()) for _ in range(observers)]
+        count_all(connected, events)
+        return {"rate": observers * events / (time.perf_counter() - began)}
+
+
+def replayed_bare(directory: Path, core: int, events: int) -> Measured:
+    """The same to one observer, whose bytes are ready in memory: one `socket.sendall`."""
+    with sending("bare", directory, core, observers=1, burst=events, bursts=1) as sender:
+        return replayed(sender.observe, 1, events)
+
+
+def resumed(observe: Callable[[], Feed]) -> Measured:
+    """Milliseconds from the connect to the first event."""
+    began = time.perf_counter()
+    with observe() as feed:
+        while not feed.count_ready():
+            pass
+        return {"ms": 1000 * (time.perf_counter() - began)}

@@ -4,7 +4,8 @@
 
 It says its port on stdout, waits for the observers, sends the first burst, and
 the next whenever a byte comes on stdin (with `--rate`, by the clock); then says
-what it took. With `--backlog` the events are there before the observers.
+what it took. The events are made before the first burst, unless they are to say
+when they were appended (`--rate`).
 
     ours    watchglass, journal in files: append, then frames in bulk
     plain   the same, each frame through the framework
@@ -34,7 +35,7 @@ from watchglass.protocol.events import Event, ProducedEvent
 from watchglass.protocol.frames import encode_envelope, event_frame
 from watchglass.protocol.ready_frames import ready_frames
 from watchglass.protocol.workers import CreateWorkerRequest
-from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
+from watchglass.runtime import RuntimeOptions, open_runtime
 from watchglass.server.app import create_app
 from watchglass.server.auth import access
 from watchglass.server.config import Secret
@@ -46,7 +47,6 @@ from watchglass.store.filesystem import open_filesystem_store
 TOKEN = "for-this-benchmark"  # noqa: S105 - it guards nothing.
 WORKER = "wk-bench-000000000000001"
 PATH = f"/v1/workers/{WORKER}/events/ws"
-EVENTS_AT_ONCE = 256
 SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: nobody-looks\r\n\r\n"
@@ -99,8 +99,6 @@ async def _watchglass(listener: socket.socket, told: argparse.Namespace) -> Asyn
             open_runtime(RuntimeOptions(runtime_id=store.runtime_id), store) as runtime,
         ):
             await runtime.create_worker(CreateWorkerRequest(worker_id=WORKER))
-            for first in range(0, told.backlog, EVENTS_AT_ONCE):
-                await _append(runtime, first, EVENTS_AT_ONCE)
             port = listener.getsockname()[1]
             rules = access(host="127.0.0.1", port=port, token=Secret(TOKEN), allowed_hosts=(), origins=())
             app = create_app(runtime, rules, Leaving(keep_workers=False))
@@ -109,12 +107,18 @@ async def _watchglass(listener: socket.socket, told: argparse.Namespace) -> Asyn
                 _say(port=port)
                 await _until(lambda: runtime.summary().observer_count >= told.observers)
                 await asyncio.sleep(0.2)  # The last of them has its snapshot, and is at the head.
-                yield lambda number: _append(runtime, number * told.burst, told.burst)
+                ready = _produced(0, told.burst)
+
+                async def burst(number: int) -> None:
+                    events = _produced(number * told.burst, told.burst) if told.rate else ready
+                    await runtime.append_events(WORKER, events)
+
+                yield burst
 
 
-async def _append(runtime: Runtime, first: int, count: int) -> None:
+def _produced(first: int, count: int) -> list[ProducedEvent]:
     events = [event(number) for number in range(first, first + count)]
-    await runtime.append_events(WORKER, [ProducedEvent(event=each.name, data=each.data) for each in events])
+    return [ProducedEvent(event=each.name, data=each.data) for each in events]
 
 
 @asynccontextmanager
@@ -134,8 +138,9 @@ async def _quart(listener: socket.socket, told: argparse.Namespace) -> AsyncIter
 
     app.add_websocket(PATH, view_func=feed)
 
-    async def burst(number: int) -> None:
-        texts = [event_frame(envelope(number + place)).decode() for place in range(told.burst)]
+    texts = [event_frame(envelope(place)).decode() for place in range(told.burst)]
+
+    async def burst(_number: int) -> None:
         for queue in queues:
             queue.put_nowait(texts)
 
@@ -159,10 +164,10 @@ async def _picows(listener: socket.socket, told: argparse.Namespace) -> AsyncIte
         return Observer()
 
     transports: list[WSTransport] = []
+    texts = [event_frame(envelope(place)) for place in range(told.burst)]
 
-    async def burst(number: int) -> None:
-        for place in range(told.burst):
-            text = event_frame(envelope(number + place))
+    async def burst(_number: int) -> None:
+        for text in texts:
             for transport in transports:
                 transport.send(WSMsgType.TEXT, text)
 
@@ -175,6 +180,7 @@ async def _picows(listener: socket.socket, told: argparse.Namespace) -> AsyncIte
 
 @asynccontextmanager
 async def _bare(listener: socket.socket, told: argparse.Namespace) -> AsyncIterator[Burst]:
+    frames = ready_frames([envelope(place) for place in range(told.burst)])
     _say(port=listener.getsockname()[1])
     observers: list[socket.socket] = []
     for _ in range(told.observers):
@@ -182,7 +188,6 @@ async def _bare(listener: socket.socket, told: argparse.Namespace) -> AsyncItera
         observer.recv(4096)
         observer.send(SWITCHING + ready_frames([envelope(0)]))
         observers.append(observer)
-    frames = ready_frames([envelope(place) for place in range(told.burst)])
 
     async def burst(_number: int) -> None:
         for observer in observers:
@@ -206,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("way", choices=list(_WAYS))
     parser.add_argument("--dir", type=Path)
-    for name in ("--observers", "--burst", "--bursts", "--rate", "--backlog"):
+    for name in ("--observers", "--burst", "--bursts", "--rate"):
         parser.add_argument(name, type=int, default=0)
     return parser
 

@@ -11,8 +11,11 @@ from functools import partial
 from importlib.util import find_spec
 
 from host import allow_open_files, cores, on_core
+from jetstream import fanned_out as jetstream_fanned_out
+from jetstream import nats_server
 from receiving import fanned_out, paced
 from report import Case, Measured, Row, Scale, Spread, Target, interleaved
+from sender import envelope
 
 BURST = 16
 
@@ -36,6 +39,13 @@ def run(scale: Scale) -> list[Row]:
         add(way, many, 1, 200_000)
     for way in ("plain", "quart", *(["picows"] if find_spec("picows") else [])):
         add(way, 100, BURST, 60_000)
+    if nats_server() is not None:
+        events = [envelope(number) for number in range(BURST)]
+        for observers in (1, 100):
+            bursts = max(3, scale.of(100_000, 2000) // (observers * BURST))
+            ways[_name("jetstream", observers, BURST)] = partial(
+                jetstream_fanned_out, scale.directory, server_core, observers, events, bursts
+            )
     seconds = scale.of(3, 1)
     ways["paced"] = partial(paced, "ours", scale.directory, server_core, 100, 1000, seconds)
     with on_core(client_core):
@@ -67,6 +77,11 @@ def _rows(seen: dict[str, dict[str, Spread]], many: int) -> list[Row]:
             rows.append(
                 Row(f"100 observers, bursts of {BURST}; {what}", unit, ours, seen[name]["rate"], target)
             )
+    for observers in (1, 100):
+        if (name := _name("jetstream", observers, BURST)) in seen:
+            who = f"{observers} observer{'s' if observers > 1 else ''}"
+            what = f"{who}, bursts of {BURST}; NATS JetStream, ordered consumers"
+            rows.append(Row(what, unit, seen[_name("ours", observers, BURST)]["rate"], seen[name]["rate"]))
     what = "100 observers, 1,000 events a second, from append to receipt,"
     rows += [
         Row(f"{what} p50", "ms", seen["paced"]["p50"], target=Target("≤", 1)),
