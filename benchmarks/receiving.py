@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from frames import Frames
+from producers import worker_id
 from report import Measured, percentile
 from serving import TIMEOUT_S, Feed, Server
 
 SENDER = Path(__file__).with_name("sender.py")
 TOKEN = "for-this-benchmark"  # noqa: S105 - it guards nothing.
-WORKER = "wk-bench-000000000000001"
 _SENT_NS = re.compile(rb'"ns":"(\d+)"')
 
 
@@ -46,9 +46,9 @@ class Sending:
         self._process.stdin.write(word)
         self._process.stdin.flush()
 
-    def observe(self, cursor: str = "latest") -> Feed:
-        """One observer."""
-        return Feed(Server("127.0.0.1", self.port, TOKEN, self.pid, Path()), WORKER, cursor)
+    def observe(self, worker: int = 0) -> Feed:
+        """One observer of one worker."""
+        return Feed(Server("127.0.0.1", self.port, TOKEN, self.pid, Path()), worker_id(worker), "latest")
 
 
 @contextmanager
@@ -124,6 +124,48 @@ def paced(way: str, directory: Path, core: int, observers: int, rate: int, secon
         for feed in feeds:
             feed.close()
     return {"p50": 1000 * percentile(latencies_s, 50), "p99": 1000 * percentile(latencies_s, 99)}
+
+
+def crowded(
+    directory: Path, core: int, *, workers: int, observers_each: int, rate_each: int, seconds: int
+) -> Measured:
+    """All observers of many workers: events a second, milliseconds to them, the server's share of a core.
+
+    The workers take turns, some in each millisecond; a tenth of the observers look at the time.
+    """
+    rate = workers * rate_each
+    burst = max(1, rate // 1000)
+    bursts = rate * seconds // burst
+    observers = workers * observers_each
+    latencies_s: list[float] = []
+    amounts = {"observers": observers, "workers": workers, "burst": burst, "bursts": bursts, "rate": rate}
+    with sending("ours", directory, core, **amounts) as sender, ExitStack() as left:
+        feeds = [left.enter_context(sender.observe(number % workers)) for number in range(observers)]
+        by_fd = {feed.fileno(): feed for feed in feeds}
+        poll = left.enter_context(select.epoll())
+        for fd in by_fd:
+            poll.register(fd, select.EPOLLIN)
+        look = {feed.fileno() for feed in feeds[::10]}
+        began, missing = 0.0, bursts * burst * observers_each
+        while missing > 0:
+            for fd, _ in poll.poll(TIMEOUT_S):
+                began = began or time.perf_counter()
+                if fd not in look:
+                    missing -= by_fd[fd].count_ready()
+                    continue
+                now_ns = time.monotonic_ns()
+                sent = _SENT_NS.findall(b"".join(by_fd[fd].ready()))
+                missing -= len(sent)
+                latencies_s += [(now_ns - int(each)) / 1e9 for each in sent]
+        taken_s = time.perf_counter() - began
+        sender.tell(b".")
+        said = sender.said()
+    return {
+        "rate": bursts * burst * observers_each / taken_s,
+        "p50": 1000 * percentile(latencies_s, 50),
+        "p99": 1000 * percentile(latencies_s, 99),
+        "cpu": 100 * said["cpu_s"] / taken_s,
+    }
 
 
 class Counted(Protocol):

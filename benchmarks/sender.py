@@ -4,8 +4,9 @@
 
 It says its port on stdout, waits for the observers, sends the first burst, and
 the next whenever a byte comes on stdin (with `--rate`, by the clock); then says
-what it took. The events are made before the first burst, unless they are to say
-when they were appended (`--rate`).
+what it took. With `--workers` each event of a burst is of the next worker in turn,
+and none waits until the one before is on the disk (`ours` alone). The events are
+made before the first burst, unless they are to say when they were appended (`--rate`).
 
     ours    watchglass, journal in files: append, then frames in bulk
     plain   the same, each frame through the framework
@@ -23,19 +24,20 @@ import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from host import allow_open_files
+from producers import worker_id
 
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.events import Event, ProducedEvent
 from watchglass.protocol.frames import encode_envelope, event_frame
 from watchglass.protocol.ready_frames import ready_frames
 from watchglass.protocol.workers import CreateWorkerRequest
-from watchglass.runtime import RuntimeOptions, open_runtime
+from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
 from watchglass.server.app import create_app
 from watchglass.server.auth import access
 from watchglass.server.config import Secret
@@ -45,7 +47,7 @@ from watchglass.store.base import Retention
 from watchglass.store.filesystem import open_filesystem_store
 
 TOKEN = "for-this-benchmark"  # noqa: S105 - it guards nothing.
-WORKER = "wk-bench-000000000000001"
+WORKER = worker_id(0)
 PATH = f"/v1/workers/{WORKER}/events/ws"
 SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -98,7 +100,9 @@ async def _watchglass(listener: socket.socket, told: argparse.Namespace) -> Asyn
             open_filesystem_store(Path(root), retention=kept) as store,
             open_runtime(RuntimeOptions(runtime_id=store.runtime_id), store) as runtime,
         ):
-            await runtime.create_worker(CreateWorkerRequest(worker_id=WORKER))
+            workers = [worker_id(number) for number in range(told.workers or 1)]
+            for each in workers:
+                await runtime.create_worker(CreateWorkerRequest(worker_id=each))
             port = listener.getsockname()[1]
             rules = access(host="127.0.0.1", port=port, token=Secret(TOKEN), allowed_hosts=(), origins=())
             app = create_app(runtime, rules, Leaving(keep_workers=False))
@@ -107,13 +111,31 @@ async def _watchglass(listener: socket.socket, told: argparse.Namespace) -> Asyn
                 _say(port=port)
                 await _until(lambda: runtime.summary().observer_count >= told.observers)
                 await asyncio.sleep(0.2)  # The last of them has its snapshot, and is at the head.
-                ready = _produced(0, told.burst)
+                async with asyncio.TaskGroup() as appends:
+                    yield (
+                        _in_turn(runtime, workers, told.burst, appends)
+                        if told.workers
+                        else _of_one(runtime, workers[0], told)
+                    )
 
-                async def burst(number: int) -> None:
-                    events = _produced(number * told.burst, told.burst) if told.rate else ready
-                    await runtime.append_events(WORKER, events)
 
-                yield burst
+def _of_one(runtime: Runtime, worker: str, told: argparse.Namespace) -> Burst:
+    ready = _produced(0, told.burst)
+
+    async def burst(number: int) -> None:
+        events = _produced(number * told.burst, told.burst) if told.rate else ready
+        await runtime.append_events(worker, events)
+
+    return burst
+
+
+def _in_turn(runtime: Runtime, workers: Sequence[str], size: int, appends: asyncio.TaskGroup) -> Burst:
+    async def burst(number: int) -> None:
+        for place in range(number * size, (number + 1) * size):
+            worker = workers[place % len(workers)]
+            appends.create_task(runtime.append_events(worker, _produced(place, 1)))
+
+    return burst
 
 
 def _produced(first: int, count: int) -> list[ProducedEvent]:
@@ -211,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("way", choices=list(_WAYS))
     parser.add_argument("--dir", type=Path)
-    for name in ("--observers", "--burst", "--bursts", "--rate"):
+    for name in ("--observers", "--burst", "--bursts", "--rate", "--workers"):
         parser.add_argument(name, type=int, default=0)
     return parser
 

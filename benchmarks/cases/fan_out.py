@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from host import allow_open_files, cores, on_core
 from jetstream import fanned_out as jetstream_fanned_out
 from jetstream import nats_server
-from receiving import fanned_out, paced
+from receiving import crowded, fanned_out, paced
 from report import Case, Measured, Row, Scale, Spread, Target, interleaved
 from sender import envelope
 
@@ -48,9 +48,17 @@ def run(scale: Scale) -> list[Row]:
             )
     seconds = scale.of(3, 1)
     ways["paced"] = partial(paced, "ours", scale.directory, server_core, 100, 1000, seconds)
+    workers, rate = scale.of(200, 10), scale.of(50, 10)
+    ways["crowd"] = partial(
+        crowded, scale.directory, server_core,
+        workers=workers, observers_each=5, rate_each=rate, seconds=seconds,
+    )  # fmt: skip
     with on_core(client_core):
         seen = interleaved(scale.repetitions, ways)
-    return _rows(seen, many)
+    return [
+        *_rows(seen, many),
+        *_crowd_rows(seen["crowd"], f"{workers} workers, 5 observers each, {rate} events a second each"),
+    ]
 
 
 def _rows(seen: dict[str, dict[str, Spread]], many: int) -> list[Row]:
@@ -88,6 +96,15 @@ def _rows(seen: dict[str, dict[str, Spread]], many: int) -> list[Row]:
         Row(f"{what} p99", "ms", seen["paced"]["p99"], target=Target("≤", 10)),
     ]
     return rows
+
+
+def _crowd_rows(crowd: dict[str, Spread], what: str) -> list[Row]:
+    return [
+        Row(f"{what}, delivered", "events a second", crowd["rate"]),
+        Row(f"{what}, from append to receipt, p50", "ms", crowd["p50"]),
+        Row(f"{what}, from append to receipt, p99", "ms", crowd["p99"]),
+        Row(f"{what}, the server's processor time", "% of a core", crowd["cpu"]),
+    ]
 
 
 def _name(way: str, observers: int, burst: int) -> str:
