@@ -9,6 +9,7 @@ and none waits until the one before is on the disk (`ours` alone). The events ar
 made before the first burst, unless they are to say when they were appended (`--rate`).
 
     ours    watchglass, journal in files: append, then frames in bulk
+    os      the same with `--durability os`: no append waits for the disk
     plain   the same, each frame through the framework
     quart   the same events by `await websocket.send(text)` of a Quart route
     picows  picows, one `send` for each event and observer
@@ -97,7 +98,9 @@ async def _watchglass(listener: socket.socket, told: argparse.Namespace) -> Asyn
     with TemporaryDirectory(dir=told.dir) as root:
         kept = Retention(max_bytes=1 << 30, max_events=1 << 30)
         async with (
-            open_filesystem_store(Path(root), retention=kept) as store,
+            open_filesystem_store(
+                Path(root), retention=kept, durability="os" if told.way == "os" else "fsync"
+            ) as store,
             open_runtime(RuntimeOptions(runtime_id=store.runtime_id), store) as runtime,
         ):
             workers = [worker_id(number) for number in range(told.workers or 1)]
@@ -106,7 +109,7 @@ async def _watchglass(listener: socket.socket, told: argparse.Namespace) -> Asyn
             port = listener.getsockname()[1]
             rules = access(host="127.0.0.1", port=port, token=Secret(TOKEN), allowed_hosts=(), origins=())
             app = create_app(runtime, rules, Leaving(keep_workers=False))
-            connections = Connections(app, stall_s=60, ready_frames=told.way == "ours")
+            connections = Connections(app, stall_s=60, ready_frames=told.way != "plain")
             async with connections.accepting(listener, close_s=1):
                 _say(port=port)
                 await _until(lambda: runtime.summary().observer_count >= told.observers)
@@ -238,7 +241,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_WAYS = {"ours": _watchglass, "plain": _watchglass, "quart": _quart, "picows": _picows, "bare": _bare}
+_WAYS = {
+    "ours": _watchglass,
+    "os": _watchglass,
+    "plain": _watchglass,
+    "quart": _quart,
+    "picows": _picows,
+    "bare": _bare,
+}
 
 if __name__ == "__main__":
     sys.exit(asyncio.run(main()))

@@ -37,6 +37,8 @@ def run(scale: Scale) -> list[Row]:
             add(way, observers, BURST, 1_000_000 if observers >= 100 else 100_000)
         add(way, 100, 1, 200_000)
         add(way, many, 1, 200_000)
+    add("os", 100, BURST, 500_000)
+    add("os", 100, 1, 100_000)
     for way in ("plain", "quart", *(["picows"] if find_spec("picows") else [])):
         add(way, 100, BURST, 60_000)
     if nats_server() is not None:
@@ -75,6 +77,10 @@ def _rows(seen: dict[str, dict[str, Spread]], many: int) -> list[Row]:
         ours, bare = (seen[_name(way, observers, 1)]["rate"] for way in ("ours", "bare"))
         what = f"{observers} observers, one event at a time; `socket.send` of the same bytes"
         rows.append(Row(what, unit, ours, bare, Target("≥", least, of_reference=True)))
+    for burst, how in ((BURST, f"bursts of {BURST}"), (1, "one event at a time")):
+        unsynced, bare = (seen[_name(way, 100, burst)]["rate"] for way in ("os", "bare"))
+        what = f"100 observers, {how}, with `--durability os`; `socket.send` of the same bytes"
+        rows.append(Row(what, unit, unsynced, bare))
     ours = seen[_name("ours", 100, BURST)]["rate"]
     for way, what, target in (
         ("quart", "`await websocket.send` of a Quart route", Target("≥", 40, of_reference=True)),
