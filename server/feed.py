@@ -179,16 +179,19 @@ class _Observer:
         if self._sent_in_turn == 0:
             await asyncio.sleep(0)
 
-    def send_run(self, sink: FrameSink, run: Run) -> bool:
-        """Many events, now; False: wait with `drain` before the next."""
+    def take(self, run: Run) -> bool:
+        """Send many events, now, by the sink; False: wait with `drain` before the next."""
+        assert self.sink is not None
         frames = run.frames()
-        self.feed.count(len(run), len(frames), len(run))
-        return sink.write(frames)
+        events = len(run.lines)
+        self.feed.count(events, len(frames), events)
+        return self.sink.write(frames)
 
-    async def drain(self, sink: FrameSink) -> None:
+    async def drain(self) -> None:
         """Return when the observer has taken most of what was sent; of one that is gone, the ear hears."""
+        assert self.sink is not None
         try:
-            await sink.drain()
+            await self.sink.drain()
         except ConnectionError:
             await self.ear.wait_closed()
 
@@ -227,7 +230,7 @@ async def _send_all(reader: Reader, observer: _Observer) -> None:
         if observer.sink is None:
             await _send_each(reader, observer)
         else:
-            await _send_runs(reader, observer, observer.sink)
+            await _send_runs(reader, observer)
     except CursorFault as fault:
         raise _ended_by_cursor(fault) from None
     except LogClosed as closed:
@@ -242,20 +245,16 @@ async def _send_each(reader: Reader, observer: _Observer) -> None:
             await observer.send_one(event.line)
 
 
-async def _send_runs(reader: Reader, observer: _Observer, sink: FrameSink) -> None:
+async def _send_runs(reader: Reader, observer: _Observer) -> None:
     """Many frames a call: behind the head at this observer's pace, there together with all; never returns."""
-
-    def take(run: Run) -> bool:
-        return observer.send_run(sink, run)
-
     while True:
         run = await reader.take_ready()
         if not run:
-            await reader.listen(take)
-        elif take(run):
+            await reader.listen(observer.take)
+        elif observer.take(run):
             await asyncio.sleep(0)  # Others have their turn.
             continue
-        await observer.drain(sink)
+        await observer.drain()
 
 
 async def _fail(ended: _Ended) -> None:

@@ -163,16 +163,18 @@ class _Socket:
 
     async def tell(self, prev: bytes, lines: Sequence[bytes], *, replay: bool) -> None:
         """See `Voice`."""
+        assert self._feed is not None
         text = events_text(prev, lines, replay=replay)
-        self._count_batch(len(lines), len(text))
+        self._feed.count_batch(len(lines), len(text))
         await self._send({"type": "websocket.send", "text": text.decode()})
 
     # ReadyFrames.
 
     def write(self, frame: bytes, events: int) -> bool:
         """See `ReadyFrames`."""
+        assert self._feed is not None
         assert self._sink is not None
-        self._count_batch(events, len(frame))
+        self._feed.count_batch(events, len(frame))
         return self._sink.write(frame)
 
     async def drain(self) -> None:
@@ -192,10 +194,6 @@ class _Socket:
             return self._sink.write(text_frame(text))
         await self._send({"type": "websocket.send", "text": text.decode()})
         return True
-
-    def _count_batch(self, events: int, size_bytes: int) -> None:
-        assert self._feed is not None
-        self._feed.count_batch(events, size_bytes)
 
     async def _heard(self, message: Message) -> bool:
         """Answer a ping; nothing else may be said."""

@@ -215,8 +215,9 @@ class Telling:
     def _take(self, ready: ReadyFrames, run: Run) -> bool:
         """What comes at the head, handed to everybody in one step."""
         if self._filter is None:
-            room = ready.write(run.events_frame(self._prev), len(run))
-            self._passed(run.lines, run.lines)
+            room = ready.write(run.events_frame(self._prev), len(run.lines))
+            self._prev = self._position = run.cursor
+            self._said_s = self._time()
         elif passing := self._filter.passing(run.lines):
             room = ready.write(text_frame(events_text(self._prev, passing, replay=False)), len(passing))
             self._passed(run.lines, passing)
