@@ -34,7 +34,13 @@ from watchglass.protocol.base import WEBSOCKET_INBOUND_BYTES_MAX
 from .asgi import App, Receive, Scope, Send
 from .frames import EXTENSION, FrameSink
 from .gathering import GatheringWriter
-from .hypercorn_socket import ClosingTCPServer, writes_through
+from .hypercorn_socket import (
+    ClosingTCPServer,
+    hang_up_if_refused,
+    hear_the_end_at_once,
+    stop_hearing,
+    writes_through,
+)
 
 BACKLOG: Final = 1024
 KEEP_ALIVE_S: Final = 60.0
@@ -130,11 +136,14 @@ class Connections:
         connection = connection_of(scope)
         assert connection is not None
         connection.requests += 1
+        hear_the_end_at_once(send, receive)
         if self._ready_frames and scope["type"] == "websocket":
             self._offer_sink(scope, send, connection)
         try:
             await self._app(scope, receive, send)
+            await hang_up_if_refused(send)
         finally:
+            stop_hearing(send, receive)
             connection.requests -= 1
             connection.on_stall = None
             connection.asked_s = asyncio.get_running_loop().time()
