@@ -10,8 +10,9 @@ comment and an id: it moves the place of an `EventSource` and is no event to it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 from watchglass.protocol.errors import CursorUnknown
@@ -24,8 +25,8 @@ from watchglass.runtime import Reader, Runtime
 from .asgi import Receive, Scope, Send, answer_http, header, query_parameters
 from .config import FeedBounds
 from .connections import connection_of
-from .ear import Ear
-from .feed_ends import diagnosed, gone_body
+from .ear import Ear, Heard
+from .feed_ends import HEARD, diagnosed, gone_body
 from .greeting import hello, pin_for
 from .long_poll import JSON_HEADERS, ignored
 from .metrics import Metrics, Transport
@@ -74,19 +75,31 @@ class EventStreams:
                 feed.reason = "ended"
                 await _answer(ear, send, 204, b"")
                 return
-            voice = _Stream(send, feed)
-            await ear.speak_until_heard(lambda: self._tell(reader, query, voice, feed))
             connection = connection_of(scope)
-            if connection is not None and connection.stalled:
+            if connection is not None:
+                connection.on_stall = ear.observer_stalled
+            voice = _Stream(send, feed)
+            telling = Telling(reader, query, voice, self._bounds.heartbeat_s, self._metrics.feed_reset)
+            heard = await ear.speak_until_heard(lambda: self._tell(telling, reader, query, voice, feed))
+            if heard is Heard.STALLED:
+                feed.reason = "stalled"
+                await self._say_stalled(telling, voice)
+            elif connection is not None and connection.stalled:
                 feed.reason = "stalled"
 
-    async def _tell(self, reader: Reader, query: FeedQuery, voice: _Stream, feed: OpenFeed) -> None:
+    async def _say_stalled(self, telling: Telling, voice: _Stream) -> None:
+        """Tell an observer that took nothing why it is over, for when it wakes in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._bounds.close_s):
+                await voice.end(HEARD[Heard.STALLED], telling.position if telling.can_bookmark else None)
+
+    async def _tell(
+        self, telling: Telling, reader: Reader, query: FeedQuery, voice: _Stream, feed: OpenFeed
+    ) -> None:
         """Everything, and in the end why there is no more."""
-        heartbeat_s = self._bounds.heartbeat_s
-        telling = Telling(reader, query, voice, heartbeat_s, self._metrics.feed_reset)
         await voice.begin()
         try:
-            await telling.tell_all(await hello(self._runtime, reader, query, heartbeat_s))
+            await telling.tell_all(await hello(self._runtime, reader, query, self._bounds.heartbeat_s))
         except Ended:
             feed.reason = "ended"
             await voice.end(End(cursor=telling.position), telling.position)

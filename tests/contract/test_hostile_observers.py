@@ -116,3 +116,24 @@ def test_a_message_of_pieces_without_content_has_a_bound(served: Served, worker_
         joined(feed, served, "v2", worker_id)
         feed.send(frame(TEXT, final=False) + frame(CONTINUATION, final=False) * 128)
         assert SPOKE in feed.rest()
+
+
+@pytest.mark.parametrize("transport", ["v1", "v2", "sse"])
+def test_who_vanishes_without_a_word_is_dropped_when_it_acknowledges_nothing(
+    served: Served, api: Api, worker_id: str, transport: str
+) -> None:
+    with raw_feed(served) as feed:
+        joined(feed, served, transport, worker_id)
+        feed.vanish()
+        api.say(worker_id, "are you there?")
+        wait_true(lambda: dropped(served), "it is still an observer", 20)
+
+
+@pytest.mark.parametrize("transport", ["v2", "sse"])
+def test_bookmarks_find_out_who_vanished_from_a_quiet_feed(
+    served: Served, worker_id: str, transport: str
+) -> None:
+    with raw_feed(served) as feed:
+        joined(feed, served, transport, worker_id)
+        feed.vanish()
+        wait_true(lambda: dropped(served), "it is still an observer", 20)
