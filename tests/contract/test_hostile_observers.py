@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from support.api import Api
 from support.processes import rss_bytes, wait_true
 from support.raw_feed import (
+    BINARY,
+    CLOSE,
     CONTINUATION,
     PING,
     SMALL_BYTES,
     TEXT,
+    TRANSPORTS,
     RawFeed,
     asking,
     flooded,
@@ -29,7 +34,32 @@ WAYS = {"ready frames": [], "plain sends": ["--no-ready-frames"]}
 MIB = 1 << 20
 FIRST = {"v1": b'"snapshot:', "v2": b'"sync"', "sse": b"feed.sync", "long_poll": b""}
 SOCKETS = ("v1", "v2")
-SPOKE = b"runtime.observation_only"
+BROKEN, SPOKE = b"runtime.websocket_error", b"runtime.observation_only"
+LENGTH_64 = b"\x82\xff%b\x37\xfa\x21\x3d" + b"x" * 1000
+VIOLATIONS = {
+    "a reserved bit": frame(TEXT, b"x", rsv=4),
+    "another reserved bit": frame(TEXT, b"x", rsv=1),
+    "a reserved opcode": frame(3, b"x"),
+    "a reserved control opcode": frame(11, b"x"),
+    "a control frame over 125 bytes": frame(PING, b"x" * 126),
+    "a control frame in pieces": frame(PING, b"x", final=False),
+    "no mask": frame(TEXT, b"x", masked=False),
+    "a continuation of nothing": frame(CONTINUATION, b"x"),
+    "a text that is no UTF-8": frame(TEXT, b"\xff\xfe"),
+    "a length with its highest bit": LENGTH_64 % struct.pack("!Q", 1 << 63),
+    "a length that is not the shortest": b"\x81\xfe\x00\x01\x37\xfa\x21\x3dx",
+    "a close of one byte": frame(CLOSE, b"\x03"),
+    "a close code that nobody may send": frame(CLOSE, struct.pack("!H", 999)),
+    "a close whose reason is no UTF-8": frame(CLOSE, struct.pack("!H", 1000) + b"\xff"),
+    "HTTP": b"GET / HTTP/1.1\r\n\r\n",
+}
+WORDS = {
+    "a byte more than 64 KiB": frame(TEXT, b"x" * 65537),
+    "bytes": frame(BINARY, b'{"kind":"ping"}'),
+    "the beginning of four exabytes": LENGTH_64 % struct.pack("!Q", 1 << 62),
+    "a megabyte in pieces": frame(TEXT, b"x" * 1000, final=False)
+    + frame(CONTINUATION, b"x" * 1000, final=False) * 1000,
+}
 
 
 @pytest.fixture
@@ -77,6 +107,72 @@ def test_who_speaks_before_the_upgrade_is_refused_and_its_connection_closed(
                 answers = feed.rest()
             assert answers.startswith(b"HTTP/1.1 400 ")
             assert answers.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("transport", SOCKETS)
+def test_what_breaks_the_protocol_is_named_and_ends_that_feed_alone(
+    served: Served, worker_id: str, transport: str
+) -> None:
+    with ExitStack() as stack:
+        neighbour = stack.enter_context(raw_feed(served))
+        joined(neighbour, served, transport, worker_id)
+        feeds = {name: stack.enter_context(raw_feed(served)) for name in (*VIOLATIONS, *WORDS)}
+        for name, feed in feeds.items():
+            joined(feed, served, transport, worker_id)
+            feed.send({**VIOLATIONS, **WORDS}[name])
+        for name, feed in feeds.items():
+            said = feed.rest()
+            assert (BROKEN if name in VIOLATIONS else SPOKE) in said, name
+        Api(served).say(worker_id, "and you?")
+        neighbour.until(b"and you?")
+        neighbour.send(frame(CLOSE, struct.pack("!H", 1000)))
+        assert neighbour.rest().endswith(frame(CLOSE, struct.pack("!H", 1000), masked=False))
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_reset_in_any_phase_leaves_nothing(served: Served, worker_id: str, transport: str) -> None:
+    asked = asking(served, transport, worker_id)
+    for phase in ("connected", "half a head", "asked", "answered", "leaving"):
+        for _ in range(5):
+            feed = RawFeed(served)
+            if phase == "half a head":
+                feed.send(asked[: len(asked) // 2])
+            elif phase != "connected":
+                feed.send(asked)
+            if phase in {"answered", "leaving"}:
+                feed.until(FIRST[transport] or b"HTTP/1.1 200")
+            if phase == "leaving":
+                feed.send(frame(CLOSE, struct.pack("!H", 1000)))
+            feed.reset()
+
+
+@pytest.mark.parametrize("transport", ["sse", "long_poll"])
+def test_requests_that_come_behind_one_another_are_answered_in_order_and_a_feed_is_one_of_them(
+    served: Served, api: Api, transport: str
+) -> None:
+    worker_id = api.create()["worker_id"]
+    api.act(worker_id, "stop")
+    with raw_feed(served) as feed:
+        feed.send(
+            asking(served, transport, worker_id) * 3 + request(served, "/healthz", {"Connection": "close"})
+        )
+        answers = feed.rest().split(b"HTTP/1.1 200")
+    assert len(answers) == 5
+    for answer in answers[1:4]:
+        assert answer.count(b'"event":"end"') == 1
+    assert b'"status":"ok"' in answers[4]
+
+
+def test_a_connection_is_good_for_more_after_a_stream_has_ended(served: Served, api: Api) -> None:
+    worker_id = api.create()["worker_id"]
+    api.act(worker_id, "stop")
+    with raw_feed(served) as feed:
+        for _ in range(3):
+            feed.send(asking(served, "sse", worker_id))
+            feed.until(b"\r\n0\r\n\r\n")
+            feed.send(request(served, "/healthz"))
+            feed.until(b'"status":"ok"')
+        joined(feed, served, "v2", worker_id)
 
 
 @pytest.mark.parametrize("transport", SOCKETS)
