@@ -102,7 +102,11 @@ async def connected(
     peer.setblocking(False)
     if receive_bytes is not None:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    await asyncio.get_running_loop().sock_connect(peer, (served.host, served.port))
+    try:
+        await asyncio.get_running_loop().sock_connect(peer, (served.host, served.port))
+    except OSError:
+        peer.close()
+        raise
     return await asyncio.open_connection(sock=peer)
 
 
