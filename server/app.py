@@ -49,6 +49,7 @@ from .exchange import RUNTIME_KEY
 from .feed import FEED_ROUTE, FeedsV1, feed_worker_id
 from .feed_v2 import FeedsV2, asks_for_v2
 from .health_api import METRICS_KEY, health_api
+from .hypercorn_socket import NotUpgraded
 from .inline import InlineConnection
 from .leaving import Leaving
 from .logs_api import logs_api
@@ -109,6 +110,8 @@ class Application:
             await self._serve(scope, exchange, receive, send)
         except RuntimeFault as fault:
             await exchange.refuse(fault)
+        except NotUpgraded:
+            pass  # It was answered, or is gone.
         except Exception:  # noqa: BLE001 - our bug: the log has it whole, the caller a code.
             _LOG.exception("%s %s failed", scope.get("method", "WebSocket"), scope["path"])
             await exchange.refuse(Internal())

@@ -81,8 +81,8 @@ class Ear:
         return None
 
     async def wait_closed(self) -> None:
-        """Return when the observer has closed its side."""
-        if self._task is not None:
+        """Return when the observer has closed its side; at once in `on_message`, for who hears it then?"""
+        if self._task is not None and self._task is not asyncio.current_task():
             await asyncio.shield(self._task)
 
     async def close(self) -> None:

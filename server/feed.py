@@ -7,7 +7,8 @@
 The runtime's `Reader` owns order and position; here are only bytes. Two tasks
 serve an observer: this one sends, a second one reads, so that a close or a word
 from the observer is seen at once, whatever the sender waits for. An observer
-that takes no bytes is dropped by `connections`, which knows the socket.
+that takes no bytes is told so, as in version 2, and is then dropped by
+`connections`, which knows the socket.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from watchglass.protocol.errors import (
     RuntimeFault,
     WorkerNotFound,
 )
+from watchglass.protocol.feed_v2 import CloseCode, cursor_of
 from watchglass.protocol.frames import FeedDiagnosticCode, diagnostic_frame, event_frame
 from watchglass.protocol.identity import parse_worker_id
 from watchglass.runtime import Reader, Runtime
@@ -59,6 +61,9 @@ CLOSE_CODES: Final[dict[FeedDiagnosticCode, int]] = {
 }
 """RFC 6455 close codes; 1008 means: not like this again, 1001: come back later."""
 
+CLOSE_STALLED: Final = int(CloseCode.STALLED)
+"""The one close code that is no RFC 6455 one, for the contract has no diagnostic of its own for it."""
+
 _CURSOR_CODES: Final[dict[type[CursorFault], FeedDiagnosticCode]] = {
     CursorMalformed: FeedDiagnosticCode.CURSOR_MALFORMED,
     CursorUnknown: FeedDiagnosticCode.CURSOR_UNKNOWN_OR_EXPIRED,
@@ -69,9 +74,13 @@ _CURSOR_CODES: Final[dict[type[CursorFault], FeedDiagnosticCode]] = {
 class _Ended(Exception):
     """The feed is over for this reason."""
 
-    def __init__(self, code: FeedDiagnosticCode, message: str) -> None:
+    def __init__(
+        self, code: FeedDiagnosticCode, message: str, *, close_code: int | None = None, reason: str = ""
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.close_code = CLOSE_CODES[code] if close_code is None else close_code
+        self.reason = reason
 
 
 _ENDED_BY_OBSERVER: Final[dict[Heard, _Ended]] = {
@@ -134,7 +143,7 @@ class FeedsV1:
                 await observer.accept()
                 ended = await _why_over(observer, lambda: speak(observer))
                 if ended is not None:
-                    feed.reason = ended.code
+                    feed.reason = "stalled" if ended.close_code == CLOSE_STALLED else ended.code
                     await observer.say_goodbye(ended, timeout_s=self._close_s)
             finally:
                 await observer.ear.close()
@@ -151,6 +160,7 @@ class _Observer:
         self._send = send
         self.feed = feed
         self._sent_in_turn = 0
+        self._last = b""
         self.ear = Ear(receive)
         self.sink: FrameSink | None = None
         """For frames that are ready; None before the upgrade, and where there is no such way."""
@@ -164,6 +174,9 @@ class _Observer:
     async def accept(self) -> None:
         """Answer the upgrade."""
         inbound = feed_socket(self._send, on_data=self.ear.observer_spoke)
+        connection = connection_of(self._scope)
+        if connection is not None:
+            connection.on_stall = self.ear.observer_stalled
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept"})
         if inbound is not None:
@@ -175,6 +188,7 @@ class _Observer:
         frame = event_frame(envelope)
         await self._send({"type": "websocket.send", "text": frame.decode()})
         self.feed.count(1, len(frame), events)
+        self._last = envelope
         self._sent_in_turn = (self._sent_in_turn + 1) % _FRAMES_PER_TURN
         if self._sent_in_turn == 0:
             await asyncio.sleep(0)
@@ -185,6 +199,7 @@ class _Observer:
         frames = run.frames()
         events = len(run.lines)
         self.feed.count(events, len(frames), events)
+        self._last = run.lines[-1]
         return self.sink.write(frames)
 
     async def drain(self) -> None:
@@ -195,13 +210,24 @@ class _Observer:
         except ConnectionError:
             await self.ear.wait_closed()
 
+    def ended_by_stall(self) -> _Ended:
+        """Why it is over for an observer that took no byte, and where it stood."""
+        place = cursor_of(self._last).decode() if self._last else ""
+        return _Ended(
+            FeedDiagnosticCode.WEBSOCKET_ERROR,
+            f"the observer took no byte for too long; it was sent what is up to {place or 'its snapshot'}",
+            close_code=CLOSE_STALLED,
+            reason=f"stalled at {place}" if place else "stalled",
+        )
+
     async def say_goodbye(self, ended: _Ended, *, timeout_s: float) -> None:
         """Say why, and leave the observer the time to close its side."""
         text = diagnostic_frame(ended.code, str(ended)).decode()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._send({"type": "websocket.send", "text": text})
-                await self._send({"type": "websocket.close", "code": CLOSE_CODES[ended.code]})
+                close = {"type": "websocket.close", "code": ended.close_code}
+                await self._send({**close, "reason": ended.reason} if ended.reason else close)
                 await self.ear.wait_closed()
 
 
@@ -217,6 +243,8 @@ async def _why_over(observer: _Observer, speak: Callable[[], Awaitable[None]]) -
     assert heard is not None, "a feed ends by a reason alone"
     if isinstance(heard, RuntimeFault):  # Version 1 has no word for it; who comes back is told by HTTP.
         return _Ended(FeedDiagnosticCode.UPSTREAM_CLOSED, f"the token of this feed no longer holds: {heard}")
+    if heard is Heard.STALLED:
+        return observer.ended_by_stall()
     return _ENDED_BY_OBSERVER.get(heard)
 
 

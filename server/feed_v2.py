@@ -120,6 +120,7 @@ class _Socket:
         self._sink: FrameSink | None = None
         self.ear = Ear(receive, self._heard)
         self.telling: Telling | None = None
+        self._says_goodbye = False
 
     async def accept(self, feed: OpenFeed) -> None:
         """Answer the upgrade."""
@@ -138,6 +139,7 @@ class _Socket:
         """Say where it stood and why it is over, and leave the observer the time to close its side."""
         code = CloseCode.ENDED if isinstance(last, End) else CLOSES[last.code]
         telling = self.telling
+        self._says_goodbye = True
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 if telling is not None and telling.can_bookmark:
@@ -157,8 +159,8 @@ class _Socket:
         return None if self._sink is None else self
 
     async def say(self, kind: str, text: bytes, cursor: str | None) -> None:  # noqa: ARG002 - it is in the text.
-        """See `Voice`."""
-        if not await self._put(text):
+        """See `Voice`. Nothing comes between the last words, nor after them: no answer to a ping either."""
+        if not self._says_goodbye and not await self._put(text):
             await self.drain()
 
     async def tell(self, prev: bytes, lines: Sequence[bytes], *, replay: bool) -> None:

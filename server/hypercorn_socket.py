@@ -16,6 +16,11 @@ gives None: the feed then works with what ASGI promises alone.
   for which nothing is asked. Here a timer of the loop does that.
 * Hypercorn drops a client that breaks the protocol without a word. A feed says
   why it ends, so the violation is told to it instead.
+* Hypercorn refuses a WebSocket whose client speaks before the upgrade, tells
+  the application nothing, and leaves the connection open.
+* Hypercorn queues what a client says, and waits for room in that queue before it
+  tells that the client has left: for ever, where the application has returned or
+  is answering the client at that moment.
 """
 
 from __future__ import annotations
@@ -27,12 +32,14 @@ from typing import Any
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Event as HypercornEvent
 from hypercorn.events import Updated
+from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.protocol.ws_stream import Handshake, WebsocketBuffer, WSStream
 from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Event, Message, TextMessage
 
-from .asgi import Send
+from .asgi import Receive, Send
 from .gathering import GatheringWriter
 
 
@@ -93,6 +100,10 @@ class ClosingTCPServer(TCPServer):
         await self.idle_task.stop()
 
 
+class NotUpgraded(Exception):
+    """The client left before the upgrade was answered, or spoke, and was refused for it."""
+
+
 class FeedSocket:
     """The inbound side of one feed's connection."""
 
@@ -102,7 +113,13 @@ class FeedSocket:
         stream.buffer = _Brief(on_data, kept_bytes_max) if kept_bytes_max else _Unkept(on_data)
 
     def accepted(self, *, on_violation: Callable[[], None]) -> None:
-        """The handshake is answered: from now on, hear of a client that breaks the protocol."""
+        """The handshake is answered: from now on, hear of a client that breaks the protocol.
+
+        Raises:
+            NotUpgraded: It was not.
+        """
+        if not self._stream.handshake.accepted:
+            raise NotUpgraded
         connection = self._stream.connection
         events = connection.events
 
@@ -128,6 +145,40 @@ def feed_socket(send: Send, *, on_data: Callable[[], None], kept_bytes_max: int 
     if isinstance(stream, WSStream) and isinstance(getattr(stream, "handshake", None), Handshake):
         return FeedSocket(stream, on_data=on_data, kept_bytes_max=kept_bytes_max)
     return None
+
+
+async def hang_up_if_refused(send: Send) -> None:
+    """End the connection of a WebSocket that Hypercorn refused while the application was asked."""
+    stream = getattr(send, "__self__", None)
+    if isinstance(stream, WSStream) and stream.closed and not stream.handshake.accepted:
+        await stream.send(StreamClosed(stream_id=stream.stream_id))
+
+
+def hear_the_end_at_once(send: Send, receive: Receive) -> None:
+    """That a WebSocket's client has left is told before all that it said and nobody has heard."""
+    stream = getattr(send, "__self__", None)
+    queue = getattr(receive, "__self__", None)
+    if not isinstance(stream, WSStream) or not isinstance(queue, asyncio.Queue):
+        return
+    put = queue.put
+
+    async def put_first(message: dict[str, object]) -> None:
+        if message["type"] == "websocket.disconnect":
+            _empty(queue)
+            queue.put_nowait(message)
+        else:
+            await put(message)
+
+    stream.app_put = put_first
+
+
+def stop_hearing(send: Send, receive: Receive) -> None:
+    """The application has returned: what its client still says goes nowhere, and nothing waits for it."""
+    stream = getattr(send, "__self__", None)
+    queue = getattr(receive, "__self__", None)
+    if isinstance(stream, WSStream | HTTPStream) and isinstance(queue, asyncio.Queue):
+        stream.app_put = _unheard
+        _empty(queue)
 
 
 def writes_through(send: Send, writer: GatheringWriter) -> bool:
@@ -167,7 +218,7 @@ class _Brief(WebsocketBuffer):
         self._pieces: list[str] = []
 
     def extend(self, event: Message[Any]) -> None:
-        self.length += len(event.data)
+        self.length += max(1, len(event.data))  # Or empty pieces would have no bound.
         if isinstance(event, TextMessage) and self.length <= self.max_length:
             self._pieces.append(event.data)
         else:
@@ -179,6 +230,16 @@ class _Brief(WebsocketBuffer):
 
     def to_message(self) -> dict[str, object]:
         return {"type": "websocket.receive", "bytes": None, "text": "".join(self._pieces)}
+
+
+def _empty(queue: asyncio.Queue[Any]) -> None:
+    """Throw away what is in it; who waits to put something is woken."""
+    while not queue.empty():
+        queue.get_nowait()
+
+
+async def _unheard(_message: object) -> None:
+    pass
 
 
 def _ignore(data: bytes | None) -> None:

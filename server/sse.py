@@ -10,8 +10,9 @@ comment and an id: it moves the place of an `EventSource` and is no event to it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 from watchglass.protocol.errors import CursorUnknown, RuntimeFault
@@ -24,8 +25,8 @@ from watchglass.runtime import Reader, Runtime
 from .asgi import Receive, Scope, Send, answer_http, header, query_parameters
 from .config import FeedBounds
 from .connections import connection_of
-from .ear import Ear
-from .feed_ends import diagnosed, gone_body
+from .ear import Ear, Heard
+from .feed_ends import HEARD, diagnosed, gone_body
 from .greeting import hello, pin_for
 from .long_poll import JSON_HEADERS, ignored
 from .metrics import Metrics, Transport
@@ -74,6 +75,9 @@ class EventStreams:
                 feed.reason = "ended"
                 await _answer(ear, send, 204, b"")
                 return
+            connection = connection_of(scope)
+            if connection is not None:
+                connection.on_stall = ear.observer_stalled
             voice = _Stream(send, feed)
             telling = self._telling(reader, query, voice)
             feed.follow(lambda: telling.seq, lambda: (reader.log,), query.types)
@@ -84,12 +88,20 @@ class EventStreams:
                     feed.reason = heard.code
                     raise heard
                 await _end(voice, feed, telling, diagnosed(heard, worker_id))
-            connection = connection_of(scope)
-            if connection is not None and connection.stalled:
+            elif heard is Heard.STALLED:
+                feed.reason = "stalled"
+                await self._say_stalled(telling, voice)
+            elif connection is not None and connection.stalled:
                 feed.reason = "stalled"
 
     def _telling(self, reader: Reader, query: FeedQuery, voice: _Stream) -> Telling:
         return Telling(reader, query, voice, self._bounds.heartbeat_s, self._metrics.feed_reset)
+
+    async def _say_stalled(self, telling: Telling, voice: _Stream) -> None:
+        """Tell an observer that took nothing why it is over, for when it wakes in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._bounds.close_s):
+                await voice.end(HEARD[Heard.STALLED], telling.position if telling.can_bookmark else None)
 
     async def _tell(
         self, reader: Reader, query: FeedQuery, telling: Telling, voice: _Stream, feed: OpenFeed
