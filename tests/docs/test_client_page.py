@@ -76,7 +76,7 @@ def test_the_scripts_follow_a_worker_live_to_its_end(served: Served, api: Api, n
     with running(script, served.url, served.token) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "before\n"
-        wait_true(lambda: feeds_open(api) > 0, "the script does not listen")
+        wait_true(lambda: feeds_open(api) > 0, "the script does not listen", RUN_S)
         api.say(WORKER, "hello, glass")
         assert process.stdout.readline() == "hello, glass\n"
         api.act(WORKER, "close-stdin")
@@ -111,7 +111,7 @@ def test_the_page_of_the_feed_shows_what_curl_gets(served: Served, api: Api, hea
     [script] = scripts("feed.md", heading)
     api.say(WORKER, "one")
     api.act(WORKER, "close-stdin")
-    wait_true(lambda: api.worker(WORKER)["phase"] == "succeeded", "it does not end")
+    wait_true(lambda: api.worker(WORKER)["phase"] == "succeeded", "it does not end", RUN_S)
     with running(script, served.url, served.token) as process:
         out, _ = process.communicate(timeout=RUN_S)
     assert process.returncode == 0
