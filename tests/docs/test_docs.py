@@ -38,7 +38,7 @@ from watchglass.server.cli.main import app
 from watchglass.server.config import DURABILITIES, FeedBounds, serve_config
 from watchglass.server.errors import STATUS
 from watchglass.server.long_poll import EVENTS_MAX, WAIT_S_MAX
-from watchglass.server.tasks_api import LIMIT_DEFAULT, WAIT_MS_MAX
+from watchglass.server.queries import TASKS_LIMIT_DEFAULT, WAIT_MS_MAX
 from watchglass.server.tasks_errors import code_of
 from watchglass.store.base import Retention
 from watchglass.store.filesystem.problems import CODES
@@ -379,6 +379,6 @@ def test_the_page_about_tasks_has_every_code_of_a_refusal_with_its_status() -> N
 
 def test_the_defaults_and_bounds_of_tasks_in_the_docs_are_those_of_the_code() -> None:
     text, limits = page("tasks.md"), TaskLimits()
-    for number in (limits.wall_time_ms, limits.stdout_max_bytes, WAIT_MS_MAX, LIMIT_DEFAULT):
+    for number in (limits.wall_time_ms, limits.stdout_max_bytes, WAIT_MS_MAX, TASKS_LIMIT_DEFAULT):
         assert re.search(rf"(?<!\d){number}(?!\d)", text)
     assert f"{INLINE_BYTES_MAX:,} bytes" in text
