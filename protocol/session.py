@@ -10,9 +10,10 @@ answers is `result`, or the REST refusal. `METHODS` is the whole table.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from enum import StrEnum
+from typing import Any, Final, Literal, NamedTuple
 
-from .base import BODY_BYTES_MAX, WEBSOCKET_INBOUND_BYTES_MAX
+from .base import BODY_BYTES_MAX, WEBSOCKET_INBOUND_BYTES_MAX, Wire
 
 SUBPROTOCOL: Final = "watchglass.session.v1"
 ROUTE: Final = "/v1/session/ws"
@@ -25,12 +26,38 @@ SUBSCRIPTIONS_MAX: Final = 1024
 ID_CHARS_MAX: Final = 128
 ID_NUMBER_MAX: Final = (1 << 53) - 1
 
-MALFORMED: Final = 4400
-STALLED: Final = 4408
-RESTARTING: Final = 1012
+REASON_BYTES_MAX: Final = 123
+"""Of a close frame (RFC 6455, section 5.5)."""
 
 Id = str | int
 Json = dict[str, Any]
+
+
+class EndCode(StrEnum):
+    """Why the runtime ends a session."""
+
+    MALFORMED = "runtime.session_malformed"
+    STALLED = "runtime.stalled"
+    UPSTREAM_CLOSED = "runtime.upstream_closed"
+    UNAVAILABLE = "runtime.unavailable"
+
+
+CLOSES: Final[dict[EndCode, int]] = {
+    EndCode.MALFORMED: 4400,
+    EndCode.STALLED: 4408,
+    EndCode.UPSTREAM_CLOSED: 1012,
+    EndCode.UNAVAILABLE: 4503,
+}
+"""With what it closes; after the last three a peer may come back, and its cursors are good."""
+
+
+class SessionEnd(Wire):
+    """The last frame of a session. It names no subscription, as the diagnostic of one does."""
+
+    kind: Literal["diagnostic"] = "diagnostic"
+    code: EndCode
+    message: str
+    retry_after_ms: int | None = None
 
 
 class Route(NamedTuple):
@@ -87,3 +114,24 @@ ABSENT: Final[dict[str, Route]] = {
     "runtime.metrics": Route("GET", "/metrics"),
 }
 """What is no method here: feeds are subscriptions, and raw bytes of any size are no JSON."""
+
+
+def response(id_json: bytes, status: int, result: bytes) -> bytes:
+    """The answer to a request; `result` is JSON."""
+    return b'{"kind":"response","id":%b,"status":%d,"result":%b}' % (id_json, status, result)
+
+
+def refusal(id_json: bytes, status: int, body: bytes, retry_after_s: int | None = None) -> bytes:
+    """The refusal of a request; `body` is what REST answers, an object."""
+    after = b"" if retry_after_s is None else b'"retry_after_s":%d,' % retry_after_s
+    return b'{"kind":"response","id":%b,"status":%d,%b%b' % (id_json, status, after, body[1:])
+
+
+def of_subscription(text: bytes, tail: bytes) -> bytes:
+    """A feed's frame as a subscription's; see `subscription_tail`."""
+    return text[:-1] + tail
+
+
+def subscription_tail(id_json: bytes, worker_id: str) -> bytes:
+    """What ends the frames of a subscription; ids of workers need no escaping."""
+    return b',"subscription":%b,"worker_id":"%b"}' % (id_json, worker_id.encode())

@@ -27,7 +27,7 @@ from hypercorn.events import Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import Handshake, WebsocketBuffer, WSStream
 from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection, Event, Message, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Event, Message, TextMessage
 
 from .asgi import Send
 from .gathering import GatheringWriter
@@ -123,7 +123,8 @@ class _Brief(WebsocketBuffer):
         self._pieces: list[str] = []
 
     def extend(self, event: Message[Any]) -> None:
-        self.length += len(event.data)
+        data = event.data
+        self.length += len(data if isinstance(event, BytesMessage) or data.isascii() else data.encode())
         if isinstance(event, TextMessage) and self.length <= self.max_length:
             self._pieces.append(event.data)
         else:

@@ -31,6 +31,7 @@ from watchglass.runtime import Runtime
 from watchglass.runtime.task_tally import DURATION_BUCKETS_MS, TaskTally
 
 from .batch_sizes import BatchSizes
+from .command_counts import CommandCounts
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 UNKNOWN_ROUTE = "(none)"
@@ -45,6 +46,7 @@ class Transport(StrEnum):
     WEBSOCKET_V2 = "websocket_v2"
     SSE = "sse"
     LONG_POLL = "long_poll"
+    SESSION = "session"
 
 
 class Metrics:
@@ -92,6 +94,11 @@ class Metrics:
             ["reason"],
             registry=self._registry,
         )
+        self._sessions_open = Gauge(
+            "watchglass_sessions_open", "Sessions that are open.", registry=self._registry
+        )
+        self.commands = CommandCounts()
+        self._registry.register(self.commands)
         self._batch_sizes = BatchSizes()
         self._registry.register(self._batch_sizes)
 
@@ -109,6 +116,14 @@ class Metrics:
         """One less."""
         self._feeds_open.dec()
         self._feeds_closed.labels(reason).inc()
+
+    def session_opened(self) -> None:
+        """One more backend."""
+        self._sessions_open.inc()
+
+    def session_closed(self) -> None:
+        """One less."""
+        self._sessions_open.dec()
 
     def feed_sent(self, transport: Transport, frames: int, size_bytes: int) -> None:
         """Count what is on its way to an observer."""
