@@ -45,14 +45,14 @@ class _Framed(Wire, Generic[M]):
     params: M
 
 
-def params_decoder(model: type[M]) -> Callable[[str], M]:
+def params_decoder(model: type[M]) -> Callable[[str | bytes], M]:
     """What takes the `params` of a frame as a model. The frame is JSON that has some; see `decode`.
 
     It reads the text and not what somebody else made of it: large integers stay exact.
     """
     framed = _Framed[model]  # type: ignore[valid-type]  # Made once for each model, when the table is.
 
-    def decode_params(frame: str) -> M:
+    def decode_params(frame: str | bytes) -> M:
         try:
             return framed.model_validate_json(frame).params
         except ValidationError as fault:

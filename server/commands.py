@@ -61,7 +61,7 @@ class Asked:
 
     __slots__ = ("desk", "frame", "params", "runtime")
 
-    def __init__(self, desk: Desk, frame: str, params: Json) -> None:
+    def __init__(self, desk: Desk, frame: str | bytes, params: Json) -> None:
         self.desk = desk
         self.runtime = desk.runtime
         self.frame = frame

@@ -74,8 +74,7 @@ def gone_body(fault: CursorUnknown | CursorExpired) -> bytes:
 
 def gone_facts(fault: CursorUnknown | CursorExpired) -> dict[str, Any]:
     """The same without its kind."""
-    said = {**_details(fault), "error": {"code": fault.code, "message": str(fault)}}
-    return said
+    return {**_details(fault), "error": {"code": fault.code, "message": str(fault)}}
 
 
 def _details(fault: CursorFault) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import logging
 from collections.abc import Coroutine
 from functools import partial
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any, Final
 
 import orjson
@@ -59,6 +60,8 @@ from .subscriptions import Subscriptions
 
 LARGE_AT_ONCE: Final = 4
 """So many answers that may be large are made at a time, for each connection."""
+TURN_S: Final = 0.002
+"""For so long commands may be answered before others have their turn: feeds, and other sessions."""
 _NO_PARAMS: Final = '{"params":{}}'
 _LOG = logging.getLogger(__name__)
 
@@ -80,10 +83,14 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._under_way: set[asyncio.Task[None]] = set()
         self._has_place = asyncio.Event()
+        self._turn_ends_s = 0.0
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
-    async def take(self, text: str) -> None:
+    async def take(self, text: str | bytes) -> None:
         """One frame of the peer. Raises Unanswerable."""
+        if perf_counter() >= self._turn_ends_s:
+            await asyncio.sleep(0)  # Others have their turn.
+            self._turn_ends_s = perf_counter() + TURN_S
         if not self._outbox.has_room:
             await self._outbox.wait_room()
         while len(self._under_way) >= COMMANDS_MAX:
@@ -114,7 +121,7 @@ class Session:
         await self.wait_idle()
         await self._subscriptions.aclose()
 
-    def _request(self, text: str, frame: Json, not_json: InvalidJson | None) -> None:
+    def _request(self, text: str | bytes, frame: Json, not_json: InvalidJson | None) -> None:
         id_json = orjson.dumps(_id(frame))
         method = frame.get("method")
         try:
@@ -214,7 +221,7 @@ class Session:
         self._outbox.put(response(id_json, HTTPStatus.OK, orjson.dumps({"cursor": cursor})))
 
 
-def _parsed(text: str) -> tuple[Json, InvalidJson | None]:
+def _parsed(text: str | bytes) -> tuple[Json, InvalidJson | None]:
     """A frame, and why it is no JSON although it can be answered. Raises Unanswerable."""
     fault = None
     try:

@@ -162,7 +162,7 @@ class _Socket:
         await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         sink = None
         if inbound is not None:
-            inbound.accepted(on_violation=self.ear.observer_broke_protocol)
+            inbound.accepted(on_violation=self.ear.observer_broke_protocol, together=True)
             sink = frame_sink(self._scope)  # Only here, where nobody compresses.
         return PlainOutbox(self._send) if sink is None else ReadyOutbox(sink)
 
@@ -191,7 +191,8 @@ class _Socket:
         if self._ended_by is not None or self.session is None:
             return True  # What comes behind the last frame that counts.
         try:
-            await self.session.take(message.get("text") or "")
+            for text in message.get("texts") or (message.get("text") or "",):
+                await self.session.take(text)
         except Unanswerable as fault:
             self._ended_by = SessionEnd(code=EndCode.MALFORMED, message=str(fault))
         except Exception:  # noqa: BLE001 - our bug: the log has it whole, the peer is told.
