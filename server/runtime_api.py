@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from quart import Blueprint, Response, current_app
-from quart_schema import document_querystring, document_request, document_response
+from quart_schema import document_querystring, document_request, document_response, hide
 
 from watchglass.protocol.errors import (
     CursorExpired,
     InvalidQuery,
+    InvalidRequest,
     LimitTooLarge,
     RuntimeStopped,
     WrongRuntimeCursor,
@@ -61,6 +62,13 @@ async def drain_runtime() -> Response:
 async def list_diagnostics() -> Response:
     """List the newest notes for an operator."""
     return answer(operations.list_diagnostics(the_runtime()))
+
+
+@runtime_api.get("/session/ws")
+@hide
+async def session_without_upgrade() -> Response:
+    """A session, asked for as if it were a page."""
+    raise InvalidRequest("a session is a WebSocket; ask for it with an upgrade")
 
 
 @runtime_api.get("/events/batch")
