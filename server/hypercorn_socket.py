@@ -32,6 +32,7 @@ from wsproto.connection import Connection, ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Message, TextMessage
 
 from watchglass.protocol.client_frames import ClientFrames, FrameTooLarge
+from watchglass.protocol.errors import InvalidRequest
 
 from .asgi import Send
 from .gathering import GatheringWriter
@@ -65,7 +66,12 @@ class FeedSocket:
         """The handshake is answered: from now on, hear of a client that breaks the protocol.
 
         `together`: texts that are whole come as one message, `{"texts": [bytes, …]}`.
+
+        Raises:
+            InvalidRequest: It spoke before that; Hypercorn has refused it, and tells nobody.
         """
+        if self._stream.closed:
+            raise InvalidRequest("nothing may be sent before the upgrade is answered")
         connection = self._stream.connection
         if together:
             _Together(connection, self._stream.buffer)
