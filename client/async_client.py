@@ -17,6 +17,7 @@ from .faults import Unreachable
 from .finding import Choice, find
 from .journey import PATIENCE_S
 from .reading import Feeds, Follow, Watch
+from .session import Session
 from .sockets import Loop
 
 try:
@@ -126,6 +127,16 @@ class AsyncClient:
     ) -> Watch:
         """The same with snapshots and, if `on_expired` is `snapshot`, resets in the place of a refusal."""
         return Watch(self._feeds, worker_id, after, types=types, on_expired=on_expired, patience_s=patience_s)
+
+    @asynccontextmanager
+    async def session(self, *, patience_s: float = PATIENCE_S) -> AsyncIterator[Session]:
+        """Commands and feeds on one connection (docs/session.md); it comes back by itself when it is lost."""
+        session = Session(self._where, self._feeds.loop, patience_s=patience_s)
+        async with session.loop.background(session.run):
+            try:
+                yield session
+            finally:
+                session.close()
 
     @asynccontextmanager
     async def export_worker(self, worker_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
