@@ -19,6 +19,7 @@ from . import (
     long_writer,
     memory,
     restart,
+    session,
     task_exit,
     worker_rate,
 )
@@ -38,6 +39,7 @@ CASES: tuple[Case, ...] = (
     fs_seek.CASE,
     restart.CASE,
     fs_memory.CASE,
+    session.CASE,
     cli_start.CASE,
     long_writer.CASE,
 )
