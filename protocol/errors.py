@@ -337,6 +337,8 @@ class NotOnSession(RuntimeFault):
         instead = f"{http_method} {path}"
         super().__init__(f"{method} is no method of a session; use {instead}, or subscribe to events")
         self.method = method
+        self.http_method = http_method
+        self.path = path
 
 
 class BodyTooLarge(RuntimeFault):

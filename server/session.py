@@ -81,7 +81,7 @@ class Session:
         self._subscriptions = subscriptions
         self._counts = counts
         self._loop = asyncio.get_running_loop()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], Coroutine[Any, Any, Result] | None] = {}
         self._has_place = asyncio.Event()
         self._turn_ends_s = 0.0
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
@@ -112,7 +112,7 @@ class Session:
     async def wait_idle(self) -> None:
         """Return when no command is under way."""
         while self._under_way:
-            await asyncio.wait(self._under_way)
+            await asyncio.wait(list(self._under_way))
 
     async def aclose(self) -> None:
         """Leave what is under way; a change that was begun is finished all the same."""
@@ -132,17 +132,21 @@ class Session:
             self._refuse(id_json, method, fault)
             return
         if isinstance(outcome, Coroutine):
-            self._start(self._finish(id_json, str(method), outcome))
+            self._start(self._finish(id_json, str(method), outcome), outcome)
         else:
             self._answer(id_json, str(method), outcome)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(
+        self, work: Coroutine[Any, Any, None], outcome: Coroutine[Any, Any, Result] | None = None
+    ) -> None:
         task = self._loop.create_task(work)
-        self._under_way.add(task)
+        self._under_way[task] = outcome
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+        outcome = self._under_way.pop(task)
+        if outcome is not None:
+            outcome.close()  # Of one that was called off before it began.
         self._has_place.set()
 
     async def _finish(self, id_json: bytes, method: str, outcome: Coroutine[Any, Any, Result]) -> None:

@@ -71,9 +71,10 @@ class Subscriptions:
         if len(self._open) >= SUBSCRIPTIONS_MAX:
             raise ResourceLimitExceeded("subscriptions of a session", SUBSCRIPTIONS_MAX)
         self._runtime.worker(worker_id)
-        subscription = _Subscription(name, worker_id, self._outbox)
+        subscription = _Subscription(name, worker_id, self._outbox, joined)
         self._open[name] = subscription
-        subscription.task = asyncio.create_task(self._live(subscription, query, joined), name="subscription")
+        subscription.task = asyncio.create_task(self._live(subscription, query), name="subscription")
+        subscription.task.add_done_callback(lambda _: self._forget(subscription))
 
     async def remove(self, name: Id) -> str | None:
         """End one; nothing of it follows. The cursor to go on from; None: it had not joined.
@@ -87,6 +88,8 @@ class Subscriptions:
         assert subscription.task is not None, "it is begun when it is added"
         subscription.task.cancel()
         await asyncio.wait([subscription.task])
+        self._forget(subscription)
+        subscription.joined(InvalidRequest("it was unsubscribed before it had joined"))
         return None if subscription.telling is None else subscription.telling.position
 
     def cursors(self) -> dict[str, str]:
@@ -109,20 +112,20 @@ class Subscriptions:
                 each.task.cancel()
         await self.wait_none_open()
 
-    async def _live(self, subscription: _Subscription, query: FeedQuery, joined: Joined) -> None:
-        try:
-            with self._open_feeds.opened(Transport.SESSION) as feed:
-                subscription.feed = feed
-                last = await self._last_frame(subscription, query, joined)
-                feed.reason = "refused" if last is None else subscription.why(last)
-                if last is not None:
-                    await subscription.say_goodbye(last)
-        finally:
+    async def _live(self, subscription: _Subscription, query: FeedQuery) -> None:
+        with self._open_feeds.opened(Transport.SESSION) as feed:
+            subscription.feed = feed
+            last = await self._last_frame(subscription, query)
+            feed.reason = "refused" if last is None else subscription.why(last)
+            if last is not None:
+                await subscription.say_goodbye(last)
+
+    def _forget(self, subscription: _Subscription) -> None:
+        """Its id is free, unless another one has it by now."""
+        if self._open.get(subscription.name) is subscription:
             del self._open[subscription.name]
 
-    async def _last_frame(
-        self, subscription: _Subscription, query: FeedQuery, joined: Joined
-    ) -> End | Diagnostic | None:
+    async def _last_frame(self, subscription: _Subscription, query: FeedQuery) -> End | Diagnostic | None:
         """Tell until it is over; why it is (None: it was refused)."""
         try:
             async with AsyncExitStack() as stack:
@@ -132,9 +135,9 @@ class Subscriptions:
                             self._runtime.observe(subscription.worker_id, query, pin=pin_for(query))
                         )
                     except RuntimeFault as fault:
-                        joined(fault)
+                        subscription.joined(fault)
                         return None
-                    joined(None)
+                    subscription.joined(None)
                     await self._greet(subscription, reader, query)
                 assert subscription.telling is not None, "it has greeted"
                 await subscription.telling.go_on()
@@ -158,15 +161,22 @@ class _Subscription:
     ready: Final[ReadyFrames | None] = None
     """Frames are not shared: each has its subscription's id."""
 
-    def __init__(self, name: Id, worker_id: WorkerId, outbox: Outbox) -> None:
+    def __init__(self, name: Id, worker_id: WorkerId, outbox: Outbox, joined: Joined) -> None:
         self.name = name
         self.worker_id = worker_id
         self._outbox = outbox
+        self._joined: Joined | None = joined
         self._tail = subscription_tail(orjson.dumps(name), worker_id)
         self._hello_tail = b',"subscription":%b}' % orjson.dumps(name)
         self.task: asyncio.Task[None] | None = None
         self.telling: Telling | None = None
         self.feed: OpenFeed | None = None
+
+    def joined(self, fault: RuntimeFault | None) -> None:
+        """It is there, or it is refused; said once, whatever comes first."""
+        tell, self._joined = self._joined, None
+        if tell is not None:
+            tell(fault)
 
     async def say(self, kind: str, text: bytes, cursor: str | None) -> None:  # noqa: ARG002 - it is in the text.
         """See `Voice`."""
