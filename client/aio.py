@@ -9,9 +9,10 @@ async with watchglass.client.connect() as wg:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
@@ -57,12 +58,14 @@ async def connect(
 class _Asyncio:
     """The loop that runs now."""
 
-    async def open(self, address: Address, target: str) -> _Socket:
+    async def open(
+        self, address: Address, target: str, subprotocols: Sequence[str] = SUBPROTOCOLS
+    ) -> _Socket:
         try:
             connection = await connect_websocket(
                 address.websocket_url + target,
                 additional_headers=address.headers(),
-                subprotocols=[Subprotocol(name) for name in SUBPROTOCOLS],
+                subprotocols=[Subprotocol(name) for name in subprotocols],
                 compression=None,
                 proxy=None,
                 max_size=FRAME_BYTES_MAX,
@@ -79,6 +82,20 @@ class _Asyncio:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def event(self) -> asyncio.Event:
+        return asyncio.Event()
+
+    @asynccontextmanager
+    async def background(self, run: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+        task = asyncio.create_task(run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
 
 
 class _Socket:
@@ -102,6 +119,12 @@ class _Socket:
             return None
         except ConnectionClosed as loss:
             raise SocketLost(str(loss), None if loss.rcvd is None else loss.rcvd.code) from None
+
+    async def send(self, text: str) -> None:
+        try:
+            await self._connection.send(text)
+        except ConnectionClosed as loss:
+            raise SocketLost(str(loss)) from None
 
     async def ping(self) -> None:
         try:

@@ -20,6 +20,7 @@ from .faults import Unreachable
 from .finding import Choice, find
 from .journey import PATIENCE_S
 from .reading import Feeds, Follow, Watch
+from .session import Session
 from .sockets import Loop
 from .task_places import TaskWait
 
@@ -164,6 +165,16 @@ class AsyncClient:
             else:
                 if wait.answered(time.monotonic(), said.status):
                     return said
+
+    @asynccontextmanager
+    async def session(self, *, patience_s: float = PATIENCE_S) -> AsyncIterator[Session]:
+        """Commands and feeds on one connection (docs/session.md); it comes back by itself when it is lost."""
+        session = Session(self._where, self._feeds.loop, patience_s=patience_s)
+        async with session.loop.background(session.run):
+            try:
+                yield session
+            finally:
+                session.close()
 
     @asynccontextmanager
     async def export_worker(self, worker_id: str) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 from .address import Address
 from .call import Answer
+from .journey import SUBPROTOCOLS
 
 
 class UpgradeRefused(Exception):
@@ -24,6 +27,16 @@ class SocketLost(Exception):
         self.code = code
 
 
+class LoopEvent(Protocol):
+    """Something that happens once."""
+
+    def set(self) -> object:
+        """It has happened."""
+
+    async def wait(self) -> object:
+        """Return when it has."""
+
+
 class FeedSocket(Protocol):
     """One open connection. It reads no further than its few buffered frames while nobody receives."""
 
@@ -38,6 +51,9 @@ class FeedSocket(Protocol):
     async def receive(self, timeout_s: float) -> str | bytes | None:
         """The next message; None when none came in time. Raises SocketLost. Cancelling loses nothing."""
 
+    async def send(self, text: str) -> None:
+        """A message. Raises SocketLost."""
+
     async def ping(self) -> None:
         """Ask for a sign of life. Raises SocketLost."""
 
@@ -51,8 +67,16 @@ class FeedSocket(Protocol):
 class Loop(Protocol):
     """Where a client runs."""
 
-    async def open(self, address: Address, target: str) -> FeedSocket:
+    async def open(
+        self, address: Address, target: str, subprotocols: Sequence[str] = SUBPROTOCOLS
+    ) -> FeedSocket:
         """A connection to a feed. Raises UpgradeRefused, SocketLost."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
+
+    def event(self) -> LoopEvent:
+        """Something that has not happened yet."""
+
+    def background(self, run: Callable[[], Coroutine[Any, Any, None]]) -> AbstractAsyncContextManager[None]:
+        """Run it beside the block, and no longer."""

@@ -12,11 +12,11 @@ a reader needs no nursery, and whoever leaves it has left.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from ssl import create_default_context
-from typing import Final
+from typing import Any, Final
 
 import trio
 from websockets.client import ClientProtocol
@@ -54,12 +54,14 @@ async def connect(
 class _Trio:
     """The run that goes on now."""
 
-    async def open(self, address: Address, target: str) -> _Socket:
+    async def open(
+        self, address: Address, target: str, subprotocols: Sequence[str] = SUBPROTOCOLS
+    ) -> _Socket:
         try:
             with trio.fail_after(OPEN_TIMEOUT_S):
                 stream = await _stream(address)
                 try:
-                    return await _opened(stream, address, target)
+                    return await _opened(stream, address, target, subprotocols)
                 except BaseException:
                     await trio.aclose_forcefully(stream)
                     raise
@@ -73,6 +75,23 @@ class _Trio:
     async def sleep(self, seconds: float) -> None:
         await trio.sleep(seconds)
 
+    def event(self) -> trio.Event:
+        return trio.Event()
+
+    @asynccontextmanager
+    async def background(self, run: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                try:
+                    yield
+                finally:
+                    nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) > 1:
+                raise
+            raise group.exceptions[0] from None  # What the block raised, as it was.
+
 
 async def _stream(address: Address) -> _Stream:
     if not address.secure:
@@ -82,11 +101,11 @@ async def _stream(address: Address) -> _Stream:
     )
 
 
-async def _opened(stream: _Stream, address: Address, target: str) -> _Socket:
+async def _opened(stream: _Stream, address: Address, target: str, subprotocols: Sequence[str]) -> _Socket:
     """The upgrade. Raises InvalidHandshake, SocketLost."""
     protocol = ClientProtocol(
         parse_uri(address.websocket_url + target),
-        subprotocols=[Subprotocol(name) for name in SUBPROTOCOLS],
+        subprotocols=[Subprotocol(name) for name in subprotocols],
         max_size=FRAME_BYTES_MAX,
     )
     request = protocol.connect()
@@ -106,6 +125,7 @@ class _Socket:
         self._messages: deque[bytes] = deque()
         self._pieces: list[bytes] = []
         self._eof = False
+        self._sending = trio.Lock()
         self._token = trio.lowlevel.current_trio_token()
         self._wire = stream if isinstance(stream, trio.SocketStream) else stream.transport_stream
         self.pong_due = False
@@ -135,6 +155,11 @@ class _Socket:
             await self._digest(data)
             self._take_all()
         return self._messages.popleft()
+
+    async def send(self, text: str) -> None:
+        self._check_open()
+        self._protocol.send_text(text.encode())
+        await self._flush()
 
     async def ping(self) -> None:
         self._check_open()
@@ -182,12 +207,13 @@ class _Socket:
         await self._flush()
 
     async def _flush(self) -> None:
-        said = b"".join(self._protocol.data_to_send())
-        if not said or self._eof:
-            return
         try:
-            with trio.fail_after(OPEN_TIMEOUT_S):
-                await self._stream.send_all(said)
+            async with self._sending:  # One at a time; who waited may find that all is sent.
+                said = b"".join(self._protocol.data_to_send())
+                if not said or self._eof:
+                    return
+                with trio.fail_after(OPEN_TIMEOUT_S):
+                    await self._stream.send_all(said)
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
             self._eof = True
             raise SocketLost("the connection was cut") from None

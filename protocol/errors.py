@@ -334,6 +334,29 @@ class MethodNotAllowed(RuntimeFault):
         self.path = path
 
 
+class UnknownMethod(RuntimeFault):
+    """A session has no method of this name."""
+
+    code = "unknown_method"
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"no method {shown(method)}; docs/session.md lists them")
+        self.method = method
+
+
+class NotOnSession(RuntimeFault):
+    """What this would do cannot be said in one frame of JSON: it is done over HTTP, or by a subscription."""
+
+    code = "not_on_session"
+
+    def __init__(self, method: str, http_method: str, path: str) -> None:
+        instead = f"{http_method} {path}"
+        super().__init__(f"{method} is no method of a session; use {instead}, or subscribe to events")
+        self.method = method
+        self.http_method = http_method
+        self.path = path
+
+
 class BodyTooLarge(RuntimeFault):
     """The request's body is over the bound."""
 

@@ -149,7 +149,10 @@ class Following:
             FeedRefused: The feed is over, and not because the worker ended.
             FeedViolation: The frame breaks the feed's promises; of what is at fault nothing was taken.
         """
-        body = _object_of(frame)
+        yield from self.take_body(_object_of(frame))
+
+    def take_body(self, body: Json) -> Iterator[Said | Farewell]:
+        """The same of a frame that is parsed."""
         kind = body.get("kind")
         step = _STEPS[self._version].get(kind) if isinstance(kind, str) else None
         if step is None:

@@ -5,7 +5,8 @@ The only place where a request is validated; behind it there are types alone.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import orjson
 from pydantic import ValidationError
@@ -38,6 +39,29 @@ def decode(model: type[M], body: bytes | str) -> M:
     except orjson.JSONDecodeError as fault:
         raise InvalidJson(f"the body is not JSON: {fault}") from None
     return decoded
+
+
+class _Framed(Wire, Generic[M]):
+    params: M
+
+
+def params_decoder(model: type[M]) -> Callable[[str | bytes], M]:
+    """What takes the `params` of a frame as a model. The frame is JSON that has some; see `decode`.
+
+    It reads the text and not what somebody else made of it: large integers stay exact.
+    """
+    framed = _Framed[model]  # type: ignore[valid-type]  # Made once for each model, when the table is.
+
+    def decode_params(frame: str | bytes) -> M:
+        try:
+            return framed.model_validate_json(frame).params
+        except ValidationError as fault:
+            details = fault.errors(include_url=False)
+            for detail in details:
+                detail["loc"] = detail["loc"][1:]
+            raise InvalidRequest(_reasons(details)) from None
+
+    return decode_params
 
 
 def _reasons(details: list[ErrorDetails]) -> str:

@@ -32,9 +32,9 @@ from watchglass.protocol.errors import (
     NotFound,
     RuntimeFault,
 )
+from watchglass.protocol.session import ROUTE as SESSION_ROUTE
 from watchglass.runtime import Runtime
 
-from . import tasks_errors
 from .archives_api import IMPORT_ROUTE, archives_api, import_worker, is_import
 from .asgi import Headers, Message, Receive, Scope, Send, answer_http, header, refuse_websocket
 from .auth import Access
@@ -43,7 +43,6 @@ from .capabilities_api import capabilities_api
 from .config import FeedBounds
 from .cors import is_preflight, origin_headers, preflight_headers
 from .docs_api import docs_api, document
-from .errors import error_answer
 from .events_path import EVENTS_ROUTE, asked_events_of, asks_for_stream, is_events_path
 from .exchange import RUNTIME_KEY
 from .feed import FEED_ROUTE, FeedsV1, feed_worker_id
@@ -59,7 +58,9 @@ from .observers import OBSERVERS_KEY, Observers
 from .observers_api import observers_api
 from .open_feeds import OpenFeeds
 from .permits import check_request
+from .refusals import refusal
 from .runtime_api import LEAVING_KEY, runtime_api
+from .session_socket import Sessions
 from .sse import EventStreams
 from .task_runtime_api import task_runtime_api
 from .tasks_api import tasks_api
@@ -98,6 +99,7 @@ class Application:
         self._feeds_v2 = FeedsV2(runtime, self._metrics, self.feeds, bounds)
         self._long_polls = LongPolls(runtime, self.feeds)
         self._event_streams = EventStreams(runtime, self._metrics, self.feeds, bounds)
+        self.sessions = Sessions(runtime, leaving, self._metrics, self.feeds, access, bounds)
         self._http = _http_app(runtime, self._metrics, Observers(self.feeds), leaving)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,6 +147,10 @@ class Application:
             return
         if scope["type"] == "http":
             await self._http(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]  # As above.
+            return
+        if scope["path"] == SESSION_ROUTE:
+            scope[_ROUTE_KEY] = SESSION_ROUTE
+            await self.sessions.serve(scope, receive, send)
             return
         worker_id = feed_worker_id(scope["path"])
         if worker_id is None:
@@ -199,7 +205,7 @@ class _Exchange:
         """Answer with an error, unless an answer is out already."""
         if self.status is not None:
             return
-        status, named, content = _refusal(fault, self._scope["path"])
+        status, named, content = refusal(fault, self._scope["path"])
         headers = [(name.encode(), value.encode()) for name, value in named.items()]
         if self._scope["type"] == "websocket":
             self.status = status
@@ -288,13 +294,8 @@ async def _note_route() -> None:
 
 
 async def _on_fault(fault: RuntimeFault) -> Response:
-    status, headers, content = _refusal(fault, request.path)
+    status, headers, content = refusal(fault, request.path)
     return Response(content, status, headers=headers)
-
-
-def _refusal(fault: RuntimeFault, path: str) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body in the shape of the contract that the path belongs to."""
-    return tasks_errors.error_answer(fault) if tasks_errors.is_ours(path) else error_answer(fault)
 
 
 async def _on_http_exception(fault: HTTPException) -> Response:

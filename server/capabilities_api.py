@@ -16,8 +16,8 @@ from watchglass.protocol.errors import (
     WrongRuntime,
 )
 from watchglass.protocol.workers import CreateWorkerRequest
-from watchglass.runtime import Runtime
 
+from . import runtime_operations as operations
 from .exchange import answer, body, refuses, the_runtime
 
 capabilities_api = Blueprint("capabilities", __name__, url_prefix="/v1")
@@ -27,7 +27,7 @@ capabilities_api = Blueprint("capabilities", __name__, url_prefix="/v1")
 @document_response(CapabilitiesAnswer)
 async def show_capabilities() -> Response:
     """Show what this host can do for workers, as it was found by doing it."""
-    return _told(the_runtime())
+    return answer(operations.show_capabilities(the_runtime()))
 
 
 @capabilities_api.post("/runtime/probe")
@@ -35,9 +35,7 @@ async def show_capabilities() -> Response:
 @refuses(LaunchFailed, RuntimeStopped)
 async def probe_host() -> Response:
     """Find out anew what this host can do; plans that are made from then on count on it."""
-    runtime = the_runtime()
-    await runtime.probe()
-    return _told(runtime)
+    return answer(await operations.probe_host(the_runtime()))
 
 
 @capabilities_api.post("/plan")
@@ -53,8 +51,4 @@ async def probe_host() -> Response:
 )
 async def plan_worker() -> Response:
     """Tell what a creation would come to; nothing is started, and nothing is written."""
-    return answer(the_runtime().plan_worker(await body(CreateWorkerRequest)))
-
-
-def _told(runtime: Runtime) -> Response:
-    return answer(CapabilitiesAnswer(capabilities=runtime.described_capabilities()))
+    return answer(operations.plan_worker(the_runtime(), await body(CreateWorkerRequest)))

@@ -43,6 +43,8 @@ from watchglass.protocol.errors import (
 )
 from watchglass.protocol.feed_v2 import EventsAnswer, Reset
 from watchglass.protocol.runtime import DrainRequest
+from watchglass.protocol.session import ROUTE as SESSION_ROUTE
+from watchglass.protocol.session import SUBPROTOCOL
 from watchglass.protocol.tasks import KillTaskRequest
 from watchglass.protocol.workers import ImportAnswer, LifecycleRequest
 
@@ -120,6 +122,14 @@ _FEED = {
         ),
     ],
     "responses": {"101": {"description": "The feed follows."}},
+}
+_SESSION = {
+    "summary": "Command and watch many workers on one connection (WebSocket).",
+    "description": f"The subprotocol {SUBPROTOCOL}: requests and their responses, subscriptions and "
+    "their frames, as texts of JSON; docs/session.md has every method.",
+    "operationId": "get_session",
+    "parameters": [],
+    "responses": {"101": {"description": "The session follows."}},
 }
 _EVENTS = {
     "summary": "Read a worker's events: one answer, or a stream.",
@@ -262,8 +272,21 @@ def _document() -> dict[str, Any]:
     gone = events["responses"]["410"]["content"]["application/json"]["schema"]
     gone["allOf"] = [{"$ref": gone.pop("$ref")}, {"$ref": "#/components/schemas/Reset"}]
     _secure("get", EVENTS_ROUTE, events)
+    session: dict[str, Any] = {
+        **_SESSION,
+        "responses": {
+            **cast("dict[str, Any]", _SESSION["responses"]),
+            **_refusals((InvalidRequest,), SESSION_ROUTE),
+        },
+    }
+    _secure("get", SESSION_ROUTE, session)
     both = {**schema["paths"][EVENTS_ROUTE], "get": events}
-    ours = {FEED_ROUTE: {"get": feed}, IMPORT_ROUTE: {"post": coming}, EVENTS_ROUTE: both}
+    ours = {
+        FEED_ROUTE: {"get": feed},
+        IMPORT_ROUTE: {"post": coming},
+        EVENTS_ROUTE: both,
+        SESSION_ROUTE: {"get": session},
+    }
     schema["paths"] = dict(sorted({**schema["paths"], **ours}.items()))
     for model in (ErrorAnswer, TaskErrorAnswer, ImportAnswer, EventsAnswer, Reset):
         told = model.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")

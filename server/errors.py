@@ -36,6 +36,8 @@ STATUS: Final[dict[type[RuntimeFault], int]] = {
     faults.WorkerNotFound: 404,
     faults.TaskNotFound: 404,
     faults.NotFound: 404,
+    faults.UnknownMethod: 404,
+    faults.NotOnSession: 405,
     faults.MethodNotAllowed: 405,
     faults.RuntimeStopped: 409,
     faults.WorkerExists: 409,

@@ -9,27 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from quart import Response, current_app, request
 
 from watchglass.protocol.base import Wire
-from watchglass.protocol.errors import InvalidQuery, InvalidRequest, RuntimeFault
+from watchglass.protocol.errors import InvalidQuery, RuntimeFault
 from watchglass.protocol.parsing import decode
 from watchglass.runtime import Runtime
 
+from .queries import Query, checked_idempotency_key, checked_query
+
 M = TypeVar("M", bound=Wire)
-Q = TypeVar("Q", bound="Query")
+Q = TypeVar("Q", bound=Query)
 F = TypeVar("F", bound=Callable[..., Any])
 
 RUNTIME_KEY = "watchglass.runtime"
 FAULTS_ATTRIBUTE = "_watchglass_faults"
-IDEMPOTENCY_KEY_CHARS_MAX = 255
-
-
-class Query(BaseModel):
-    """Base of the query parameters of an endpoint; unknown ones are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 def the_runtime() -> Runtime:
@@ -62,24 +56,14 @@ async def body_or_default(model: type[M]) -> M:
 
 def query(model: type[Q]) -> Q:
     """The query parameters as a model. Raises InvalidQuery."""
-    given = {name: _value(model, name) for name in model.model_fields if name in request.args}
-    try:
-        return model.model_validate(given)
-    except ValidationError as fault:
-        first = fault.errors(include_url=False)[0]
-        name = str(first["loc"][0])
-        message = first["msg"].removeprefix("Value error, ")
-        raise InvalidQuery(name, ", ".join(request.args.getlist(name)), message) from None
+    return checked_query(
+        model, {name: _value(model, name) for name in model.model_fields if name in request.args}
+    )
 
 
 def idempotency_key() -> str | None:
     """The header of this name. Raises InvalidRequest."""
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and (not key.strip() or len(key) > IDEMPOTENCY_KEY_CHARS_MAX):
-        raise InvalidRequest(
-            f"Idempotency-Key: use 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters, not all blank"
-        )
-    return key
+    return checked_idempotency_key(request.headers.get("Idempotency-Key"))
 
 
 def answer(model: Wire, status: int = 200) -> Response:

@@ -66,9 +66,9 @@ def diagnosed(fault: Exception, worker_id: str | None) -> Diagnostic:
         return _log_closed(fault, worker_id)
     if isinstance(fault, StoreFault):
         _LOG.warning("a feed of worker %s ended: %s", worker_id, fault)
-        return _later(DiagnosticCode.STORE_UNAVAILABLE, f"the journal cannot be read: {fault}")
+        return later(DiagnosticCode.STORE_UNAVAILABLE, f"the journal cannot be read: {fault}")
     _LOG.error("a feed failed", exc_info=fault)
-    return _later(DiagnosticCode.UNAVAILABLE, "the feed failed; the runtime's log says more")
+    return later(DiagnosticCode.UNAVAILABLE, "the feed failed; the runtime's log says more")
 
 
 def reset_of(fault: CursorUnknown | CursorExpired) -> Reset:
@@ -78,8 +78,12 @@ def reset_of(fault: CursorUnknown | CursorExpired) -> Reset:
 
 def gone_body(fault: CursorUnknown | CursorExpired) -> bytes:
     """The body of 410: what `reset` says, and the error as all have it."""
-    said = {**reset_of(fault).model_dump(), "error": {"code": fault.code, "message": str(fault)}}
-    return orjson.dumps(said)
+    return orjson.dumps({"kind": "reset", **gone_facts(fault)})
+
+
+def gone_facts(fault: CursorUnknown | CursorExpired) -> dict[str, Any]:
+    """The same without its kind."""
+    return {**_details(fault), "error": {"code": fault.code, "message": str(fault)}}
 
 
 def _details(fault: CursorFault) -> dict[str, Any]:
@@ -91,11 +95,16 @@ def _details(fault: CursorFault) -> dict[str, Any]:
 def _log_closed(closed: LogClosed, worker_id: str) -> Diagnostic:
     if closed.removed:
         return Diagnostic(code=DiagnosticCode.WORKER_NOT_FOUND, message=str(WorkerNotFound(worker_id)))
-    return _later(
+    return later(
         DiagnosticCode.UPSTREAM_CLOSED, "the runtime has stopped; what this worker said was sent whole"
     )
 
 
-def _later(code: DiagnosticCode, message: str) -> Diagnostic:
-    dice = random.random()  # noqa: S311 - it spreads observers out and guards nothing.
-    return Diagnostic(code=code, message=message, retry_after_ms=retry_after_ms(dice))
+def later(code: DiagnosticCode, message: str) -> Diagnostic:
+    """A reason that passes, and when to come back."""
+    return Diagnostic(code=code, message=message, retry_after_ms=spread_ms())
+
+
+def spread_ms() -> int:
+    """When to come back."""
+    return retry_after_ms(random.random())  # noqa: S311 - it spreads observers out and guards nothing.

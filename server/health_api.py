@@ -5,10 +5,10 @@ from __future__ import annotations
 from quart import Blueprint, Response, current_app
 from quart_schema import document_response
 
-from watchglass import __version__
 from watchglass.protocol.errors import RuntimeStopped, StoreFault, StoreIo
 from watchglass.protocol.runtime import HealthAnswer, ReadyAnswer
 
+from . import runtime_operations as operations
 from .errors import error_body, error_headers
 from .exchange import answer, refuses, the_runtime
 from .metrics import CONTENT_TYPE, Metrics
@@ -23,7 +23,7 @@ health_api = Blueprint("health", __name__)
 @document_response(HealthAnswer)
 async def healthz() -> Response:
     """Say that the process answers."""
-    return answer(HealthAnswer(version=__version__))
+    return answer(operations.show_health())
 
 
 @health_api.get("/readyz")
@@ -32,10 +32,9 @@ async def healthz() -> Response:
 async def readyz() -> Response:
     """Say whether work is taken: the store is really written to. Refusals are 503 here."""
     try:
-        await the_runtime().check()
+        return answer(await operations.check_ready(the_runtime()))
     except (RuntimeStopped, StoreFault) as fault:
         return Response(error_body(fault), 503, headers=error_headers(fault))
-    return answer(ReadyAnswer(version=__version__))
 
 
 @health_api.get("/metrics")

@@ -14,6 +14,8 @@ gives None: the feed then works with what ASGI promises alone.
   time is over, because the task that counts that time belongs to it.
 * Hypercorn begins a task and cancels another with each request, to count the time
   for which nothing is asked. Here a timer of the loop does that.
+* Hypercorn reads each message by itself, in pure Python. A session's come by the
+  thousand: those that are whole are split off at once, all of one read together.
 * Hypercorn drops a client that breaks the protocol without a word. A feed says
   why it ends, so the violation is told to it instead.
 * Hypercorn refuses a WebSocket whose client speaks before the upgrade, tells
@@ -36,8 +38,10 @@ from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.protocol.ws_stream import Handshake, WebsocketBuffer, WSStream
-from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection, Event, Message, TextMessage
+from wsproto.connection import Connection, ConnectionState
+from wsproto.events import BytesMessage, CloseConnection, Event, Message, TextMessage
+
+from watchglass.protocol.client_frames import ClientFrames, FrameTooLarge
 
 from .asgi import Receive, Send
 from .gathering import GatheringWriter
@@ -112,8 +116,10 @@ class FeedSocket:
         stream.handshake.extensions = None
         stream.buffer = _Brief(on_data, kept_bytes_max) if kept_bytes_max else _Unkept(on_data)
 
-    def accepted(self, *, on_violation: Callable[[], None]) -> None:
+    def accepted(self, *, on_violation: Callable[[], None], together: bool = False) -> None:
         """The handshake is answered: from now on, hear of a client that breaks the protocol.
+
+        `together`: texts that are whole come as one message, `{"texts": [bytes, …]}`.
 
         Raises:
             NotUpgraded: It was not.
@@ -121,6 +127,8 @@ class FeedSocket:
         if not self._stream.handshake.accepted:
             raise NotUpgraded
         connection = self._stream.connection
+        if together:
+            _Together(connection, self._stream.buffer)
         events = connection.events
 
         def watched() -> Generator[Event, None, None]:
@@ -195,6 +203,49 @@ def writes_through(send: Send, writer: GatheringWriter) -> bool:
     )
 
 
+class _Together:
+    """Stands before a connection, and splits off what it need not see."""
+
+    def __init__(self, connection: Connection, buffer: WebsocketBuffer) -> None:
+        assert isinstance(buffer, _Brief), "texts are kept"
+        self._frames = ClientFrames(buffer.max_length)
+        self._receive, self._events = connection.receive_data, connection.events
+        self._on_excess = buffer.on_excess
+        self._come: bytes | None = b""
+        connection.receive_data = self._take  # type: ignore[method-assign]  # Of this one connection.
+        connection.events = self._split  # type: ignore[method-assign]  # As above.
+
+    def _take(self, data: bytes | None) -> None:
+        self._come = data
+
+    def _split(self) -> Generator[Event, None, None]:
+        come, self._come = self._come, b""
+        if come is None:
+            self._receive(None)
+            yield from self._events()
+            return
+        try:
+            for found in self._frames.split(come):
+                if isinstance(found, list):
+                    yield _Texts(found)
+                else:
+                    self._receive(found)
+                    yield from self._events()
+        except FrameTooLarge:
+            self._frames.ignore()
+            self._on_excess()
+
+
+class _Texts(TextMessage):
+    """Many of them, each whole."""
+
+    def __init__(self, texts: list[bytes]) -> None:
+        super().__init__(data="")
+        object.__setattr__(self, "texts", texts)
+
+    texts: list[bytes]
+
+
 class _Unkept(WebsocketBuffer):
     """Keeps nothing of what comes in."""
 
@@ -214,21 +265,30 @@ class _Brief(WebsocketBuffer):
 
     def __init__(self, on_excess: Callable[[], None], kept_bytes_max: int) -> None:
         super().__init__(max_length=kept_bytes_max)
-        self._on_excess = on_excess
+        self.on_excess = on_excess
         self._pieces: list[str] = []
+        self._texts: list[bytes] = []
 
     def extend(self, event: Message[Any]) -> None:
-        self.length += max(1, len(event.data))  # Or empty pieces would have no bound.
+        if isinstance(event, _Texts):
+            self._texts = event.texts
+            return
+        data = event.data
+        size_bytes = len(data if isinstance(event, BytesMessage) or data.isascii() else data.encode())
+        self.length += max(1, size_bytes)  # Or empty pieces would have no bound.
         if isinstance(event, TextMessage) and self.length <= self.max_length:
             self._pieces.append(event.data)
         else:
-            self._on_excess()
+            self.on_excess()
 
     def clear(self) -> None:
         super().clear()
         self._pieces.clear()
+        self._texts = []
 
     def to_message(self) -> dict[str, object]:
+        if self._texts:
+            return {"type": "websocket.receive", "texts": self._texts}
         return {"type": "websocket.receive", "bytes": None, "text": "".join(self._pieces)}
 
 

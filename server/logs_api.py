@@ -21,7 +21,8 @@ from watchglass.protocol.errors import (
 )
 from watchglass.protocol.identity import parse_worker_id
 
-from .exchange import Query, query, refuses, the_runtime
+from .exchange import query, refuses, the_runtime
+from .queries import Query
 from .ranges import Span, span
 
 CHUNK_BYTES = 64 << 10

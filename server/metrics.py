@@ -13,6 +13,7 @@ from itertools import accumulate
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     PlatformCollector,
     ProcessCollector,
@@ -29,6 +30,7 @@ from watchglass.runtime import Runtime
 from watchglass.runtime.lag import Lag
 from watchglass.runtime.task_tally import DURATION_BUCKETS_MS, TaskTally
 
+from .command_counts import CommandCounts
 from .feed_metrics import FeedMetrics
 from .open_feeds import OpenFeeds
 from .open_feeds import Transport as Transport
@@ -62,12 +64,25 @@ class Metrics:
         )
         self.feeds = FeedMetrics(feeds)
         self._registry.register(self.feeds)
+        self._sessions_open = Gauge(
+            "watchglass_sessions_open", "Sessions that are open.", registry=self._registry
+        )
+        self.commands = CommandCounts()
+        self._registry.register(self.commands)
 
     def request_answered(self, method: str, route: str, status: int, duration_s: float) -> None:
         """Count one request; `route` is a template, never a path."""
         known = method if method in _METHODS else "OTHER"
         self._requests.labels(known, route, str(status)).inc()
         self._request_s.labels(route).observe(duration_s)
+
+    def session_opened(self) -> None:
+        """One more backend."""
+        self._sessions_open.inc()
+
+    def session_closed(self) -> None:
+        """One less."""
+        self._sessions_open.dec()
 
     def feed_reset(self, reason: str) -> None:
         """A reader had to start over."""

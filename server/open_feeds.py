@@ -44,6 +44,7 @@ class Transport(StrEnum):
     WEBSOCKET_V2 = "websocket_v2"
     SSE = "sse"
     LONG_POLL = "long_poll"
+    SESSION = "session"
 
 
 @dataclass(slots=True)

@@ -162,6 +162,7 @@ async def _leave(
     await store.close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(close_s):
+            await app.sessions.leave()
             await app.feeds.wait_none_open()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import Field
 from quart import Blueprint, Response, request
 from quart_schema import document_headers, document_querystring, document_request, document_response
 
@@ -28,34 +27,17 @@ from watchglass.protocol.tasks import (
     TaskEvent,
     TaskId,
     TasksAnswer,
-    TaskStatus,
     TaskStatusResponse,
 )
-from watchglass.runtime.tasks import TaskFilter
 
+from . import task_operations as operations
 from .callers import the_caller
-from .exchange import Query, answer, answer_list, body, body_or_default, query, refuses, the_runtime
+from .exchange import answer, answer_list, body, body_or_default, query, refuses, the_runtime
+from .queries import Query, StatusQuery, TasksQuery
 
 OWNER_HEADER = "x-execgo-owner"
-WAIT_MS_MAX = 60_000
-LIMIT_DEFAULT = 256
-_COUNT_MAX = 1 << 53
 
 tasks_api = Blueprint("tasks", __name__, url_prefix="/api/v1/tasks")
-
-
-class TasksQuery(Query):
-    """Which tasks, and how many of them."""
-
-    status: TaskStatus | None = None
-    limit: int = Field(default=LIMIT_DEFAULT, ge=1, le=_COUNT_MAX)
-    after: str | None = Field(default=None, description="the task id that the page before ended with")
-
-
-class StatusQuery(Query):
-    """How long to wait for the task's end before answering."""
-
-    wait_ms: int = Field(default=0, ge=0, le=WAIT_MS_MAX)
 
 
 class KillHeaders(Query):
@@ -78,7 +60,7 @@ def _check_task_id(_endpoint: str | None, values: dict[str, str] | None) -> None
 )
 async def submit_task() -> Response:
     """Submit a task; answered when it is in the journal."""
-    return answer(await the_runtime().tasks.submit(await body(SubmitTaskRequest)))
+    return answer(await operations.submit_task(the_runtime(), await body(SubmitTaskRequest)))
 
 
 @tasks_api.get("")
@@ -87,11 +69,8 @@ async def submit_task() -> Response:
 @refuses(InvalidQuery)
 async def list_tasks() -> Response:
     """List tasks, in order of submission."""
-    asked = query(TasksQuery)
-    tasks, more = the_runtime().tasks.list(
-        TaskFilter(status=asked.status, only=the_caller().only_worker), limit=asked.limit, after=asked.after
-    )
-    return answer(TasksAnswer(tasks=list(tasks), next_after=tasks[-1].task_id if more and tasks else None))
+    asked, only = query(TasksQuery), the_caller().only_worker
+    return answer(operations.list_tasks(the_runtime(), asked, only=only))
 
 
 @tasks_api.get("/<task_id>")
@@ -100,8 +79,7 @@ async def list_tasks() -> Response:
 @refuses(InvalidWorkerId, InvalidQuery, TaskNotFound, StoreIo)
 async def show_task(task_id: TaskId) -> Response:
     """Show a task with its output, now or when it has finished."""
-    asked = query(StatusQuery)
-    return answer(await the_runtime().tasks.status(task_id, wait_s=asked.wait_ms / 1000))
+    return answer(await operations.show_task(the_runtime(), task_id, query(StatusQuery)))
 
 
 @tasks_api.post("/<task_id>/kill")
@@ -113,7 +91,7 @@ async def kill_task(task_id: TaskId) -> Response:
     """End a task; answered when it has finished."""
     asked = await body_or_default(KillTaskRequest)
     owner = request.headers.get(OWNER_HEADER)
-    return answer(await the_runtime().tasks.kill(task_id, owner=owner, reason=asked.reason))
+    return answer(await operations.kill_task(the_runtime(), task_id, asked, owner))
 
 
 @tasks_api.get("/<task_id>/events")
@@ -121,4 +99,4 @@ async def kill_task(task_id: TaskId) -> Response:
 @refuses(InvalidWorkerId, TaskNotFound, StoreIo, StoreMissing, StoreCorrupt)
 async def list_task_events(task_id: TaskId) -> Response:
     """List what happened to a task, in order."""
-    return answer_list(await the_runtime().tasks.events(task_id))
+    return answer_list(await operations.list_task_events(the_runtime(), task_id))

@@ -30,6 +30,7 @@ CODES: Final[dict[type[RuntimeFault], str]] = {
     faults.WorkerNotFound: "not_found",
     faults.TaskNotFound: "not_found",
     faults.NotFound: "not_found",
+    faults.UnknownMethod: "not_found",
     faults.WorkerExists: "conflict",
     faults.WorkerActive: "conflict",
     faults.IdempotencyConflict: "conflict",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from watchglass.protocol.cursor import Seq, decode_cursor, encode_cursor
 from watchglass.protocol.errors import CursorExpired
@@ -74,14 +74,16 @@ class Telling:
         voice: Voice,
         heartbeat_s: float,
         on_reset: Callable[[str], None],
+        turn: asyncio.Lock | None = None,
     ) -> None:
+        """`turn`: shared by readers that speak with one voice, who then speak in turns, a batch each."""
         self._reader = reader
         self._query = query
         self._voice = voice
         self._filter = None if query.types is None else EventFilter(query.types)
         self._bookmark_s = heartbeat_s * EARLY
         self._on_reset = on_reset
-        self._turn = asyncio.Lock()
+        self._turn = turn or asyncio.Lock()
         self._time = asyncio.get_running_loop().time
         self._said_s = self._time()
         self._synced = False
@@ -105,7 +107,7 @@ class Telling:
         """Whether the position is what was sent: not before the greeting, nor when a send was cut."""
         return self._greeted.is_set() and not self._is_sending
 
-    async def tell_all(self, hello: Hello) -> None:
+    async def tell_all(self, hello: Hello) -> NoReturn:
         """Speak until it is over; never returns.
 
         Raises:
@@ -114,7 +116,11 @@ class Telling:
             LogClosed: The worker was removed, or the store is closing.
             StoreIo, StoreMissing, StoreCorrupt: The log cannot be read.
         """
-        await self._greet(hello)
+        await self.greet(hello)
+        await self.go_on()
+
+    async def go_on(self) -> NoReturn:
+        """What follows the greeting. As `tell_all`."""
         while True:
             try:
                 await self._go_on()
@@ -129,7 +135,8 @@ class Telling:
         async with self._turn:
             await self._say(Bookmark(cursor=self.position), self.position)
 
-    async def _greet(self, hello: Hello) -> None:
+    async def greet(self, hello: Hello) -> None:
+        """Say where the reader stands; with it goes the snapshot, which may be large."""
         reader = self._reader
         snapshot, reader.snapshot = reader.snapshot, b""  # It may be large, and a feed may be long.
         async with self._turn:
@@ -162,10 +169,7 @@ class Telling:
             if left_s <= 0:
                 await self.bookmark()
                 continue
-            run = await reader.take_ready()
-            if run:
-                async with self._turn:
-                    await self._pass_on(run)
+            if await self._pass_ready():
                 await asyncio.sleep(0)  # Others have their turn.
             elif reader.is_complete:
                 raise Ended
@@ -183,6 +187,14 @@ class Telling:
         except TimeoutError:
             return
         await ready.drain()
+
+    async def _pass_ready(self) -> bool:
+        """What is there, taken when it can be said: whoever waits for a turn holds none of it."""
+        async with self._turn:
+            run = await self._reader.take_ready()
+            if run:
+                await self._pass_on(run)
+        return bool(run)
 
     async def _pass_on(self, run: Run) -> None:
         """Events behind the head; a frame has either what is at or before `as_of`, or what follows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import Field
 from quart import Blueprint, Response
 from quart_schema import document_headers, document_querystring, document_request, document_response, hide
 
@@ -31,7 +30,6 @@ from watchglass.protocol.errors import (
 )
 from watchglass.protocol.events import AppendEventsAnswer, AppendEventsRequest
 from watchglass.protocol.identity import WorkerId, parse_worker_id
-from watchglass.protocol.lifecycle import Phase, WorkerStatus
 from watchglass.protocol.workers import (
     CreateWorkerRequest,
     ExplanationAnswer,
@@ -44,11 +42,10 @@ from watchglass.protocol.workers import (
     WorkerInput,
     WorkersAnswer,
 )
-from watchglass.runtime import WorkerFilter
 
+from . import worker_operations as operations
 from .callers import the_caller
 from .exchange import (
-    Query,
     answer,
     body,
     body_or_default,
@@ -58,30 +55,9 @@ from .exchange import (
     refuses,
     the_runtime,
 )
-
-TRANSCRIPT_LIMIT_DEFAULT = 256
-_COUNT_MAX = 1 << 53
+from .queries import Query, TranscriptQuery, WorkersQuery
 
 workers_api = Blueprint("workers", __name__, url_prefix="/v1/workers")
-
-
-class WorkersQuery(Query):
-    """Which workers, and how many of them; without parameters the whole list."""
-
-    status: WorkerStatus | None = None
-    phase: Phase | None = None
-    label: list[str] = Field(
-        default_factory=list, description="NAME=VALUE, a label of the control context; repeatable"
-    )
-    limit: int | None = Field(default=None, ge=1, le=_COUNT_MAX)
-    after: str | None = Field(default=None, description="the worker id that the page before ended with")
-
-
-class TranscriptQuery(Query):
-    """Which entries; without `start`, from the oldest kept one."""
-
-    start: int | None = Field(default=None, ge=0, le=_COUNT_MAX)
-    limit: int | None = Field(default=None, ge=0, le=_COUNT_MAX)
 
 
 class CreateWorkerHeaders(Query):
@@ -102,17 +78,8 @@ def _check_worker_id(_endpoint: str | None, values: dict[str, str] | None) -> No
 @refuses(InvalidQuery)
 async def list_workers() -> Response:
     """List workers, in order of creation."""
-    asked = query(WorkersQuery)
-    wanted = WorkerFilter(
-        status=asked.status,
-        phase=asked.phase,
-        labels=_labels(asked.label),
-        only=the_caller().only_worker,
-    )
-    workers, more = the_runtime().list_workers(wanted, limit=asked.limit, after=asked.after)
-    return answer(
-        WorkersAnswer(workers=list(workers), next_after=workers[-1].worker_id if more and workers else None)
-    )
+    asked, only = query(WorkersQuery), the_caller().only_worker
+    return answer(operations.list_workers(the_runtime(), asked, only=only))
 
 
 @workers_api.post("")
@@ -134,9 +101,7 @@ async def list_workers() -> Response:
 async def create_worker() -> Response:
     """Create a worker, and start its process when it has one and there is room."""
     request = await body(CreateWorkerRequest)
-    return answer(
-        WorkerAnswer(worker=await the_runtime().create_worker(request, idempotency_key=idempotency_key()))
-    )
+    return answer(await operations.create_worker(the_runtime(), request, idempotency_key()))
 
 
 @workers_api.get("/<worker_id>")
@@ -144,14 +109,14 @@ async def create_worker() -> Response:
 @refuses(InvalidWorkerId, WorkerNotFound)
 async def show_worker(worker_id: WorkerId) -> Response:
     """Show a worker, whole."""
-    return answer(WorkerAnswer(worker=the_runtime().worker(worker_id)))
+    return answer(operations.show_worker(the_runtime(), worker_id))
 
 
 @workers_api.delete("/<worker_id>")
 @refuses(InvalidWorkerId, WorkerNotFound, WorkerActive, RuntimeStopped)
 async def remove_worker(worker_id: WorkerId) -> Response:
     """Forget an ended worker, its journal and its files."""
-    await the_runtime().remove(worker_id)
+    await operations.remove_worker(the_runtime(), worker_id)
     return nothing()
 
 
@@ -162,7 +127,7 @@ async def remove_worker(worker_id: WorkerId) -> Response:
 async def send_input(worker_id: WorkerId) -> Response:
     """Say something to a worker; answered when it is in the journal and on its way."""
     said = await body(WorkerInput)
-    return answer(InteractionAnswer(ack=await the_runtime().send_input(worker_id, said)))
+    return answer(await operations.send_input(the_runtime(), worker_id, said))
 
 
 @workers_api.post("/<worker_id>/stop")
@@ -172,7 +137,7 @@ async def send_input(worker_id: WorkerId) -> Response:
 async def stop_worker(worker_id: WorkerId) -> Response:
     """Ask a worker to leave, then make it leave; answered when it has ended."""
     request = await body_or_default(LifecycleRequest)
-    return answer(LifecycleAnswer(ack=await the_runtime().stop(worker_id, request)))
+    return answer(await operations.stop_worker(the_runtime(), worker_id, request))
 
 
 @workers_api.post("/<worker_id>/cancel")
@@ -182,7 +147,7 @@ async def stop_worker(worker_id: WorkerId) -> Response:
 async def cancel_worker(worker_id: WorkerId) -> Response:
     """Abandon a worker: its process tree is killed at once."""
     request = await body_or_default(LifecycleRequest)
-    return answer(LifecycleAnswer(ack=await the_runtime().cancel(worker_id, request)))
+    return answer(await operations.cancel_worker(the_runtime(), worker_id, request))
 
 
 @workers_api.post("/<worker_id>/interrupt")
@@ -192,7 +157,7 @@ async def cancel_worker(worker_id: WorkerId) -> Response:
 async def interrupt_worker(worker_id: WorkerId) -> Response:
     """End the turn and keep the worker (SIGINT)."""
     request = await body_or_default(LifecycleRequest)
-    return answer(LifecycleAnswer(ack=await the_runtime().interrupt(worker_id, request)))
+    return answer(await operations.interrupt_worker(the_runtime(), worker_id, request))
 
 
 @workers_api.post("/<worker_id>/signal")
@@ -202,7 +167,7 @@ async def interrupt_worker(worker_id: WorkerId) -> Response:
 async def signal_worker(worker_id: WorkerId) -> Response:
     """Send a signal to a worker's process group."""
     request = await body(SignalRequest)
-    return answer(LifecycleAnswer(ack=await the_runtime().signal(worker_id, request.signal, request)))
+    return answer(await operations.signal_worker(the_runtime(), worker_id, request))
 
 
 @workers_api.post("/<worker_id>/close-stdin")
@@ -212,7 +177,7 @@ async def signal_worker(worker_id: WorkerId) -> Response:
 async def close_stdin(worker_id: WorkerId) -> Response:
     """End a worker's input after what it was sent."""
     request = await body_or_default(LifecycleRequest)
-    return answer(LifecycleAnswer(ack=await the_runtime().close_stdin(worker_id, request)))
+    return answer(await operations.close_stdin(the_runtime(), worker_id, request))
 
 
 @workers_api.get("/<worker_id>/transcript")
@@ -230,10 +195,7 @@ async def close_stdin(worker_id: WorkerId) -> Response:
 )
 async def show_transcript(worker_id: WorkerId) -> Response:
     """Show a window of what was said."""
-    asked, runtime = query(TranscriptQuery), the_runtime()
-    most = runtime.options.limits.max_transcript_projection_items
-    limit = min(TRANSCRIPT_LIMIT_DEFAULT, most) if asked.limit is None else asked.limit
-    return answer(TranscriptAnswer(transcript=await runtime.transcript(worker_id, asked.start, limit)))
+    return answer(await operations.show_transcript(the_runtime(), worker_id, query(TranscriptQuery)))
 
 
 @workers_api.post("/<worker_id>/events")
@@ -243,7 +205,7 @@ async def show_transcript(worker_id: WorkerId) -> Response:
 async def append_events(worker_id: WorkerId) -> Response:
     """Append events to the journal of a worker that has no process."""
     request = await body(AppendEventsRequest)
-    return answer(await the_runtime().append_events(worker_id, request.events))
+    return answer(await operations.append_events(the_runtime(), worker_id, request))
 
 
 @workers_api.get("/<worker_id>/explain")
@@ -252,7 +214,7 @@ async def append_events(worker_id: WorkerId) -> Response:
 async def explain_worker(worker_id: WorkerId) -> Response:
     """Say why a worker is where it is."""
     names_others = the_caller().only_worker is None
-    return answer(ExplanationAnswer(explanation=the_runtime().explain(worker_id, names_others=names_others)))
+    return answer(operations.explain_worker(the_runtime(), worker_id, names_others=names_others))
 
 
 @workers_api.get("/<worker_id>/events/ws")
@@ -260,14 +222,3 @@ async def explain_worker(worker_id: WorkerId) -> Response:
 async def feed_without_upgrade(worker_id: WorkerId) -> Response:
     """The feed, asked for as if it were a page."""
     raise InvalidRequest(f"the feed of worker {worker_id!r} is a WebSocket; ask for it with an upgrade")
-
-
-def _labels(given: list[str]) -> dict[str, str]:
-    labels: dict[str, str] = {}
-    for label in given:
-        name, equals, value = label.partition("=")
-        if not name or not equals:
-            raise InvalidQuery("label", label, "use NAME=VALUE")
-        if labels.setdefault(name, value) != value:
-            raise InvalidQuery("label", label, f"and {name}={labels[name]} cannot both hold")
-    return labels

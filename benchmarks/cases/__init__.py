@@ -21,6 +21,7 @@ from . import (
     memory,
     replay,
     restart,
+    session,
     task_exit,
     worker_rate,
 )
@@ -42,6 +43,7 @@ CASES: tuple[Case, ...] = (
     fs_seek.CASE,
     restart.CASE,
     fs_memory.CASE,
+    session.CASE,
     cli_start.CASE,
     long_writer.CASE,
 )

@@ -38,7 +38,7 @@ from watchglass.server.cli.main import app
 from watchglass.server.config import DURABILITIES, FeedBounds, serve_config
 from watchglass.server.errors import STATUS
 from watchglass.server.long_poll import EVENTS_MAX, WAIT_S_MAX
-from watchglass.server.tasks_api import LIMIT_DEFAULT, WAIT_MS_MAX
+from watchglass.server.queries import TASKS_LIMIT_DEFAULT, WAIT_MS_MAX
 from watchglass.server.tasks_errors import code_of
 from watchglass.store.base import Retention
 from watchglass.store.filesystem.problems import CODES
@@ -165,7 +165,7 @@ def test_the_embedding_example_runs(tmp_path: Path) -> None:
 
 def test_the_client_examples_run(tmp_path: Path) -> None:
     examples = re.findall(r"```python\n(.*?)```", page("client.md"), re.DOTALL)
-    assert len(examples) == 6
+    assert len(examples) == 7
     with serving(tmp_path / "state") as served:
         for number, example in enumerate(examples):
             script = tmp_path / f"example_{number}.py"
@@ -186,8 +186,8 @@ def test_every_method_of_the_client_is_in_the_docs() -> None:
     table = rows(section(page("client.md"), "Every request"))
     documented = {code.split("(")[0] for cells in table for code in codes(cells[0])}
     public = {name for name in vars(AsyncClient) if not name.startswith("_")}
-    assert documented | {"follow", "watch", "ask", "url", "aclose"} == public
-    assert public - {"aclose"} == {name for name in vars(SyncClient) if not name.startswith("_")}
+    assert documented | {"follow", "watch", "session", "ask", "url", "aclose"} == public
+    assert public - {"aclose", "session"} == {name for name in vars(SyncClient) if not name.startswith("_")}
 
 
 def test_the_readme_has_one_line_to_run_and_one_line_to_test() -> None:
@@ -379,6 +379,6 @@ def test_the_page_about_tasks_has_every_code_of_a_refusal_with_its_status() -> N
 
 def test_the_defaults_and_bounds_of_tasks_in_the_docs_are_those_of_the_code() -> None:
     text, limits = page("tasks.md"), TaskLimits()
-    for number in (limits.wall_time_ms, limits.stdout_max_bytes, WAIT_MS_MAX, LIMIT_DEFAULT):
+    for number in (limits.wall_time_ms, limits.stdout_max_bytes, WAIT_MS_MAX, TASKS_LIMIT_DEFAULT):
         assert re.search(rf"(?<!\d){number}(?!\d)", text)
     assert f"{INLINE_BYTES_MAX:,} bytes" in text

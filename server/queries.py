@@ -1,0 +1,97 @@
+"""What can be asked beside a path, by a query string or by the params of a session's command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from watchglass.protocol.errors import InvalidQuery, InvalidRequest
+from watchglass.protocol.lifecycle import Phase, WorkerStatus
+from watchglass.protocol.tasks import TaskStatus
+
+TRANSCRIPT_LIMIT_DEFAULT: Final = 256
+TASKS_LIMIT_DEFAULT: Final = 256
+WAIT_MS_MAX: Final = 60_000
+IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
+_COUNT_MAX: Final = 1 << 53
+
+
+class Query(BaseModel):
+    """Base of the query parameters of an endpoint; unknown ones are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+Q = TypeVar("Q", bound=Query)
+
+
+class WorkersQuery(Query):
+    """Which workers, and how many of them; without parameters the whole list."""
+
+    status: WorkerStatus | None = None
+    phase: Phase | None = None
+    label: list[str] = Field(
+        default_factory=list, description="NAME=VALUE, a label of the control context; repeatable"
+    )
+    limit: int | None = Field(default=None, ge=1, le=_COUNT_MAX)
+    after: str | None = Field(default=None, description="the worker id that the page before ended with")
+
+
+class TranscriptQuery(Query):
+    """Which entries; without `start`, from the oldest kept one."""
+
+    start: int | None = Field(default=None, ge=0, le=_COUNT_MAX)
+    limit: int | None = Field(default=None, ge=0, le=_COUNT_MAX)
+
+
+class ObserversQuery(Query):
+    """Whose observers; without it, all."""
+
+    worker_id: str | None = None
+
+
+class EventBatchQuery(Query):
+    """Where to read on; without a cursor, from the oldest kept event."""
+
+    cursor: str | None = Field(default=None, description="the next_cursor of the batch before, as JSON")
+    limit: int | None = Field(default=None, ge=1, le=_COUNT_MAX)
+
+
+class TasksQuery(Query):
+    """Which tasks, and how many of them."""
+
+    status: TaskStatus | None = None
+    limit: int = Field(default=TASKS_LIMIT_DEFAULT, ge=1, le=_COUNT_MAX)
+    after: str | None = Field(default=None, description="the task id that the page before ended with")
+
+
+class StatusQuery(Query):
+    """How long to wait for the task's end before answering."""
+
+    wait_ms: int = Field(default=0, ge=0, le=WAIT_MS_MAX)
+
+
+def checked_query(model: type[Q], given: Mapping[str, object]) -> Q:
+    """What was given as a model. Raises InvalidQuery, which names the parameter at fault."""
+    try:
+        return model.model_validate(given)
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+        name = str(first["loc"][0])
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidQuery(name, _text(given[name]), message) from None
+
+
+def checked_idempotency_key(key: str | None) -> str | None:
+    """The same key. Raises InvalidRequest."""
+    if key is not None and (not key.strip() or len(key) > IDEMPOTENCY_KEY_CHARS_MAX):
+        raise InvalidRequest(
+            f"Idempotency-Key: use 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters, not all blank"
+        )
+    return key
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
