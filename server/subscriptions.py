@@ -127,6 +127,10 @@ class Subscriptions:
         with opened as feed:
             subscription.feed = feed
             feed.heed_revocation(subscription.lose_right)
+            if subscription.lost_right is not None:
+                feed.reason = "refused"
+                subscription.joined(subscription.lost_right)
+                return
             last = await self._last_frame(subscription, query)
             feed.reason = "refused" if last is None else subscription.why(last)
             if last is not None:
@@ -139,9 +143,6 @@ class Subscriptions:
 
     async def _last_frame(self, subscription: _Subscription, query: FeedQuery) -> End | Diagnostic | None:
         """Tell until it is over; why it is (None: it was refused)."""
-        if subscription.lost_right is not None:
-            subscription.joined(subscription.lost_right)
-            return None
         try:
             async with asyncio.timeout(None) as subscription.leash, AsyncExitStack() as stack:
                 async with self._joining:  # One after the other, for each brings a snapshot.
@@ -160,11 +161,11 @@ class Subscriptions:
             assert subscription.telling is not None, "it has told all"
             return End(cursor=subscription.telling.position)
         except TimeoutError as cut:
-            fault = subscription.lost_right
-            if fault is not None and subscription.telling is None:
-                subscription.joined(fault)
+            lost = subscription.lost_right
+            if lost is not None and subscription.telling is None:
+                subscription.joined(lost)
                 return None
-            return diagnosed(fault or cut, subscription.worker_id)
+            return diagnosed(lost or cut, subscription.worker_id)
         except Exception as fault:  # noqa: BLE001 - whatever it is, the peer is told and the log has it.
             return diagnosed(fault, subscription.worker_id)
 

@@ -1,0 +1,63 @@
+"""A backend that drives a real server over one session, by trio-websocket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket
+
+from .feed import MESSAGE_BYTES_MAX, WAIT_S
+from .serving import Served
+
+Json = dict[str, Any]
+
+
+class Backend:
+    """One session; every wait is bounded."""
+
+    def __init__(self, connection: WebSocketConnection) -> None:
+        self.connection = connection
+
+    async def say(self, **frame: Any) -> None:
+        await self.connection.send_message(json.dumps(frame))
+
+    async def frame(self) -> Json:
+        with trio.fail_after(WAIT_S):
+            frame: Json = json.loads(await self.connection.get_message())
+        return frame
+
+    async def frames(self) -> AsyncIterator[Json]:
+        """All until it is closed, or cut."""
+        with suppress(ConnectionClosed):
+            while True:
+                yield await self.frame()
+
+    async def ask(self, method: str, /, **params: Any) -> Json:
+        """The answer; it must be the next frame."""
+        await self.say(kind="request", id=method, method=method, params=params)
+        answer = await self.frame()
+        assert (answer["kind"], answer["id"]) == ("response", method)
+        return answer
+
+
+@asynccontextmanager
+async def session(served: Served) -> AsyncIterator[Backend]:
+    async with open_websocket(
+        served.host,
+        served.port,
+        "/v1/session/ws",
+        use_ssl=False,
+        subprotocols=["watchglass.session.v1"],
+        extra_headers=[(b"Authorization", f"Bearer {served.token}".encode())],
+        max_message_size=MESSAGE_BYTES_MAX,
+    ) as connection:
+        try:
+            yield Backend(connection)
+        finally:
+            if connection.closed is not None:
+                with trio.CancelScope(shield=True):
+                    await connection._stream.aclose()  # It leaves that to us when the server closed.
