@@ -27,6 +27,7 @@ from support.shells import SHELLS, Shell
 
 NEED_NONE = {
     ("GET", "/v1/workers/{worker_id}/events/ws"): "the feed: `follow` and `watch` speak it",
+    ("GET", "/v1/session/ws"): "the session: `session` speaks it",
 }
 """What is served and has no call, and why."""
 

@@ -152,3 +152,13 @@ async def test_a_drain_over_the_session_ends_workers_and_then_says_goodbye(place
         assert closed is not None
         assert closed.code == 1012
         assert await trio.to_thread.run_sync(served.process.wait) == 0
+
+
+async def test_what_a_session_has_not_is_told_apart_from_what_there_is_not(place: Place) -> None:
+    with place.serving() as served:
+        async with session(served) as backend:
+            absent = await backend.ask("workers.logs", worker_id="w")
+            assert (absent["status"], absent["error"]["code"]) == (405, "not_on_session")
+            assert "/v1/workers/{worker_id}/logs/{stream}" in absent["error"]["message"]
+            unknown = await backend.ask("workers.dance")
+            assert (unknown["status"], unknown["error"]["code"]) == (404, "unknown_method")

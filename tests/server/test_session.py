@@ -605,7 +605,7 @@ async def test_sessions_and_their_commands_are_counted(server: InProcess, backen
         'method="subscribe",status="200"',
     ):
         assert f"watchglass_session_commands_total{{{counted}}} 1.0" in exposed
-    assert "watchglass_feeds_open 1.0" in exposed
+    assert 'watchglass_feeds_open{transport="session"} 1.0' in exposed
 
 
 async def test_a_peer_that_speaks_before_the_upgrade_is_answered_is_refused(server: InProcess) -> None:
