@@ -39,12 +39,12 @@ async def say(served: Served, halves: int) -> None:
         await asyncio.to_thread(Api(served).post, "/v1/workers/w/events", {"events": said})
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("readers", "stuck", "mebibytes", "stall_s"),
+    ("way", "readers", "stuck", "mebibytes", "stall_s"),
     [
-        pytest.param(30, 6, 2, 6, id="thirty-six"),
-        pytest.param(900, 100, 4, 45, id="a thousand", marks=pytest.mark.soak),
+        ("ready frames", 30, 6, 2, 6),
+        ("plain sends", 30, 6, 2, 6),
+        pytest.param("ready frames", 900, 100, 1, 60, marks=pytest.mark.soak),
     ],
 )
 async def test_those_who_never_read_hold_up_nobody_cost_a_bounded_amount_and_are_closed(
@@ -54,7 +54,7 @@ async def test_those_who_never_read_hold_up_nobody_cost_a_bounded_amount_and_are
     with serving(tmp_path, *flags) as served:
         api = Api(served)
         await asyncio.to_thread(api.create, worker_id="w")
-        await say(served, 1)  # What the server needs for it once is not the observers'.
+        await asyncio.to_thread(api.get, "/v1/runtime")
         before = rss_bytes(served.process.pid)
         silent = [await connected(served, receive_bytes=SMALL_BYTES) for _ in range(stuck)]
         for number, (_, writer) in enumerate(silent):
@@ -94,9 +94,13 @@ async def test_those_who_never_read_hold_up_nobody_cost_a_bounded_amount_and_are
             writer.transport.abort()
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    "observers", [pytest.param(30, id="thirty"), pytest.param(1000, id="a thousand", marks=pytest.mark.soak)]
+    ("way", "observers"),
+    [
+        ("ready frames", 30),
+        ("plain sends", 30),
+        pytest.param("ready frames", 1000, marks=pytest.mark.soak),
+    ],
 )
 async def test_a_server_that_stops_tells_all_and_each_goes_on_exactly_at_the_next_one(
     tmp_path: Path, way: str, observers: int
@@ -133,12 +137,14 @@ async def test_a_server_that_stops_tells_all_and_each_goes_on_exactly_at_the_nex
             assert {each.digest for each in crowd} == {digest_of(await cursors_of(served, "w"))}
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    "joins",
+    ("way", "joins"),
     [
-        pytest.param(400, id="four hundred"),
-        pytest.param(int(os.environ.get("WATCHGLASS_JOINS", "5000")), id="many", marks=pytest.mark.soak),
+        ("ready frames", 400),
+        ("plain sends", 400),
+        pytest.param(
+            "ready frames", int(os.environ.get("WATCHGLASS_JOINS", "5000")), marks=pytest.mark.soak, id="many"
+        ),
     ],
 )
 async def test_short_joins_one_after_the_other_are_exact_and_leave_nothing(
