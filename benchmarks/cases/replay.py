@@ -32,7 +32,7 @@ def run(scale: Scale) -> list[Row]:
     """To one and to many, from files and from memory; each server is filled once."""
     allow_open_files()
     server_core, client_core = cores()
-    behind, events, each = scale.of(1_000_000, 5_000), scale.of(300_000, 2_000), scale.of(10_000, 100)
+    behind, events, each = scale.of(1_000_000, 5_000), scale.of(200_000, 2_000), scale.of(5_000, 100)
     with on_core(client_core), ExitStack() as left:
         long = left.enter_context(_on_disk(scale, behind, server_core))
         short = left.enter_context(_on_disk(scale, each, server_core))
