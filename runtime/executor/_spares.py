@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ._channel import Channel
 from ._spawner import Forked
 
-SPARES_MAX = 8
+SPARES_MAX = 16
 """More are not kept: each holds some 2 MiB of its own."""
 
 REST_S_MAX = 10.0

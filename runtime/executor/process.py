@@ -278,7 +278,8 @@ class Process:
     def _release(self) -> None:
         """The supervisor has nothing more to do with this worker."""
         assert self._supervisor is not None
-        assert self._pidfd is not None
+        if self._pidfd is None:  # It said so before it died, and we hear of that first.
+            return
         self._loop.remove_reader(self._pidfd)
         self._pidfd = self._channel = None
         self._on_free(self, self._supervisor)

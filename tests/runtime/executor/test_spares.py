@@ -115,6 +115,18 @@ async def test_a_supervisor_that_was_killed_at_rest_is_not_asked(lab: Lab) -> No
         assert await (await lab.sh("echo well")).says() == b"well\n"
 
 
+async def test_one_that_was_free_and_died_before_we_heard_of_it_has_told_its_end(lab: Lab) -> None:
+    """The loop stands still here from the start of the worker to the death of its supervisor."""
+    subject = await lab.sh("exit 3")
+    wait_true(lambda: is_at_rest(subject), "the supervisor is at rest")
+    os.kill(subject.process.supervisor_pid, signal.SIGKILL)
+    wait_gone(subject.process.supervisor_pid)
+    subject.process._on_supervisor_death()  # As the loop may do, which has both to tell.
+    assert (await subject.exit()).code == 3
+    await until_free(lab)
+    assert await (await lab.sh("echo well")).says() == b"well\n"
+
+
 async def test_a_supervisor_is_lost_with_its_second_worker_alone(lab: Lab) -> None:
     first = await ended(lab)
     second = await lab.sh(SLEEP)
