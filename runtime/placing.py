@@ -7,13 +7,13 @@ from typing import Final
 from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
 from watchglass.protocol.errors import CursorExpired, CursorUnknown, LossReason
 from watchglass.protocol.start import After, Earliest, Latest, Since, Start, Tail
-from watchglass.store.base import Log
+from watchglass.store.base import ReadableLog
 
 CLOCKS_APART_US: Final = 60_000_000
 """How far a reader's clock may be ahead of ours, for `time:`."""
 
 
-async def find_place(log: Log, start: Start, requested: str, now_us: int) -> Seq | None:
+async def find_place(log: ReadableLog, start: Start, requested: str, now_us: int) -> Seq | None:
     """The position that is asked for; None means the head at the moment of the join.
 
     Raises:
@@ -34,14 +34,14 @@ async def find_place(log: Log, start: Start, requested: str, now_us: int) -> Seq
         raise _unknown(log, "retention", _DROPPED, requested) from None
 
 
-async def _checked(log: Log, start: After, requested: str) -> Seq:
+async def _checked(log: ReadableLog, start: After, requested: str) -> Seq:
     if start.seq == log.trimmed_through or await log.holds(start.seq):
         return start.seq
     loss, reason = _why_unknown(log, start.seq)
     raise _unknown(log, loss, reason, requested)
 
 
-async def _before_time(log: Log, time_us: int, requested: str, now_us: int) -> Seq:
+async def _before_time(log: ReadableLog, time_us: int, requested: str, now_us: int) -> Seq:
     """The newest event before a time; a sequence is never before its time."""
     if time_us > max(now_us + CLOCKS_APART_US, log.head):
         raise _unknown(log, "ahead", "lies in the future", requested)
@@ -63,7 +63,7 @@ async def _before_time(log: Log, time_us: int, requested: str, now_us: int) -> S
 _DROPPED = "is older than what retention keeps of this worker"
 
 
-def _why_unknown(log: Log, seq: Seq) -> tuple[LossReason, str]:
+def _why_unknown(log: ReadableLog, seq: Seq) -> tuple[LossReason, str]:
     if seq > log.head:
         return "ahead", "lies ahead of this worker's newest event"
     if seq < log.oldest and log.trimmed_through > BEGINNING:
@@ -71,7 +71,7 @@ def _why_unknown(log: Log, seq: Seq) -> tuple[LossReason, str]:
     return "generation", "is no event of this worker"
 
 
-def _unknown(log: Log, loss: LossReason, reason: str, requested: str) -> CursorUnknown:
+def _unknown(log: ReadableLog, loss: LossReason, reason: str, requested: str) -> CursorUnknown:
     fault = CursorUnknown(reason, requested, encode_cursor(log.oldest), encode_cursor(log.head))
     fault.loss = loss
     return fault

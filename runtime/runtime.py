@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from watchglass import __version__
+from watchglass.protocol.all_workers import Chosen
 from watchglass.protocol.capabilities import Capabilities, PlanAnswer
 from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.errors import (
@@ -71,6 +72,7 @@ from .capabilities import HostCapabilities
 from .capacity import host_capacity, ledger_of
 from .catalog import Catalog, Entry, WorkerFilter
 from .changes import Changes
+from .chronicle import Chronicle
 from .creation import Creation
 from .describing import described
 from .dispatcher import Dispatcher
@@ -80,9 +82,9 @@ from .explaining import explain
 from .idempotency import IdempotencyKeys, digest_of
 from .launching import Launching, is_given, launch_plan
 from .ledger import held_to
-from .observation import Observation, Reader
+from .observation import Observation, Reader, SubjectPin
 from .options import HOST, RuntimeOptions
-from .pins import Pin, pinned
+from .pins import Pin, pinned, unpinned
 from .probing import Probing
 from .resources import resources
 from .restoring import Restoration
@@ -125,6 +127,7 @@ class Runtime:
         self._ledger = ledger_of(options)
         self._dispatcher = Dispatcher(self._ledger, options.waiting_workers_max)
         self._observation = Observation(options.observers_max, system_clock_us)
+        self._chronicle = Chronicle(store, self._catalog, system_clock_us, self.summary)
         self._keys = IdempotencyKeys()
         self._announcements = Announcements(
             self.runtime_id, store.runtime_log, options.limits.max_event_batch_items
@@ -263,6 +266,21 @@ class Runtime:
     ) -> AsyncIterator[Reader]:
         """Watch one worker (see `Observation.join`). Raises WorkerNotFound and what `join` raises."""
         async with self._observation.join(self._catalog.get(worker_id).worker, cursor, pin) as reader:
+            yield reader
+
+    @asynccontextmanager
+    async def observe_all(
+        self, chosen: Chosen, cursor: FeedQuery | str | None = None, *, pin: SubjectPin = unpinned
+    ) -> AsyncIterator[Reader]:
+        """Watch the runtime's own events and those of the chosen workers, in the order of their sequences.
+
+        Raises WorkerNotFound, InvalidQuery (see `Chronicle.opened`) and what `join` raises; what
+        retention dropped says whose it was.
+        """
+        async with (
+            self._chronicle.opened(chosen) as watched,
+            self._observation.join(watched, cursor, pin) as reader,
+        ):
             yield reader
 
     @property
@@ -422,7 +440,11 @@ class Runtime:
             raise WorkerActive(worker_id, entry.worker.life.phase)
         self._catalog.remove(worker_id)
         self._dispatcher.release(worker_id)  # One that could not be taken over holds its room until now.
-        await self._changes.finish(self._store.delete(worker_id))
+        await self._changes.finish(self._delete(entry.worker))
+
+    async def _delete(self, worker: Worker) -> None:
+        await self._store.delete(worker.worker_id)
+        await self._announcements.tell_removed(worker)
 
     async def import_worker(self, pieces: AsyncIterator[bytes]) -> Imported:
         """Keep the worker of an archive, as it was when it was exported.

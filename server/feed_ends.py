@@ -11,6 +11,7 @@ import orjson
 from watchglass.protocol.errors import (
     CursorExpired,
     CursorFault,
+    CursorLost,
     CursorMalformed,
     CursorUnknown,
     InvalidQuery,
@@ -69,14 +70,23 @@ def reset_of(fault: CursorUnknown | CursorExpired) -> Reset:
 
 def gone_body(fault: CursorUnknown | CursorExpired) -> bytes:
     """The body of 410: what `reset` says, and the error as all have it."""
-    said = {**reset_of(fault).model_dump(), "error": {"code": fault.code, "message": str(fault)}}
+    said = {
+        **reset_of(fault).model_dump(),
+        **_whose(fault),
+        "error": {"code": fault.code, "message": str(fault)},
+    }
     return orjson.dumps(said)
 
 
 def _details(fault: CursorFault) -> dict[str, Any]:
     if isinstance(fault, CursorUnknown | CursorExpired):
-        return reset_of(fault).model_dump(exclude={"kind"})
+        return {**reset_of(fault).model_dump(exclude={"kind"}), **_whose(fault)}
     return {}
+
+
+def _whose(fault: CursorLost) -> dict[str, str]:
+    """Whose events retention dropped, where it could be one of many."""
+    return {} if fault.worker_id is None else {"worker_id": fault.worker_id}
 
 
 def _log_closed(closed: LogClosed, worker_id: str) -> Diagnostic:

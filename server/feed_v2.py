@@ -28,10 +28,9 @@ from watchglass.protocol.feed_v2 import (
     events_text,
     is_ping,
 )
-from watchglass.protocol.identity import parse_worker_id
 from watchglass.protocol.ready_frames import text_frame
 from watchglass.protocol.start import FeedQuery, parse_feed_query
-from watchglass.runtime import Reader, Runtime
+from watchglass.runtime import Reader
 
 from .asgi import Message, Receive, Scope, Send, query_parameters
 from .config import FeedBounds
@@ -39,10 +38,10 @@ from .connections import connection_of
 from .ear import Ear
 from .feed_ends import HEARD, diagnosed
 from .frames import FrameSink, frame_sink
-from .greeting import hello, pin_for
 from .hypercorn_socket import feed_socket
 from .metrics import Metrics, Transport
 from .open_feeds import OpenFeed, OpenFeeds
+from .subjects import Subject
 from .telling import Ended, ReadyFrames, Telling
 
 
@@ -54,50 +53,48 @@ def asks_for_v2(scope: Scope) -> bool:
 class FeedsV2:
     """Serves the feed of version 2."""
 
-    def __init__(self, runtime: Runtime, metrics: Metrics, open_feeds: OpenFeeds, bounds: FeedBounds) -> None:
-        self._runtime = runtime
+    def __init__(self, metrics: Metrics, open_feeds: OpenFeeds, bounds: FeedBounds) -> None:
         self._metrics = metrics
         self._open_feeds = open_feeds
         self._bounds = bounds
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, worker_id: str) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send, subject: Subject) -> None:
         """One feed, from before the upgrade to its close.
 
-        Raises (only before the upgrade): InvalidWorkerId, WorkerNotFound,
+        Raises (only before the upgrade): what `Subject.check` raises, and
         ResourceLimitExceeded.
         """
-        parse_worker_id(worker_id)
-        self._runtime.worker(worker_id)
+        subject.check()
         socket = _Socket(scope, receive, send)
         async with AsyncExitStack() as stack:
             try:
                 query = parse_feed_query(query_parameters(scope))
-                reader = await stack.enter_async_context(
-                    self._runtime.observe(worker_id, query, pin=pin_for(query))
-                )
+                reader = await stack.enter_async_context(subject.observe(query))
             except (InvalidQuery, CursorFault, StoreFault) as fault:
                 refused = fault  # What is said with it is said on the socket, with a close code.
-                await self._converse(socket, worker_id, lambda: _raise(refused))
+                await self._converse(socket, subject, lambda: _raise(refused))
                 return
-            await self._converse(socket, worker_id, lambda: self._tell(socket, reader, query))
+            await self._converse(socket, subject, lambda: self._tell(socket, subject, reader, query))
 
-    async def _converse(self, socket: _Socket, worker_id: str, speak: Callable[[], Awaitable[None]]) -> None:
+    async def _converse(
+        self, socket: _Socket, subject: Subject, speak: Callable[[], Awaitable[None]]
+    ) -> None:
         """Accept, speak until something ends it, say why, close."""
         with self._open_feeds.opened(Transport.WEBSOCKET_V2) as feed:
             try:
                 await socket.accept(feed)
-                last = await _last_frame(socket, worker_id, speak)
+                last = await _last_frame(socket, subject.name, speak)
                 if last is not None:
                     feed.reason = "ended" if isinstance(last, End) else last.code
                     await socket.say_goodbye(last, timeout_s=self._bounds.close_s)
             finally:
                 await socket.ear.close()
 
-    async def _tell(self, socket: _Socket, reader: Reader, query: FeedQuery) -> None:
+    async def _tell(self, socket: _Socket, subject: Subject, reader: Reader, query: FeedQuery) -> None:
         heartbeat_s = self._bounds.heartbeat_s
         telling = Telling(reader, query, socket, heartbeat_s, self._metrics.feed_reset)
         socket.telling = telling
-        await telling.tell_all(await hello(self._runtime, reader, query, heartbeat_s))
+        await telling.tell_all(await subject.hello(reader, query, heartbeat_s))
 
 
 class _Socket:

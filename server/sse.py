@@ -1,4 +1,4 @@
-"""The feed as server-sent events: `GET /v1/workers/{id}/events`, `Accept: text/event-stream` (docs/feed.md).
+"""A feed as server-sent events: `GET …/events` with `Accept: text/event-stream` (docs/feed.md).
 
     id: wo_…                     where to resume: the browser sends it back as `Last-Event-ID`
     event: text_delta            the payload's name; `feed.hello`, `feed.sync` … for frames that are no events
@@ -17,19 +17,18 @@ from typing import Final
 from watchglass.protocol.errors import CursorUnknown
 from watchglass.protocol.event_filter import event_name
 from watchglass.protocol.feed_v2 import Diagnostic, End, cursor_of, encode_control, envelopes_after
-from watchglass.protocol.identity import parse_worker_id
 from watchglass.protocol.start import FeedQuery, parse_feed_query
-from watchglass.runtime import Reader, Runtime
+from watchglass.runtime import Reader
 
 from .asgi import Receive, Scope, Send, answer_http, header, query_parameters
 from .config import FeedBounds
 from .connections import connection_of
 from .ear import Ear
 from .feed_ends import diagnosed, gone_body
-from .greeting import hello, pin_for
 from .long_poll import JSON_HEADERS, ignored
 from .metrics import Metrics, Transport
 from .open_feeds import OpenFeed, OpenFeeds
+from .subjects import Subject
 from .telling import Ended, Telling
 
 HEADERS: Final = (
@@ -42,20 +41,19 @@ HEADERS: Final = (
 class EventStreams:
     """Serves streams of server-sent events."""
 
-    def __init__(self, runtime: Runtime, metrics: Metrics, open_feeds: OpenFeeds, bounds: FeedBounds) -> None:
-        self._runtime = runtime
+    def __init__(self, metrics: Metrics, open_feeds: OpenFeeds, bounds: FeedBounds) -> None:
         self._metrics = metrics
         self._open_feeds = open_feeds
         self._bounds = bounds
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, worker_id: str) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send, subject: Subject) -> None:
         """One stream, to its end.
 
         Raises (only before the stream begins): InvalidWorkerId, InvalidQuery,
         CursorMalformed, WorkerNotFound, ResourceLimitExceeded, StoreIo,
         StoreMissing, StoreCorrupt.
         """
-        parse_worker_id(worker_id)
+        subject.check()
         last_event_id = header(scope, b"last-event-id")
         query = parse_feed_query(query_parameters(scope), last_event_id=last_event_id)
         async with AsyncExitStack() as stack:
@@ -63,9 +61,7 @@ class EventStreams:
             ear = Ear(receive, ignored)
             stack.push_async_callback(ear.close)
             try:
-                reader = await stack.enter_async_context(
-                    self._runtime.observe(worker_id, query, pin=pin_for(query))
-                )
+                reader = await stack.enter_async_context(subject.observe(query))
             except CursorUnknown as fault:
                 feed.reason = fault.code
                 await _answer(ear, send, 410, gone_body(fault))
@@ -75,18 +71,20 @@ class EventStreams:
                 await _answer(ear, send, 204, b"")
                 return
             voice = _Stream(send, feed)
-            await ear.speak_until_heard(lambda: self._tell(reader, query, voice, feed))
+            await ear.speak_until_heard(lambda: self._tell(subject, reader, query, voice, feed))
             connection = connection_of(scope)
             if connection is not None and connection.stalled:
                 feed.reason = "stalled"
 
-    async def _tell(self, reader: Reader, query: FeedQuery, voice: _Stream, feed: OpenFeed) -> None:
+    async def _tell(
+        self, subject: Subject, reader: Reader, query: FeedQuery, voice: _Stream, feed: OpenFeed
+    ) -> None:
         """Everything, and in the end why there is no more."""
         heartbeat_s = self._bounds.heartbeat_s
         telling = Telling(reader, query, voice, heartbeat_s, self._metrics.feed_reset)
         await voice.begin()
         try:
-            await telling.tell_all(await hello(self._runtime, reader, query, heartbeat_s))
+            await telling.tell_all(await subject.hello(reader, query, heartbeat_s))
         except Ended:
             feed.reason = "ended"
             await voice.end(End(cursor=telling.position), telling.position)
