@@ -125,8 +125,7 @@ class MergedLog:
 
     @property
     def head(self) -> Seq:
-        """See `ReadableLog`."""
-        self._settle()
+        """See `ReadableLog`. It moves once a turn: who found nothing behind it may wait there."""
         return self._tail.head
 
     @property
