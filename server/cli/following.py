@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from .faults import CliError, ExitCode, UsageFault
 if TYPE_CHECKING:
     from watchglass.client.finding import Found
     from watchglass.client.follower import Follower
+    from watchglass.protocol.follow_all import Workers
 
 Json = dict[str, Any]
 
@@ -22,17 +23,29 @@ WENT_WELL = frozenset({"succeeded", "stopped"})
 
 @contextmanager
 def following(
-    runtime: Found, worker: str, cursor: str | None, patience_s: float | None = None
+    runtime: Found,
+    worker: str | Workers,
+    cursor: str | None,
+    patience_s: float | None = None,
+    *,
+    types: Collection[str] = (),
 ) -> Iterator[Follower]:
-    """A follower of one worker; what a feed raises becomes one line and an exit code."""
+    """A follower of one worker, or of many; what a feed raises becomes one line and an exit code."""
     from watchglass.client.follower import Follower
-    from watchglass.client.journey import PATIENCE_S
+    from watchglass.client.journey import PATIENCE_S, SUBPROTOCOLS
     from watchglass.protocol.errors import CursorMalformed
     from watchglass.protocol.said import FeedRefused, FeedViolation
 
     try:
         patience_s = PATIENCE_S if patience_s is None else patience_s
-        with Follower(runtime.again, worker, cursor=cursor, patience_s=patience_s) as follower:
+        with Follower(
+            runtime.again,
+            worker,
+            cursor=cursor,
+            types=types,
+            subprotocols=() if isinstance(worker, str) else SUBPROTOCOLS,
+            patience_s=patience_s,
+        ) as follower:
             yield follower
     except CursorMalformed as fault:
         raise UsageFault(f"{fault}; or use 'earliest' or 'latest'") from None
@@ -40,7 +53,8 @@ def following(
         gone = fault.code == "runtime.worker_not_found"
         raise CliError(fault.message, ExitCode.NOT_FOUND if gone else ExitCode.FAILED) from None
     except FeedViolation as fault:
-        raise CliError(f"the feed of {worker} cannot be trusted: {fault}") from fault
+        whose = worker if isinstance(worker, str) else "the runtime"
+        raise CliError(f"the feed of {whose} cannot be trusted: {fault}") from fault
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import typer
 from watchglass.protocol.cursor import encode_cursor
 
 from . import options
+from .all_events import print_as_it_comes, print_until_now, shown_as
 from .copying import Copier, LogCopy
 from .faults import UsageFault
 from .following import ended_code, following, leaving_on_interrupt
@@ -81,16 +82,65 @@ def attach(
 
 
 def events(
-    worker: options.Worker,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the worker ends.")] = False,
-    cursor: CursorOption = None,
+    worker: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[WORKER]", help="The worker's id; without it, everybody.", show_default=False
+        ),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the worker ends; of everybody, until Ctrl-C.")
+    ] = False,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            "--workers",
+            metavar="IDS",
+            help="Whose events, beside the runtime's own: ids with commas between, or '*'.  [default: *]",
+            show_default=False,
+        ),
+    ] = None,
+    types: Annotated[
+        str | None,
+        typer.Option(
+            "--types",
+            metavar="NAMES",
+            help="Only events of these names, with commas between them.",
+            show_default=False,
+        ),
+    ] = None,
+    cursor: Annotated[
+        str | None,
+        typer.Option(
+            "--cursor",
+            "--after",
+            metavar="CURSOR",
+            help="Begin after this event; or 'earliest', or 'latest'.",
+            show_default=False,
+        ),
+    ] = None,
     retry_for: RetryFor = None,
     url: options.Url = None,
     token_file: options.TokenFile = None,
     runtime: options.RuntimeId = None,
     as_json: options.AsJsonLines = False,
 ) -> None:
-    """Print a worker's journal: one event a line, from the earliest that is kept up to now."""
+    """Print a worker's journal, or everybody's: one event a line, from the earliest that is kept up to now.
+
+    Without a worker, the events of all workers and the runtime's own come in one order; a cursor
+    of any of them is a place to go on from.
+    """
+    names = [] if types is None else types.split(",")
+    if worker is None:
+        place, show = found(url, token_file, runtime), shown_as(as_json=as_json)
+        chosen, begin = "*" if workers is None else workers, cursor or "earliest"
+        if follow:
+            print_as_it_comes(place, chosen, begin, names, retry_for, show)
+        else:
+            print_until_now(place, chosen, begin, names, show)
+        return
+    if workers is not None or types is not None:
+        raise UsageFault("--workers and --types are for everybody's events: leave out WORKER")
     with following(found(url, token_file, runtime), worker, cursor or "earliest", retry_for) as follower:
         with leaving_on_interrupt(follower):
             for said in _until_now(follower) if not follow else follower:

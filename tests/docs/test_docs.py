@@ -165,7 +165,7 @@ def test_the_embedding_example_runs(tmp_path: Path) -> None:
 
 def test_the_client_examples_run(tmp_path: Path) -> None:
     examples = re.findall(r"```python\n(.*?)```", page("client.md"), re.DOTALL)
-    assert len(examples) == 4
+    assert len(examples) == 5
     with serving(tmp_path / "state") as served:
         for number, example in enumerate(examples):
             script = tmp_path / f"example_{number}.py"
@@ -186,7 +186,7 @@ def test_every_method_of_the_client_is_in_the_docs() -> None:
     table = rows(section(page("client.md"), "Every request"))
     documented = {code.split("(")[0] for cells in table for code in codes(cells[0])}
     public = {name for name in vars(AsyncClient) if not name.startswith("_")}
-    assert documented | {"follow", "watch", "ask", "url", "aclose"} == public
+    assert documented | {"follow", "follow_all", "watch", "ask", "url", "aclose"} == public
     assert public - {"aclose"} == {name for name in vars(SyncClient) if not name.startswith("_")}
 
 
