@@ -191,8 +191,8 @@ async def read_polling(url: str, reading: Reading) -> None:
             assert chain is not None
             chain.follow(envelope)
             reading.take(envelope)
-        if reading.over:
-            return
+            if reading.over:
+                return
         reading.cursor = answer["next"]
         reading.ended = answer["ended"]
 
