@@ -152,6 +152,8 @@ class Reader:
         run = await self._log.read(after=self.position)
         if run:
             self.position = run.last
+        else:
+            self._pass_what_left()
         return run
 
     async def listen(self, take: Take) -> None:
@@ -189,6 +191,11 @@ class Reader:
             run = await self._log.read(after=self.position)
             if run:
                 return run
+            self._pass_what_left()
+
+    def _pass_what_left(self) -> None:
+        """Nothing is to be read up to the head: of several logs, the one that had it may have left."""
+        self.position = max(self.position, self._log.head)
 
 
 class Observation:

@@ -216,3 +216,18 @@ async def test_one_who_is_not_there_cannot_be_chosen() -> None:
             async with runtime.observe_all(Chosen(frozenset({"a", "nobody"}))):
                 pass
         assert runtime.summary().observer_count == 0
+
+
+async def test_a_reader_whose_next_events_left_with_their_worker_waits_for_what_comes() -> None:
+    async with runtime_with("memory") as (runtime, store):
+        [before] = await (await log_of(store, "a")).append(said("before"))
+        await (await log_of(store, "b")).append(said("the newest of all"))
+        async with runtime.observe_all(Chosen(frozenset("b")), encode_cursor(before.seq)) as reader:
+            runtime._catalog.remove("b")  # It has left, and nobody told of it yet.
+            assert not await reader.take_ready()
+            waiting = asyncio.create_task(reader.wait())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            [later] = await store.runtime_log.append(said("later"))
+            await soon(waiting)
+            assert (await reader.take_ready()).last == later.seq
