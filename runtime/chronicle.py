@@ -73,6 +73,7 @@ class Watched:
     """Some workers and their runtime: what a reader is placed in."""
 
     worker_id = RUNTIME_NAME
+    whose = "this runtime"
     is_complete = False
 
     def __init__(

@@ -53,6 +53,10 @@ class Subject(Protocol):
     def is_complete(self) -> bool:
         """Whether it has ended and its log has its end: nothing will follow."""
 
+    @property
+    def whose(self) -> str:
+        """Whose log it is, in the words of a fault."""
+
     async def wake(self) -> None:
         """Have ready what a snapshot is made of. Raises StoreIo, StoreMissing, StoreCorrupt."""
 
@@ -241,7 +245,9 @@ class Observation:
         self, subject: Subject, query: FeedQuery
     ) -> tuple[Seq | None, CursorUnknown | None]:
         try:
-            return await find_place(subject.log, query.start, query.requested, self._now_us()), None
+            return await find_place(
+                subject.log, query.start, query.requested, self._now_us(), subject.whose
+            ), None
         except CursorUnknown as lost:
             subject.explain(lost)
             if query.on_expired == "close":

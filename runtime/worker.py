@@ -131,6 +131,11 @@ class Worker:
             return None
         return _time(self.view.reserved_at or self.life.reserved_us)
 
+    @property
+    def whose(self) -> str:
+        """See `Subject`."""
+        return "this worker"
+
     async def wake(self) -> None:
         """Have its view ready. Raises StoreIo, StoreMissing, StoreCorrupt: the log cannot be read."""
         await self.view.wake(self.log)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from watchglass.protocol.all_workers import RUNTIME_NAME
 from watchglass.protocol.errors import (
     CursorExpired,
     CursorFault,
@@ -92,9 +93,8 @@ def _whose(fault: CursorLost) -> dict[str, str]:
 def _log_closed(closed: LogClosed, worker_id: str) -> Diagnostic:
     if closed.removed:
         return Diagnostic(code=DiagnosticCode.WORKER_NOT_FOUND, message=str(WorkerNotFound(worker_id)))
-    return _later(
-        DiagnosticCode.UPSTREAM_CLOSED, "the runtime has stopped; what this worker said was sent whole"
-    )
+    who = "everybody" if worker_id == RUNTIME_NAME else "this worker"
+    return _later(DiagnosticCode.UPSTREAM_CLOSED, f"the runtime has stopped; what {who} said was sent whole")
 
 
 def _later(code: DiagnosticCode, message: str) -> Diagnostic:

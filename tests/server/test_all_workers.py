@@ -258,6 +258,7 @@ async def test_a_cursor_that_cannot_be_honoured_is_told_with_its_reason(server: 
             status, content = await get(url(server), path, headers)
             told = orjson.loads(content)
             assert (status, told["reason"], told["requested"]) == (410, reason, cursor)
+            assert "this runtime" in told["error"]["message"]
         async with feed_at(url(server), path) as feed:
             [told] = [frame async for frame in frames_of(feed)]
             assert (told["details"]["reason"], feed.close_code) == (reason, 4410)
