@@ -41,6 +41,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def running_s(pid: int) -> float:
+    """The same of a process's first thread, to the nanosecond (kernel: scheduler/sched-stats)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def children(*pids: int) -> Sequence[int]:
     """The processes whose parent is one of these."""
     return [child for child, parent in _parents().items() if parent in pids]

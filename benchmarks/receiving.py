@@ -8,17 +8,18 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Protocol, Self
 
 from frames import Frames
+from producers import worker_id
 from report import Measured, percentile
 from serving import TIMEOUT_S, Feed, Server
 
 SENDER = Path(__file__).with_name("sender.py")
 TOKEN = "for-this-benchmark"  # noqa: S105 - it guards nothing.
-WORKER = "wk-bench-000000000000001"
 _SENT_NS = re.compile(rb'"ns":"(\d+)"')
 
 
@@ -45,9 +46,9 @@ class Sending:
         self._process.stdin.write(word)
         self._process.stdin.flush()
 
-    def observe(self, cursor: str = "latest") -> Feed:
-        """One observer."""
-        return Feed(Server("127.0.0.1", self.port, TOKEN, self.pid, Path()), WORKER, cursor)
+    def observe(self, worker: int = 0) -> Feed:
+        """One observer of one worker."""
+        return Feed(Server("127.0.0.1", self.port, TOKEN, self.pid, Path()), worker_id(worker), "latest")
 
 
 @contextmanager
@@ -125,12 +126,95 @@ def paced(way: str, directory: Path, core: int, observers: int, rate: int, secon
     return {"p50": 1000 * percentile(latencies_s, 50), "p99": 1000 * percentile(latencies_s, 99)}
 
 
-def replayed(directory: Path, core: int, events: int) -> Measured:
-    """Events a second to one observer who begins at the first of a journal in files."""
-    with sending("ours", directory, core, observers=1, burst=1, bursts=1, backlog=events) as sender:
-        began = time.perf_counter()
-        feed = sender.observe("earliest")
-        size = feed.count_frames(events)
+def crowded(
+    directory: Path, core: int, *, workers: int, observers_each: int, rate_each: int, seconds: int
+) -> Measured:
+    """All observers of many workers: events a second, milliseconds to them, the server's share of a core.
+
+    The workers take turns, some in each millisecond; a tenth of the observers look at the time.
+    """
+    rate = workers * rate_each
+    burst = max(1, rate // 1000)
+    bursts = rate * seconds // burst
+    observers = workers * observers_each
+    latencies_s: list[float] = []
+    amounts = {"observers": observers, "workers": workers, "burst": burst, "bursts": bursts, "rate": rate}
+    with sending("ours", directory, core, **amounts) as sender, ExitStack() as left:
+        feeds = [left.enter_context(sender.observe(number % workers)) for number in range(observers)]
+        by_fd = {feed.fileno(): feed for feed in feeds}
+        poll = left.enter_context(select.epoll())
+        for fd in by_fd:
+            poll.register(fd, select.EPOLLIN)
+        look = {feed.fileno() for feed in feeds[::10]}
+        began, missing = 0.0, bursts * burst * observers_each
+        while missing > 0:
+            for fd, _ in poll.poll(TIMEOUT_S):
+                began = began or time.perf_counter()
+                if fd not in look:
+                    missing -= by_fd[fd].count_ready()
+                    continue
+                now_ns = time.monotonic_ns()
+                sent = _SENT_NS.findall(b"".join(by_fd[fd].ready()))
+                missing -= len(sent)
+                latencies_s += [(now_ns - int(each)) / 1e9 for each in sent]
         taken_s = time.perf_counter() - began
-        feed.close()
-    return {"rate": events / taken_s, "mb": size / taken_s / 1e6}
+        sender.tell(b".")
+        said = sender.said()
+    return {
+        "rate": bursts * burst * observers_each / taken_s,
+        "p50": 1000 * percentile(latencies_s, 50),
+        "p99": 1000 * percentile(latencies_s, 99),
+        "cpu": 100 * said["cpu_s"] / taken_s,
+    }
+
+
+class Counted(Protocol):
+    """A connection that counts the events which come by it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def fileno(self) -> int:
+        """For select."""
+
+    def count_ready(self) -> int:
+        """How many came that nobody counted, after one wait for bytes if there are none."""
+
+
+def count_all(observers: Sequence[Counted], events: int) -> None:
+    """Return when each has so many more."""
+    by_fd = {observer.fileno(): observer for observer in observers}
+    missing = {fd: events - observer.count_ready() for fd, observer in by_fd.items()}
+    with select.epoll() as poll:
+        for fd in [fd for fd, count in missing.items() if count > 0]:
+            poll.register(fd, select.EPOLLIN)
+        while any(count > 0 for count in missing.values()):
+            for fd, _ in poll.poll(TIMEOUT_S):
+                missing[fd] -= by_fd[fd].count_ready()
+                if missing[fd] <= 0:
+                    poll.unregister(fd)
+
+
+def replayed(observe: Callable[[], Counted], observers: int, events: int) -> Measured:
+    """Events a second to observers who begin at the first; each of them connects in that time."""
+    with ExitStack() as left:
+        began = time.perf_counter()
+        connected = [left.enter_context(observe()) for _ in range(observers)]
+        count_all(connected, events)
+        return {"rate": observers * events / (time.perf_counter() - began)}
+
+
+def replayed_bare(directory: Path, core: int, events: int) -> Measured:
+    """The same to one observer, whose bytes are ready in memory: one `socket.sendall`."""
+    with sending("bare", directory, core, observers=1, burst=events, bursts=1) as sender:
+        return replayed(sender.observe, 1, events)
+
+
+def resumed(observe: Callable[[], Feed]) -> Measured:
+    """Milliseconds from the connect to the first event."""
+    began = time.perf_counter()
+    with observe() as feed:
+        while not feed.count_ready():
+            pass
+        return {"ms": 1000 * (time.perf_counter() - began)}

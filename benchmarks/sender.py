@@ -4,9 +4,12 @@
 
 It says its port on stdout, waits for the observers, sends the first burst, and
 the next whenever a byte comes on stdin (with `--rate`, by the clock); then says
-what it took. With `--backlog` the events are there before the observers.
+what it took. With `--workers` each event of a burst is of the next worker in turn,
+and none waits until the one before is on the disk (`ours` alone). The events are
+made before the first burst, unless they are to say when they were appended (`--rate`).
 
     ours    watchglass, journal in files: append, then frames in bulk
+    os      the same with `--durability os`: no append waits for the disk
     plain   the same, each frame through the framework
     quart   the same events by `await websocket.send(text)` of a Quart route
     picows  picows, one `send` for each event and observer
@@ -22,12 +25,13 @@ import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from host import allow_open_files
+from producers import worker_id
 
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.events import Event, ProducedEvent
@@ -44,9 +48,8 @@ from watchglass.store.base import Retention
 from watchglass.store.filesystem import open_filesystem_store
 
 TOKEN = "for-this-benchmark"  # noqa: S105 - it guards nothing.
-WORKER = "wk-bench-000000000000001"
+WORKER = worker_id(0)
 PATH = f"/v1/workers/{WORKER}/events/ws"
-EVENTS_AT_ONCE = 256
 SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: nobody-looks\r\n\r\n"
@@ -95,26 +98,52 @@ async def _watchglass(listener: socket.socket, told: argparse.Namespace) -> Asyn
     with TemporaryDirectory(dir=told.dir) as root:
         kept = Retention(max_bytes=1 << 30, max_events=1 << 30)
         async with (
-            open_filesystem_store(Path(root), retention=kept) as store,
+            open_filesystem_store(
+                Path(root), retention=kept, durability="os" if told.way == "os" else "fsync"
+            ) as store,
             open_runtime(RuntimeOptions(runtime_id=store.runtime_id), store) as runtime,
         ):
-            await runtime.create_worker(CreateWorkerRequest(worker_id=WORKER))
-            for first in range(0, told.backlog, EVENTS_AT_ONCE):
-                await _append(runtime, first, EVENTS_AT_ONCE)
+            workers = [worker_id(number) for number in range(told.workers or 1)]
+            for each in workers:
+                await runtime.create_worker(CreateWorkerRequest(worker_id=each))
             port = listener.getsockname()[1]
             rules = access(host="127.0.0.1", port=port, token=Secret(TOKEN), allowed_hosts=(), origins=())
             app = create_app(runtime, rules, Leaving(keep_workers=False))
-            connections = Connections(app, stall_s=60, ready_frames=told.way == "ours")
+            connections = Connections(app, stall_s=60, ready_frames=told.way != "plain")
             async with connections.accepting(listener, close_s=1):
                 _say(port=port)
                 await _until(lambda: runtime.summary().observer_count >= told.observers)
                 await asyncio.sleep(0.2)  # The last of them has its snapshot, and is at the head.
-                yield lambda number: _append(runtime, number * told.burst, told.burst)
+                async with asyncio.TaskGroup() as appends:
+                    yield (
+                        _in_turn(runtime, workers, told.burst, appends)
+                        if told.workers
+                        else _of_one(runtime, workers[0], told)
+                    )
 
 
-async def _append(runtime: Runtime, first: int, count: int) -> None:
+def _of_one(runtime: Runtime, worker: str, told: argparse.Namespace) -> Burst:
+    ready = _produced(0, told.burst)
+
+    async def burst(number: int) -> None:
+        events = _produced(number * told.burst, told.burst) if told.rate else ready
+        await runtime.append_events(worker, events)
+
+    return burst
+
+
+def _in_turn(runtime: Runtime, workers: Sequence[str], size: int, appends: asyncio.TaskGroup) -> Burst:
+    async def burst(number: int) -> None:
+        for place in range(number * size, (number + 1) * size):
+            worker = workers[place % len(workers)]
+            appends.create_task(runtime.append_events(worker, _produced(place, 1)))
+
+    return burst
+
+
+def _produced(first: int, count: int) -> list[ProducedEvent]:
     events = [event(number) for number in range(first, first + count)]
-    await runtime.append_events(WORKER, [ProducedEvent(event=each.name, data=each.data) for each in events])
+    return [ProducedEvent(event=each.name, data=each.data) for each in events]
 
 
 @asynccontextmanager
@@ -134,8 +163,9 @@ async def _quart(listener: socket.socket, told: argparse.Namespace) -> AsyncIter
 
     app.add_websocket(PATH, view_func=feed)
 
-    async def burst(number: int) -> None:
-        texts = [event_frame(envelope(number + place)).decode() for place in range(told.burst)]
+    texts = [event_frame(envelope(place)).decode() for place in range(told.burst)]
+
+    async def burst(_number: int) -> None:
         for queue in queues:
             queue.put_nowait(texts)
 
@@ -159,10 +189,10 @@ async def _picows(listener: socket.socket, told: argparse.Namespace) -> AsyncIte
         return Observer()
 
     transports: list[WSTransport] = []
+    texts = [event_frame(envelope(place)) for place in range(told.burst)]
 
-    async def burst(number: int) -> None:
-        for place in range(told.burst):
-            text = event_frame(envelope(number + place))
+    async def burst(_number: int) -> None:
+        for text in texts:
             for transport in transports:
                 transport.send(WSMsgType.TEXT, text)
 
@@ -175,6 +205,7 @@ async def _picows(listener: socket.socket, told: argparse.Namespace) -> AsyncIte
 
 @asynccontextmanager
 async def _bare(listener: socket.socket, told: argparse.Namespace) -> AsyncIterator[Burst]:
+    frames = ready_frames([envelope(place) for place in range(told.burst)])
     _say(port=listener.getsockname()[1])
     observers: list[socket.socket] = []
     for _ in range(told.observers):
@@ -182,7 +213,6 @@ async def _bare(listener: socket.socket, told: argparse.Namespace) -> AsyncItera
         observer.recv(4096)
         observer.send(SWITCHING + ready_frames([envelope(0)]))
         observers.append(observer)
-    frames = ready_frames([envelope(place) for place in range(told.burst)])
 
     async def burst(_number: int) -> None:
         for observer in observers:
@@ -206,12 +236,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("way", choices=list(_WAYS))
     parser.add_argument("--dir", type=Path)
-    for name in ("--observers", "--burst", "--bursts", "--rate", "--backlog"):
+    for name in ("--observers", "--burst", "--bursts", "--rate", "--workers"):
         parser.add_argument(name, type=int, default=0)
     return parser
 
 
-_WAYS = {"ours": _watchglass, "plain": _watchglass, "quart": _quart, "picows": _picows, "bare": _bare}
+_WAYS = {
+    "ours": _watchglass,
+    "os": _watchglass,
+    "plain": _watchglass,
+    "quart": _quart,
+    "picows": _picows,
+    "bare": _bare,
+}
 
 if __name__ == "__main__":
     sys.exit(asyncio.run(main()))

@@ -187,6 +187,12 @@ class Feed:
             frames -= self._frames.count(received)[0]
         return size
 
+    def count_ready(self) -> int:
+        """How many frames came that nobody counted, after one wait for bytes if there are none."""
+        if self._ready:
+            return len(self.ready())
+        return self._frames.count(self._receive())[0]
+
     def wait_for(self, mark: bytes) -> None:
         """Return when a frame with `mark` in it has come."""
         while not any(mark in frame for frame in self.ready()):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import update_wrapper
@@ -9,9 +11,10 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from watchglass.protocol.follow import EARLIEST, LATEST, OnExpired
 from watchglass.protocol.follow_all import EVERYBODY, workers_of
+from watchglass.protocol.tasks import TaskStatusResponse
 from watchglass.protocol.workers import ImportAnswer
 
-from . import calls, endpoints
+from . import calls, endpoints, task_calls
 from .address import Address
 from .call import ARCHIVE_TYPE, CONNECT_TIMEOUT_S, Answer, Call, api_error
 from .faults import Unreachable
@@ -19,6 +22,7 @@ from .finding import Choice, find
 from .journey import PATIENCE_S
 from .reading import Feeds, Follow, Watch
 from .sockets import Loop
+from .task_places import TaskWait
 
 try:
     import httpx
@@ -81,6 +85,7 @@ class AsyncClient:
     plan_worker = asked(calls.plan_worker)
     drain = asked(calls.drain)
     diagnostics = asked(calls.diagnostics)
+    observers = asked(calls.observers)
     runtime_events = asked(calls.runtime_events)
     list_workers = asked(calls.list_workers)
     create_worker = asked(calls.create_worker)
@@ -101,6 +106,15 @@ class AsyncClient:
     metrics = asked(calls.metrics)
     health = asked(calls.health)
     ready = asked(calls.ready)
+    submit_task = asked(task_calls.submit_task)
+    list_tasks = asked(task_calls.list_tasks)
+    task = asked(task_calls.task)
+    kill_task = asked(task_calls.kill_task)
+    task_events = asked(task_calls.task_events)
+    task_runtime = asked(task_calls.task_runtime)
+    task_capabilities = asked(task_calls.task_capabilities)
+    task_config = asked(task_calls.task_config)
+    task_resources = asked(task_calls.task_resources)
 
     def follow(
         self,
@@ -145,6 +159,30 @@ class AsyncClient:
     ) -> Watch:
         """The same with snapshots and, if `on_expired` is `snapshot`, resets in the place of a refusal."""
         return Watch(self._feeds, worker_id, after, types=types, on_expired=on_expired, patience_s=patience_s)
+
+    async def wait_task(
+        self, task_id: str, *, timeout_s: float | None = None, patience_s: float = PATIENCE_S
+    ) -> TaskStatusResponse:
+        """The final status of a task, over lost connections and restarted servers.
+
+        Raises:
+            TimeoutError: It had not finished after `timeout_s`; it goes on.
+            Unreachable: Nothing has answered for `patience_s`.
+        """
+        wait = TaskWait(task_id, time.monotonic(), timeout_s, patience_s)
+        while True:
+            try:
+                said = await self.task(task_id, wait_ms=wait.wait_ms(time.monotonic()))
+            except Unreachable as fault:
+                wait_s = wait.lost(
+                    time.monotonic(),
+                    fault,
+                    jitter=random.random(),  # noqa: S311 - It spreads requests and guards nothing.
+                )
+                await self._feeds.loop.sleep(wait_s)
+            else:
+                if wait.answered(time.monotonic(), said.status):
+                    return said
 
     @asynccontextmanager
     async def export_worker(self, worker_id: str) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -17,6 +17,7 @@ from watchglass.protocol.events import AppendEventsAnswer, AppendEventsRequest, 
 from watchglass.protocol.execution import ExecutionSpec
 from watchglass.protocol.feed_v2 import EventsAnswer
 from watchglass.protocol.lifecycle import Phase, WorkerStatus
+from watchglass.protocol.observers import Observer
 from watchglass.protocol.runtime import (
     DrainRequest,
     HealthAnswer,
@@ -95,6 +96,11 @@ def drain(reason: str | None = None) -> Call[RuntimeSummary]:
 def diagnostics() -> Call[list[RuntimeDiagnostic]]:
     """The newest notes for an operator, oldest first."""
     return endpoints.DIAGNOSTICS.call(lambda answer: answer.diagnostics)
+
+
+def observers(worker_id: str | None = None) -> Call[list[Observer]]:
+    """Who watches, all or one worker's, and how far behind each one is."""
+    return endpoints.OBSERVERS.call(lambda answer: answer.observers, query={"worker_id": worker_id})
 
 
 def runtime_events(

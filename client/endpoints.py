@@ -1,7 +1,7 @@
 """The endpoints of a runtime: method, path, what goes in, what comes out (docs/http.md, "Endpoints").
 
-One table for every client. An answer is read as its model; where the table has
-none, it is bytes or nothing at all.
+One table for every client; `task_endpoints.py` has its part for `/api/v1`. An
+answer is read as its model; where the table has none, it is bytes or nothing at all.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
+from urllib.parse import quote
 
 from watchglass.protocol.base import Wire
 from watchglass.protocol.capabilities import CapabilitiesAnswer, PlanAnswer
@@ -16,6 +17,7 @@ from watchglass.protocol.errors import InvalidWorkerId
 from watchglass.protocol.events import AppendEventsAnswer, AppendEventsRequest
 from watchglass.protocol.feed_v2 import EventsAnswer
 from watchglass.protocol.identity import id_fault
+from watchglass.protocol.observers import ObserversAnswer
 from watchglass.protocol.runtime import (
     DiagnosticsAnswer,
     DrainRequest,
@@ -39,7 +41,7 @@ from watchglass.protocol.workers import (
     WorkersAnswer,
 )
 
-from .call import ANSWER_TIMEOUT_S, END_TIMEOUT_S, UPLOAD_TIMEOUT_S, Answer, Call, Query, worker_path
+from .call import ANSWER_TIMEOUT_S, END_TIMEOUT_S, UPLOAD_TIMEOUT_S, Answer, Call, Query
 from .faults import ApiError
 
 A = TypeVar("A")
@@ -80,13 +82,16 @@ class Place:
             repeatable=self.repeatable or self.method == "GET",
         )
 
-    def _filled(self, worker_id: str, names: Mapping[str, str]) -> str:
-        if not self.path.startswith(_WORKER):
+    def _filled(self, ident: str, names: Mapping[str, str]) -> str:
+        """The path with the id of a worker, or of the task that it is."""
+        if "{worker_id}" not in self.path and "{task_id}" not in self.path:
             return self.path
-        fault = id_fault(worker_id)
+        fault = id_fault(ident)
         if fault is not None:  # As the runtime would answer; a path with `..` would ask for something else.
-            raise ApiError(400, InvalidWorkerId.code, str(InvalidWorkerId(worker_id, fault)))
-        return worker_path(worker_id) + self.path.removeprefix(_WORKER).format(**names)
+            code = "invalid_input" if self.path.startswith("/api/") else InvalidWorkerId.code
+            raise ApiError(400, code, str(InvalidWorkerId(ident, fault)))
+        quoted = quote(ident, safe="")
+        return self.path.format(worker_id=quoted, task_id=quoted, **names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,7 @@ POLL_TIMEOUT_S: Final = 90.0
 PLAN_WORKER: Final = Endpoint("POST", "/v1/plan", CreateWorkerRequest, repeatable=True, answer=PlanAnswer)
 DRAIN: Final = Endpoint("POST", "/v1/runtime/drain", DrainRequest, repeatable=True, answer=RuntimeAnswer)
 DIAGNOSTICS: Final = _get("/v1/diagnostics", DiagnosticsAnswer)
+OBSERVERS: Final = _get("/v1/observers", ObserversAnswer)
 RUNTIME_EVENTS: Final = _get("/v1/events/batch", RuntimeEventBatch)
 LIST_WORKERS: Final = _get("/v1/workers", WorkersAnswer)
 CREATE_WORKER: Final = Endpoint(
@@ -178,6 +184,7 @@ ENDPOINTS: Final = (
     PLAN_WORKER,
     DRAIN,
     DIAGNOSTICS,
+    OBSERVERS,
     RUNTIME_EVENTS,
     LIST_WORKERS,
     CREATE_WORKER,

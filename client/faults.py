@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 
 class ClientFault(Exception):
@@ -12,15 +13,25 @@ class ClientFault(Exception):
 class ApiError(ClientFault):
     """The runtime refused. Callers match on `code`; `status` is HTTP's.
 
-    `retry_after_s`: when another try may help, if the runtime says so.
+    `retry_after_s`: when another try may help, if the runtime says so. `details`
+    are the facts of a refusal below `/api/v1`, our own exacter code as `fault` among
+    them, and what a reset says of a cursor that cannot be honoured (410).
     """
 
-    def __init__(self, status: int, code: str, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        retry_after_s: float | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.retry_after_s = retry_after_s
+        self.details = dict(details or {})
 
 
 class Unreachable(ClientFault):

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from .address import Address
 from .faults import NoRuntime, NoToken
-from .local import Discovery, LocalFault, discovered, read_token, state_directory
+from .local import Discovery, LocalFault, Servers, look, read_token, state_directory
 
-NONE_RUNNING = "no runtime is running; start one with 'watchglass serve'"
+_START = "start one with 'watchglass serve', or name one elsewhere by its URL (WATCHGLASS_URL)"
+_GIVE = "give another file (WATCHGLASS_TOKEN_FILE), or the token itself (WATCHGLASS_TOKEN)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +67,54 @@ def find(choice: Choice, environ: Mapping[str, str] | None = None) -> Found:
     url = choice.url or environ.get("WATCHGLASS_URL") or None
     if choice.url and choice.runtime_id:
         raise ValueError("a URL and a runtime's id were given; give one of them")
-    running = discovered(state_directory(environ))
+    state = state_directory(environ)
     if url is None or choice.runtime_id:
-        chosen = _chosen(running, choice.runtime_id)
+        chosen = _chosen(_look(state), choice.runtime_id, state)
         return Found(
             _address(chosen.url, choice, environ, chosen), choice, environ, chosen.runtime_id, chosen
         )
-    known = next((server for server in running if server.url == url.rstrip("/")), None)
+    known = next((server for server in _known(state) if server.url == url.rstrip("/")), None)
     return Found(_address(url, choice, environ, known), choice, environ, server=known)
 
 
-def _chosen(running: list[Discovery], runtime_id: str | None) -> Discovery:
-    if not running:
-        raise NoRuntime(NONE_RUNNING)
-    if runtime_id is None:
-        return running[0]
-    for server in running:
+def _known(state: Path) -> list[Discovery]:
+    """The servers here, if anybody can tell: who gives a URL may do without."""
+    try:
+        return look(state).running
+    except LocalFault:
+        return []
+
+
+def _look(state: Path) -> Servers:
+    try:
+        return look(state)
+    except LocalFault as fault:
+        raise NoRuntime(f"{fault}; there are the files by which a runtime is found") from fault
+
+
+def _chosen(servers: Servers, runtime_id: str | None, state: Path) -> Discovery:
+    """The newest one, or the one of this id."""
+    if runtime_id is None and servers.running:
+        return servers.running[0]
+    for server in servers.running:
         if server.runtime_id == runtime_id:
             return server
-    ids = ", ".join(server.runtime_id for server in running)
-    raise NoRuntime(f"no runtime {runtime_id!r} is running here; there is {ids}")
+    raise NoRuntime(_none(servers, runtime_id, state))
+
+
+def _none(servers: Servers, runtime_id: str | None, state: Path) -> str:
+    """Why there is none to choose, and what to do."""
+    dead = next((server for server in servers.gone if runtime_id in {None, server.runtime_id}), None)
+    if dead is not None:
+        again = f"watchglass serve --runtime-id {dead.runtime_id}"
+        what = f"the server of runtime {dead.runtime_id!r} (process {dead.pid}) died"
+        return f"no runtime is running: {what}; start it again with '{again}'"
+    if servers.running:
+        ids = ", ".join(server.runtime_id for server in servers.running)
+        return f"no runtime {runtime_id!r} is running here; there is {ids}: choose one of them"
+    if runtime_id is not None:
+        return f"no runtime {runtime_id!r} is running here, nor any other (looked in {state}); {_START}"
+    return f"no runtime is running here (looked in {state}); {_START}"
 
 
 def _address(url: str, choice: Choice, environ: Mapping[str, str], known: Discovery | None) -> Address:
@@ -104,7 +133,7 @@ def _token(choice: Choice, environ: Mapping[str, str], known: Discovery | None) 
     try:
         return _sendable(read_token(Path(named)), str(named))
     except LocalFault as fault:
-        raise NoToken(str(fault)) from fault
+        raise NoToken(f"{fault}; {_GIVE}") from fault
 
 
 def _sendable(token: str, source: str) -> str:

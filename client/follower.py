@@ -3,8 +3,10 @@
     with Follower(lambda: address, worker_id, cursor="earliest") as follower:
         for said in follower: ...          # Joined at a connection, Told for an event, Reset
 
-It comes back by itself after a lost connection, with jittered waits, and gives
-up when nothing answered for `patience_s`. `leave` ends the iteration from a
+It offers version 2 of the feed; a runtime that does not choose it in its answer
+to the upgrade speaks version 1, and is followed all the same. It comes back by
+itself after a lost connection, with jittered waits, and gives up when nothing
+answered for `patience_s`. `leave` ends the iteration from a
 signal handler or another thread; `sever` loses the connection on purpose.
 """
 
@@ -17,6 +19,7 @@ import struct
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -39,10 +42,20 @@ from .journey import (
     PING_TIMEOUT_S,
     QUEUE_FRAMES_MAX,
     SETTLE_TIMEOUT_S,
+    SUBPROTOCOLS,
     Journey,
     why,
 )
 from .upgrade import answer_of
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Why a connection is over, and when the next one is tried; `connections`: how many there have been."""
+
+    why: str
+    wait_s: float
+    connections: int
 
 
 class Follower:
@@ -60,10 +73,13 @@ class Follower:
         cursor: str | None = None,
         types: Collection[str] = (),
         on_expired: OnExpired = "close",
-        subprotocols: Sequence[str] = (),
+        subprotocols: Sequence[str] = SUBPROTOCOLS,
         patience_s: float = PATIENCE_S,
+        on_loss: Callable[[Loss], None] | None = None,
     ) -> None:
         """Follow after `cursor`; `where` is asked before every connection. See `Following`.
+
+        `on_loss` is told of every connection that is over and will be followed by another.
 
         Raises:
             CursorMalformed: The cursor is none, nor a word for a place.
@@ -72,6 +88,7 @@ class Follower:
         self._following = following(whose, cursor, types=types, on_expired=on_expired)
         self._journey = Journey(self._following, time.monotonic(), patience_s=patience_s)
         self._subprotocols = [Subprotocol(name) for name in subprotocols]
+        self._on_loss = on_loss
         self._connection: ClientConnection | None = None
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._leaving = False
@@ -93,6 +110,11 @@ class Follower:
     def ended(self) -> bool:
         """Whether the worker has ended and everything of it was given out."""
         return self._following.ended
+
+    @property
+    def version(self) -> int:
+        """Which version of the feed the newest connection speaks."""
+        return self._following.version
 
     @property
     def connections(self) -> int:
@@ -144,6 +166,8 @@ class Follower:
                 close_code=close_code,
             )
             if not self._over():
+                if self._on_loss is not None:
+                    self._on_loss(Loss(self._journey.last_loss, wait_s, self.connections))
                 select.select([self._wake_reader], [], [], wait_s)
 
     def _over(self) -> bool:

@@ -45,6 +45,7 @@ class Client:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._connection: http.client.HTTPConnection | None = None
+        self._was_open = False
 
     def __enter__(self) -> Self:
         return self
@@ -139,7 +140,7 @@ class Client:
         assert connection.sock is not None
         connection.sock.settimeout(ANSWER_TIMEOUT_S)
         connection.request(method, self.address.path + path, headers=self.address.headers())
-        response = connection.getresponse()
+        response = _checked(connection.getresponse())
         if not 200 <= response.status < 300:
             raise api_error(_answer(response))
         return response
@@ -186,18 +187,19 @@ class Client:
 
     def _unreachable(self, fault: Exception) -> Unreachable:
         """What a broken exchange means; without a connection, nothing was sent."""
-        sent = self._connection is not None and self._connection.sock is not None
         lost: Literal["late", "lost"] = "late" if isinstance(fault, TimeoutError) else "lost"
-        return Unreachable(self.address.url, _reason(fault), lost if sent else "unsent")
+        return Unreachable(self.address.url, _reason(fault), lost if self._was_open else "unsent")
 
     def _open(self) -> http.client.HTTPConnection:
         """The kept connection, or a new one when the server has closed it meanwhile."""
-        kept = self._connection
+        kept, self._was_open = self._connection, True
         if kept is not None and kept.sock is not None and not _readable(kept.sock.fileno()):
             return kept
         self.close()
+        self._was_open = False
         self._connection = _connection(self.address)
         self._connection.connect()
+        self._was_open = True  # Whatever happens now, something may have been sent.
         return self._connection
 
 
@@ -250,7 +252,20 @@ def _encoded(body: Json) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
+def _checked(response: http.client.HTTPResponse) -> http.client.HTTPResponse:
+    """An answer that says how long it is.
+
+    `http.client` takes a head that was cut in its middle for a whole one. Without
+    the length, which is behind it, nobody can tell that from an answer without a body.
+    """
+    if response.length is None and not response.chunked:
+        response.close()
+        raise http.client.IncompleteRead(b"")
+    return response
+
+
 def _answer(response: http.client.HTTPResponse) -> Answer:
+    _checked(response)
     headers = {name.lower(): value for name, value in response.getheaders()}
     return Answer(response.status, response.reason, headers, _whole(response))
 

@@ -5,8 +5,8 @@
 
 `<state>` is `$WATCHGLASS_STATE_DIR`, else `$XDG_STATE_HOME/watchglass`, else
 `~/.local/state/watchglass`. Files appear whole or not at all. A server that was
-killed leaves its file behind; whoever looks next sees that the process is gone
-and removes it. `server/local.py` writes what is read here.
+killed leaves its file behind: whoever looks sees that the process is gone and can
+say so, and the next server removes it. `server/local.py` writes what is read here.
 
 Standard library alone, and little of it: the command line imports this before
 anything else and must start fast.
@@ -70,11 +70,15 @@ def read_token(path: Path) -> str:
     """The token in a file that nobody else can read.
 
     Raises:
-        LocalFault: It cannot be read, others can read it, or it is empty.
+        LocalFault: It cannot be read, is another user's, others can read it, or it is empty.
     """
     with told("read", path), path.open("rb") as file:
         mode = os.fstat(file.fileno())
-        if mode.st_uid != os.geteuid() or stat.S_IMODE(mode.st_mode) & 0o077:
+        if mode.st_uid != os.geteuid():
+            raise LocalFault(
+                f"{path}: belongs to user {mode.st_uid}, who may change it; use a file of your own"
+            )
+        if stat.S_IMODE(mode.st_mode) & 0o077:
             raise LocalFault(f"{path}: others may read this token; run 'chmod 600 {path}' or remove it")
         text = file.read(TOKEN_BYTES_MAX).decode("utf-8", "replace").strip()
     if not text:
@@ -82,18 +86,36 @@ def read_token(path: Path) -> str:
     return text
 
 
-def discovered(state: Path) -> list[Discovery]:
-    """The running servers of this user, the newest first; files of dead ones are removed."""
-    alive: list[Discovery] = []
-    for path in (state / "servers").glob("*.json"):
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """What the discovery files tell: who runs, the newest first, and who died without a word."""
+
+    running: list[Discovery]
+    gone: list[Discovery]
+
+
+def look(state: Path) -> Servers:
+    """The servers of this user.
+
+    Raises:
+        LocalFault: The folder with their files cannot be read.
+    """
+    running: list[Discovery] = []
+    gone: list[Discovery] = []
+    for path in _files(state / "servers"):
         found = _read(path)
         if found is None:
             continue
         if start_ticks(found.pid) == found.pid_start_ticks:
-            alive.append(found)
+            running.append(found)
         else:
-            withdraw(state, found.runtime_id, found.pid)
-    return sorted(alive, key=lambda found: found.started_at, reverse=True)
+            gone.append(found)
+    return Servers(_newest_first(running), _newest_first(gone))
+
+
+def discovered(state: Path) -> list[Discovery]:
+    """Those that run. Raises LocalFault, as `look`."""
+    return look(state).running
 
 
 def withdraw(state: Path, runtime_id: str, pid: int) -> None:
@@ -116,6 +138,19 @@ def start_ticks(pid: int) -> int | None:
 def discovery_path(state: Path, runtime_id: str) -> Path:
     """Where the file of this runtime's server is."""
     return state / "servers" / f"{runtime_id}.json"
+
+
+def _newest_first(servers: list[Discovery]) -> list[Discovery]:
+    return sorted(servers, key=lambda server: server.started_at, reverse=True)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Its discovery files; a folder that is not there has none."""
+    with told("read", folder):
+        try:
+            return [entry for entry in folder.iterdir() if entry.suffix == ".json"]
+        except FileNotFoundError:
+            return []
 
 
 def _read(path: Path) -> Discovery | None:

@@ -85,6 +85,11 @@ class Reader:
         return self._following.ended
 
     @property
+    def version(self) -> int:
+        """Which version of the feed the newest connection speaks."""
+        return self._following.version
+
+    @property
     def connections(self) -> int:
         """How many there have been."""
         return self._journey.connections

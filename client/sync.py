@@ -11,6 +11,8 @@ may be made to leave from any other.
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import update_wrapper
@@ -21,16 +23,18 @@ from typing import Concatenate, ParamSpec, TypeVar
 from watchglass.protocol.follow import EARLIEST, LATEST, OnExpired
 from watchglass.protocol.follow_all import EVERYBODY, workers_of
 from watchglass.protocol.said import Said, Told
+from watchglass.protocol.tasks import TaskStatusResponse
 from watchglass.protocol.workers import ImportAnswer
 
-from . import calls, endpoints
+from . import calls, endpoints, task_calls
 from .address import Address
 from .call import Call
 from .faults import Unreachable
 from .finding import Choice, find
 from .follower import Follower
 from .http import Client
-from .journey import PATIENCE_S, SUBPROTOCOLS
+from .journey import PATIENCE_S
+from .task_places import TaskWait
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -80,6 +84,7 @@ class SyncClient:
     plan_worker = asked(calls.plan_worker)
     drain = asked(calls.drain)
     diagnostics = asked(calls.diagnostics)
+    observers = asked(calls.observers)
     runtime_events = asked(calls.runtime_events)
     list_workers = asked(calls.list_workers)
     create_worker = asked(calls.create_worker)
@@ -100,6 +105,15 @@ class SyncClient:
     metrics = asked(calls.metrics)
     health = asked(calls.health)
     ready = asked(calls.ready)
+    submit_task = asked(task_calls.submit_task)
+    list_tasks = asked(task_calls.list_tasks)
+    task = asked(task_calls.task)
+    kill_task = asked(task_calls.kill_task)
+    task_events = asked(task_calls.task_events)
+    task_runtime = asked(task_calls.task_runtime)
+    task_capabilities = asked(task_calls.task_capabilities)
+    task_config = asked(task_calls.task_config)
+    task_resources = asked(task_calls.task_resources)
 
     def follow(
         self,
@@ -140,7 +154,6 @@ class SyncClient:
                 workers_of(workers),
                 cursor=after,
                 types=types,
-                subprotocols=SUBPROTOCOLS,
                 patience_s=patience_s,
             ) as follower,
             closing(follower.everything()) as everything,
@@ -165,10 +178,33 @@ class SyncClient:
             cursor=after,
             types=types,
             on_expired=on_expired,
-            subprotocols=SUBPROTOCOLS,
             patience_s=patience_s,
         ) as follower:
             yield from follower.everything()
+
+    def wait_task(
+        self, task_id: str, *, timeout_s: float | None = None, patience_s: float = PATIENCE_S
+    ) -> TaskStatusResponse:
+        """The final status of a task, over lost connections and restarted servers.
+
+        Raises:
+            TimeoutError: It had not finished after `timeout_s`; it goes on.
+            Unreachable: Nothing has answered for `patience_s`.
+        """
+        wait = TaskWait(task_id, time.monotonic(), timeout_s, patience_s)
+        while True:
+            try:
+                said = self.task(task_id, wait_ms=wait.wait_ms(time.monotonic()))
+            except Unreachable as fault:
+                wait_s = wait.lost(
+                    time.monotonic(),
+                    fault,
+                    jitter=random.random(),  # noqa: S311 - It spreads requests and guards nothing.
+                )
+                time.sleep(wait_s)
+            else:
+                if wait.answered(time.monotonic(), said.status):
+                    return said
 
     @contextmanager
     def export_worker(self, worker_id: str) -> Iterator[Iterator[bytes]]:

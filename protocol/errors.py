@@ -267,12 +267,28 @@ LAUNCH_FAULTS: Final = frozenset({LaunchFailed.code, SandboxSetupFailed.code})
 
 
 class Unauthorized(RuntimeFault):
-    """The local token is missing or is not the right one."""
+    """The token is missing, or is none of this runtime's."""
 
     code = "unauthorized"
 
     def __init__(self) -> None:
-        super().__init__("send this runtime's local token as 'Authorization: Bearer TOKEN'")
+        super().__init__("send a token of this runtime as 'Authorization: Bearer TOKEN'")
+
+
+class InsufficientScope(RuntimeFault):
+    """The token is right, and may not do this."""
+
+    code = "insufficient_scope"
+
+    def __init__(self, needed: str, held: str, bound_to: str | None = None) -> None:
+        """`bound_to`: the one worker that the token is for, where it has to be for all."""
+        whole, bound = ("", "") if bound_to is None else (" for all workers", f", for {bound_to!r} alone")
+        super().__init__(
+            f"this takes a token of scope {needed!r}{whole}; the one that came has {held!r}{bound}"
+        )
+        self.needed = needed
+        self.held = held
+        self.bound_to = bound_to
 
 
 class ForbiddenHost(RuntimeFault):

@@ -155,6 +155,8 @@ class DiagnosticCode(StrEnum):
     QUERY_MALFORMED = "runtime.query_malformed"
     STORE_UNAVAILABLE = "runtime.store_unavailable"
     STALLED = "runtime.stalled"
+    UNAUTHORIZED = "runtime.unauthorized"
+    FORBIDDEN = "runtime.forbidden"
 
 
 class Diagnostic(Wire):
@@ -233,6 +235,8 @@ CLOSES: Final[dict[DiagnosticCode, CloseCode]] = {
     DiagnosticCode.UNAVAILABLE: CloseCode.STORE_UNAVAILABLE,
     DiagnosticCode.STORE_UNAVAILABLE: CloseCode.STORE_UNAVAILABLE,
     DiagnosticCode.SERIALIZE_FAILED: CloseCode.STORE_UNAVAILABLE,
+    DiagnosticCode.UNAUTHORIZED: CloseCode.UNAUTHORIZED,
+    DiagnosticCode.FORBIDDEN: CloseCode.FORBIDDEN,
 }
 
 

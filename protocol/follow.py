@@ -104,6 +104,11 @@ class Following:
         return self._worker_id
 
     @property
+    def version(self) -> Literal[1, 2]:
+        """What the newest connection speaks."""
+        return self._version
+
+    @property
     def cursor(self) -> str | None:
         """Where to go on from: the last event that was given out; None: with what comes from then on."""
         return self._asked
@@ -283,7 +288,8 @@ class Following:
         said = _member(body, "diagnostic") if self._version == 1 else body
         code, message = str(said.get("code")), str(said.get("message", ""))
         if code not in RETRYABLE:
-            raise FeedRefused(code, message)
+            details = said.get("details")
+            raise FeedRefused(code, message, details if isinstance(details, dict) else None)
         after_ms = said.get("retry_after_ms")
         if isinstance(after_ms, int):
             self._retry_after_s = min(max(after_ms / 1000, 0.0), RETRY_AFTER_MAX_S)

@@ -12,6 +12,7 @@ puts the same bytes between two constant pieces.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -24,6 +25,9 @@ from .events import Event, Json
 
 ENVELOPE_SEQ = slice(14, 30)
 """Where an envelope, `{"cursor":"wo_0123456789abcdef",…`, has its sequence in 16 hex digits."""
+_TS = b'"ts":"'
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class Payload(Wire):
@@ -116,6 +120,16 @@ def fill_envelope(seq: int, middle: bytes, event: Event) -> bytes:
 def envelope_seq(line: bytes) -> Seq:
     """The sequence of an envelope that `encode_envelope` made."""
     return Seq(int(line[ENVELOPE_SEQ], 16))
+
+
+def envelope_time_us(line: bytes) -> int:
+    """When an event was written, µs since 1970: its `ts`, as `envelope_middle` placed it.
+
+    A sequence is no time: it runs ahead when the clock goes back, and in a burst.
+    """
+    begin = line.index(_TS) + len(_TS)
+    moment = datetime.fromisoformat(line[begin : line.index(b'"', begin)].decode())
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def decode_event(line: bytes) -> Event:

@@ -9,7 +9,7 @@ Farewell    the server closes; the same cursor is good at the next connection
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 if TYPE_CHECKING:
     from .events import Shape
@@ -93,13 +93,27 @@ class Farewell:
 Said = Joined | Told | Reset
 
 
-class FeedRefused(Exception):
-    """The feed ended with a diagnostic that coming back would not change."""
+EXPIRED: Final = frozenset({"runtime.cursor_unknown_or_expired", "runtime.cursor_expired"})
+"""Diagnostics that say: what follows the reader's cursor is gone, or never was."""
 
-    def __init__(self, code: str, message: str) -> None:
+
+class FeedRefused(Exception):
+    """The feed ended with a diagnostic that coming back would not change.
+
+    `details` are its facts, which version 2 alone has: of a cursor that cannot
+    be honoured `reason`, `requested`, `oldest` and `head`.
+    """
+
+    def __init__(self, code: str, message: str, details: Json | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.details = details or {}
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether it is the cursor that cannot be honoured: another one can."""
+        return self.code in EXPIRED
 
 
 class FeedViolation(Exception):

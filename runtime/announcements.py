@@ -12,7 +12,7 @@ from watchglass.protocol.errors import InvalidQuery, LimitTooLarge, WrongRuntime
 from watchglass.protocol.event_filter import event_name
 from watchglass.protocol.events import Event
 from watchglass.protocol.frames import decode_event
-from watchglass.protocol.identity import RuntimeId, WorkerRef
+from watchglass.protocol.identity import RuntimeId, WorkerId, WorkerRef
 from watchglass.protocol.runtime import (
     RuntimeDiagnostic,
     RuntimeEvent,
@@ -108,8 +108,12 @@ class Announcements:
             for number, severity, code, message, ref in self._diagnostics
         ]
 
-    async def batch(self, cursor: RuntimeEventCursor | None, limit: int | None) -> RuntimeEventBatch:
+    async def batch(
+        self, cursor: RuntimeEventCursor | None, limit: int | None, only: WorkerId | None = None
+    ) -> RuntimeEventBatch:
         """Runtime events from a cursor on (none: from the oldest kept one).
+
+        With `only`, those of this worker among them; there may be none, and more behind.
 
         Raises:
             WrongRuntimeCursor: Another runtime gave the cursor out.
@@ -134,8 +138,9 @@ class Announcements:
                 )
         records = await self._log.read(after=after, max_records=limit)
         last = records[-1].seq if records else after
+        told = (record for record in records if event_name(record.line) in _KINDS)
         return RuntimeEventBatch(
-            events=[_runtime_event(record) for record in records if event_name(record.line) in _KINDS],
+            events=[event for event in map(_runtime_event, told) if _is_of(event, only)],
             next_cursor=RuntimeEventCursor(runtime_id=self._runtime_id, next_event_id=last + 1),
             has_more=last < self._log.head,
         )
@@ -154,6 +159,12 @@ def left_with(worker: Worker) -> dict[str, str | None]:
     if worker.record.imported or not log.head:
         return {"oldest": None, "head": None}
     return {"oldest": encode_cursor(log.oldest), "head": encode_cursor(log.head)}
+
+
+def _is_of(event: RuntimeEvent, worker_id: WorkerId | None) -> bool:
+    """Whether an event is of this worker (None: of anything)."""
+    ref = event.worker_ref
+    return worker_id is None or (ref is not None and ref.worker_id == worker_id)
 
 
 def _runtime_event(record: Record) -> RuntimeEvent:

@@ -77,8 +77,9 @@ class Audience:
         before, last = self._position, run.last
         self._position = last
         for seat in list(self._seats):
-            theirs = run if seat.after == before else run[first_after(run.lines, seat.after) :]
-            if not theirs:
+            if seat.after == before:
+                theirs = run
+            elif not (theirs := run[first_after(run.lines, seat.after) :]):
                 continue
             try:
                 goes_on = seat.take(theirs)

@@ -17,7 +17,8 @@ from watchglass.protocol.errors import (
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.lifecycle import Phase, WorkerStatus, status_of
 
-from .driver import Driver, DriverContext
+from .driver import Driver
+from .driver_context import DriverContext
 from .worker import Worker
 
 
@@ -47,6 +48,8 @@ class WorkerFilter:
     status: WorkerStatus | None = None
     phase: Phase | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    only: WorkerId | None = None
+    """There is no other worker than this one, for whoever asks."""
 
     def admits(self, worker: Worker) -> bool:
         """Whether this worker is asked for."""
@@ -124,10 +127,10 @@ class Catalog:
         Raises:
             InvalidQuery: `after` names no worker.
         """
-        ids = list(self._entries)
+        ids = [each for each in self._entries if wanted.only in {None, each}]
         start = 0
         if after is not None:
-            if after not in self._entries:
+            if after not in ids:
                 raise InvalidQuery("after", after, "no worker has this id")
             start = ids.index(after) + 1
         admitted = [

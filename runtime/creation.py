@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from watchglass.protocol.capabilities import PlanAnswer
 from watchglass.protocol.errors import LaunchFailed, RuntimeFault, UnsupportedCapability
 from watchglass.protocol.events import Event
-from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Reservation
+from watchglass.protocol.execution import ExecutionPlan, Reservation
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, WorkerRef, generated_id
 from watchglass.protocol.tasks import TaskTerms
 from watchglass.protocol.workers import CreateWorkerRequest
@@ -27,10 +27,9 @@ from .announcements import Announcements
 from .catalog import Catalog, Entry
 from .changes import Changes
 from .dispatcher import Dispatcher
-from .driver import DriverContext
+from .driver_context import DriverContext
 from .ledger import Ledger
-from .policy import resolve
-from .probing import Probing
+from .plans import Plans
 from .tally import Tally
 from .worker import Worker
 
@@ -40,8 +39,7 @@ class Creation:
     """Makes the workers of one runtime, and keeps their drivers."""
 
     runtime_id: RuntimeId
-    capability_mode: CapabilityMode
-    probing: Probing
+    plans: Plans
     store: Store
     catalog: Catalog
     ledger: Ledger
@@ -50,7 +48,8 @@ class Creation:
     changes: Changes
     tally: Tally
     context: DriverContext
-    on_accepted: Callable[[Worker], None]
+    files_of: Callable[[WorkerRecord], Mapping[str, bytes]]
+    """What a worker's folder is to hold from the beginning."""
     drivers: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def create(
@@ -112,7 +111,7 @@ class Creation:
         """
         if request.execution is None:
             return None
-        return resolve(request, self.capability_mode, self.probing.capabilities, held)
+        return self.plans.plan(request, held)
 
     def planned(self, request: CreateWorkerRequest) -> PlanAnswer:
         """What `create` would come to now.
@@ -163,7 +162,9 @@ class Creation:
 
     async def _register(self, record: WorkerRecord) -> Entry:
         worker = Worker(WorkerRef(runtime_id=self.runtime_id, worker_id=record.worker_id), record)
-        worker.log = await self.store.create(record, self.counted(worker.on_visible))
+        worker.log = await self.store.create(
+            record, self.counted(worker.on_visible), beside=self.files_of(record)
+        )
         entry = self.enter(worker)
         task = self.start_driver(entry)
         try:
@@ -172,7 +173,6 @@ class Creation:
             task.cancel()
             await self._discard(entry)
             raise
-        self.on_accepted(worker)
         return entry
 
     async def _discard(self, entry: Entry) -> None:

@@ -7,11 +7,13 @@
     signalled        a signal ended it that neither we nor a limit sent
     exited           by itself
 
-What its limits did to it is told beside that, in alerts.
+What its limits did to it, and what of its bytes did not arrive, is told beside that,
+in alerts.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -51,6 +53,19 @@ def limits_met(seen: ProcessExit) -> Iterator[str]:
     if seen.usage.forks_refused:
         times = "once" if seen.usage.forks_refused == 1 else f"{seen.usage.forks_refused} times"
         yield f"its bound on processes refused it a new one {times}"
+
+
+def alerts_of(seen: ProcessExit) -> Iterator[str]:
+    """What an observer must know of limits, and of bytes that did not arrive where they were meant to."""
+    yield from limits_met(seen)
+    for stream, sizes in (("stdout", seen.stdout), ("stderr", seen.stderr)):
+        if sizes.is_truncated:
+            yield (
+                f"{stream} had {sizes.total_bytes} bytes, of which the first {sizes.kept_bytes} were kept"
+                + ("" if seen.output_errno is None else f": {os.strerror(seen.output_errno)}")
+            )
+    if seen.undelivered_input_bytes:
+        yield f"{seen.undelivered_input_bytes} bytes of accepted input were not read by the process"
 
 
 def usage_of(seen: ProcessExit) -> Usage | None:

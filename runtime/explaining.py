@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.workers import Shortage, WaitingFor, WorkerExit, WorkerExplanation
 
 from .dispatcher import Place
@@ -43,6 +44,12 @@ def explain(worker: Worker, place: Place | None, ledger: Ledger) -> WorkerExplan
         summary=f"waits for {_awaited(worker, place)}; {place.before_it} workers are before it",
         waiting_for=_waiting_for(place, ledger),
     )
+
+
+def without_others(worker_id: WorkerId, place: Place) -> Place:
+    """The same place, told to somebody for whom there is no other worker and no other tenant."""
+    due = place.due if place.due == worker_id else None
+    return place._replace(due=due, tenants_before_it=[None] * len(place.tenants_before_it))
 
 
 def _awaited(worker: Worker, place: Place) -> str:

@@ -32,6 +32,7 @@ from watchglass.protocol.errors import CursorExpired
 from watchglass.store.base import (
     READ_BYTES_MAX,
     READ_RECORDS_MAX,
+    ReadableLog,
     Record,
     Retention,
     Run,
@@ -210,9 +211,9 @@ class MergedLog:
                 break
         return counted
 
-    def behind_count(self, after: Seq) -> int:
-        """How many of the logs have something behind a position."""
-        return sum(source.log.head > after for source in self._members.chosen())
+    def logs_behind(self, position: Seq) -> list[ReadableLog]:
+        """Those of the logs that have something behind a position."""
+        return [source.log for source in self._members.chosen() if source.log.head > position]
 
     async def before_newest(self, count: int) -> Seq:
         """See `ReadableLog`. From the head outwards, so that logs which end before it are not opened."""

@@ -15,7 +15,7 @@ head it may `listen` together with all others (`audience.py`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ from watchglass.protocol.start import LATEST as LATEST
 from watchglass.protocol.start import After, Earliest, FeedQuery, Latest, Start
 from watchglass.store.base import ReadableLog, Record, Run
 
-from .audience import Audiences, Take
+from .audience import Audiences, Seat, Take
 from .merged_log import MergedLog
 from .pins import pinned, unpinned
 from .placing import find_place
@@ -83,6 +83,7 @@ class Reader:
         self._now_us = now_us
         self._pinned = partial(pin, subject)
         self.worker_id: WorkerId = subject.worker_id
+        self._seat: Seat | None = None
         self.reset = reset
         """Why it does not begin where it asked to."""
         self._place(position)
@@ -91,6 +92,11 @@ class Reader:
         self.as_of = self._log.head
         self.position = self.as_of if position is None else position
         self.snapshot = self._pinned(self.position, self._now_us())
+
+    @property
+    def taken(self) -> Seq:
+        """Sequence of the last event that it has taken; other than `position`, also while it listens."""
+        return self.position if self._seat is None else self._seat.after
 
     @property
     def oldest(self) -> Seq:
@@ -127,10 +133,11 @@ class Reader:
             head=encode_cursor(self.as_of),
         )
 
-    @property
-    def logs_behind(self) -> int:
-        """How many logs have something behind the position; of one that is no merge, one."""
-        return self._log.behind_count(self.position) if isinstance(self._log, MergedLog) else 1
+    def logs_behind(self, position: Seq) -> Sequence[ReadableLog]:
+        """The logs that have something behind a position, each by itself where it reads many as one."""
+        if isinstance(self._log, MergedLog):
+            return self._log.logs_behind(position)
+        return [self._log] if self._log.head > position else []
 
     async def count_replayed(self) -> int:
         """How many events lie between the position and `as_of`. Raises CursorExpired."""
@@ -170,11 +177,13 @@ class Reader:
         Raises as `next_batch`, and what `take` raises.
         """
         audience = self._audiences.of(self._log)
-        seat = audience.sit(take, after=self.position)
+        assert self.position >= self._log.head, "who is behind must go by itself"
+        seat = self._seat = audience.sit(take, after=self.position)
         try:
             await seat.left
         finally:
             self.position = audience.leave(seat)
+            self._seat = None
             self._audiences.left(self._log)
 
     async def __aiter__(self) -> AsyncIterator[Record]:

@@ -34,11 +34,13 @@ async def shown_output(directory: Path, stream: str, max_bytes: int) -> Shown:
     most = min(max_bytes, INLINE_BYTES_MAX)
     try:
         size_bytes = path.stat().st_size
+        if not size_bytes:
+            return Shown("", truncated=False)
         if size_bytes > _AT_ONCE_BYTES:
             head = await asyncio.to_thread(_head, path, most)
         else:
             head = _head(path, most)
-        return Shown(_text(head), size_bytes > len(head) or _is_cut(directory, stream, size_bytes))
+        return Shown(_text(head), size_bytes > len(head) or _is_cut(directory, stream))
     except FileNotFoundError:  # Nothing was started yet.
         return Shown("", truncated=False)
     except OSError as fault:
@@ -55,9 +57,9 @@ def _text(head: bytes) -> str:
     return codecs.getincrementaldecoder("utf-8")("replace").decode(head)
 
 
-def _is_cut(directory: Path, stream: str, size_bytes: int) -> bool:
+def _is_cut(directory: Path, stream: str) -> bool:
     """Whether the file itself has not all that was written. Raises OSError."""
-    report = read_report(directory) if size_bytes else None
+    report = read_report(directory)
     if report is None:
         return False
     return (report.exit.stdout if stream == "stdout" else report.exit.stderr).is_truncated

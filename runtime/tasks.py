@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from watchglass.protocol.errors import (
@@ -36,9 +36,11 @@ from watchglass.protocol.tasks import (
 )
 from watchglass.protocol.workers import CreateWorkerRequest, LifecycleRequest
 from watchglass.store.base import Store
+from watchglass.store.worker_record import WorkerRecord
 
 from . import task_folder as folder
 from .catalog import Catalog
+from .final_answers import FinalAnswers
 from .options import RuntimeOptions
 from .task_answers import answer_of, duration_ms, error_code, status_of, summary_of
 from .task_collector import Collector
@@ -57,6 +59,13 @@ class TaskFilter:
     """Which tasks of a list are asked for; an empty field asks for all."""
 
     status: TaskStatus | None = None
+    only: TaskId | None = None
+    """There is no other task than this one, for whoever asks."""
+
+
+def first_files(record: WorkerRecord) -> Mapping[str, bytes]:
+    """What a new worker's folder holds of the task that it is, if it is one."""
+    return {} if record.task is None else {folder.REQUEST: folder.content(task_request(record))}
 
 
 class Tasks:
@@ -80,7 +89,9 @@ class Tasks:
         self._create = create
         self._stop = stop
         self._remove = remove
-        self._leaving = asyncio.Event()
+        self._is_leaving = False
+        self._waits: set[asyncio.Timeout] = set()
+        self._final_answers = FinalAnswers()
         self._collector = Collector(
             retention_us=options.task_retention_s * 1_000_000,
             interval_s=options.gc_interval_ms / 1000,
@@ -110,15 +121,16 @@ class Tasks:
             StoreIo: Its output cannot be read.
         """
         worker = self._task(task_id)
-        if wait_s > 0:
+        if wait_s > 0 and not worker.life.ended.is_set():
             await self._wait(worker, wait_s)
-        return await self._answer(worker)
+        return await self._newest_answer(worker)
 
     def list(
         self, wanted: TaskFilter, *, limit: int | None = None, after: TaskId | None = None
     ) -> tuple[Sequence[TaskSummary], bool]:
         """Tasks in order of submission, and whether more follow. Raises InvalidQuery."""
         tasks = [entry.worker for entry in self._catalog if entry.worker.record.task is not None]
+        tasks = [task for task in tasks if wanted.only in {None, task.worker_id}]
         if after is not None:
             ids = [task.worker_id for task in tasks]
             if after not in ids:
@@ -146,7 +158,7 @@ class Tasks:
         if theirs is not None and theirs != owner:
             raise PermissionDenied(task_id, theirs)
         await self._stop(task_id, LifecycleRequest(reason=reason))
-        return await self._answer(worker)
+        return await self._newest_answer(worker)
 
     async def events(self, task_id: TaskId) -> Sequence[TaskEvent]:
         """What is kept of a task's events, in order.
@@ -185,11 +197,6 @@ class Tasks:
         if not folder.is_there(directory, folder.RESULT):
             await self._keep_result(worker)
 
-    def on_accepted(self, worker: Worker) -> None:
-        """A new worker is in its journal."""
-        if worker.record.task is not None:
-            self._keep_request(worker)
-
     async def on_ended(self, worker: Worker) -> None:
         """A worker's journal has its end."""
         if worker.record.task is None or worker.life.exit is None or worker.life.finished_us is None:
@@ -200,11 +207,14 @@ class Tasks:
 
     def leave(self) -> None:
         """The runtime stops, and keeps its workers: nobody waits for their end here any more."""
-        self._leaving.set()
+        self._is_leaving = True
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(0)
 
     async def close(self) -> None:
         """Collect no more."""
-        self._leaving.set()
+        self.leave()
         await self._collector.stop()
 
     # Inside.
@@ -218,6 +228,10 @@ class Tasks:
             raise TaskNotFound(task_id)
         return worker
 
+    async def _newest_answer(self, worker: Worker) -> TaskStatusResponse:
+        final = self._final_answers.find(worker) if worker.life.ended.is_set() else None
+        return final or await self._answer(worker)
+
     async def _answer(self, worker: Worker, *, is_final: bool | None = None) -> TaskStatusResponse:
         directory = self._store.directory(worker.worker_id)
         return await answer_of(worker, directory, self._reservation(worker), is_final=is_final)
@@ -230,12 +244,14 @@ class Tasks:
         return life.reservation or held
 
     async def _wait(self, worker: Worker, wait_s: float) -> None:
-        waits = [asyncio.ensure_future(worker.life.ended.wait()), asyncio.ensure_future(self._leaving.wait())]
         try:
-            await asyncio.wait(waits, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            async with asyncio.timeout(0 if self._is_leaving else wait_s) as wait:
+                self._waits.add(wait)
+                await worker.life.ended.wait()
+        except TimeoutError:
+            pass
         finally:
-            for wait in waits:
-                wait.cancel()
+            self._waits.discard(wait)
 
     def _keep_request(self, worker: Worker) -> None:
         directory = self._store.directory(worker.worker_id)
@@ -249,6 +265,7 @@ class Tasks:
         directory = self._store.directory(worker.worker_id)
         try:
             answer = await self._answer(worker, is_final=True)
+            self._final_answers.keep(worker, answer)
             folder.write(directory, folder.RESULT, answer)
         except (OSError, StoreFault) as fault:  # As above.
             _LOG.warning("task %s has no %s: %s", worker.worker_id, folder.RESULT, fault)

@@ -25,6 +25,7 @@ from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
 from watchglass.protocol.base import BODY_BYTES_MAX, Wire
 from watchglass.protocol.errors import (
     BodyTooLarge,
+    InsufficientScope,
     Internal,
     InvalidRequest,
     MethodNotAllowed,
@@ -38,6 +39,7 @@ from . import tasks_errors
 from .archives_api import IMPORT_ROUTE, archives_api, import_worker, is_import
 from .asgi import Headers, Message, Receive, Scope, Send, answer_http, header, refuse_websocket
 from .auth import Access
+from .callers import caller_name, note_caller
 from .capabilities_api import capabilities_api
 from .config import FeedBounds
 from .cors import is_preflight, origin_headers, preflight_headers
@@ -56,11 +58,16 @@ from .exchange import RUNTIME_KEY
 from .feed import FEED_ROUTE, FeedsV1, feed_worker_id
 from .feed_v2 import FeedsV2, asks_for_v2
 from .health_api import METRICS_KEY, health_api
+from .hypercorn_socket import NotUpgraded
+from .inline import InlineConnection
 from .leaving import Leaving
 from .logs_api import logs_api
 from .long_poll import LongPolls
 from .metrics import UNKNOWN_ROUTE, Metrics
+from .observers import OBSERVERS_KEY, Observers
+from .observers_api import observers_api
 from .open_feeds import OpenFeeds
+from .permits import check_request
 from .runtime_api import LEAVING_KEY, runtime_api
 from .sse import EventStreams
 from .subjects import AllWorkers, OneWorker, Subject
@@ -83,6 +90,7 @@ _FACES = (
     capabilities_api,
     tasks_api,
     task_runtime_api,
+    observers_api,
     health_api,
     docs_api,
 )
@@ -94,13 +102,13 @@ class Application:
     def __init__(self, runtime: Runtime, access: Access, leaving: Leaving, bounds: FeedBounds) -> None:
         self._access = access
         self._runtime = runtime
-        self._metrics = Metrics(runtime)
-        self.feeds = OpenFeeds(self._metrics)
+        self.feeds = OpenFeeds(access)
+        self._metrics = Metrics(runtime, self.feeds)
         self._feeds_v1 = FeedsV1(runtime, self.feeds, close_s=bounds.close_s)
         self._feeds_v2 = FeedsV2(self._metrics, self.feeds, bounds)
         self._long_polls = LongPolls(self.feeds)
         self._event_streams = EventStreams(self._metrics, self.feeds, bounds)
-        self._http = _http_app(runtime, self._metrics, leaving)
+        self._http = _http_app(runtime, self._metrics, Observers(self.feeds), leaving)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -112,6 +120,8 @@ class Application:
             await self._serve(scope, exchange, receive, send)
         except RuntimeFault as fault:
             await exchange.refuse(fault)
+        except NotUpgraded:
+            pass  # It was answered, or is gone.
         except Exception:  # noqa: BLE001 - our bug: the log has it whole, the caller a code.
             _LOG.exception("%s %s failed", scope.get("method", "WebSocket"), scope["path"])
             await exchange.refuse(Internal())
@@ -124,7 +134,15 @@ class Application:
         if is_preflight(scope):
             await exchange.answer(204, preflight_headers(), b"")
             return
-        self._access.check_token(scope)
+        caller = self._access.caller(scope)
+        note_caller(scope, caller)
+        try:
+            check_request(caller, scope)
+        except InsufficientScope as fault:
+            if scope["type"] != "websocket" or not asks_for_v2(scope):
+                raise
+            await self._feeds_v2.refuse(scope, receive, send, fault)
+            return
         if is_import(scope):
             scope[_ROUTE_KEY] = IMPORT_ROUTE
             await exchange.answer_model(await import_worker(self._runtime, scope, exchange.receive))
@@ -253,11 +271,15 @@ class _Exchange:
         return [] if self.origin is None else origin_headers(self.origin)
 
     def count(self, metrics: Metrics) -> None:
-        """Tell the metrics; an upgrade that went well is a feed and no request."""
+        """Tell the metrics and the log; an upgrade that went well is a feed and no request."""
         if self.status is not None:
             duration_s = asyncio.get_running_loop().time() - self._started_s
             route = self._scope.get(_ROUTE_KEY, UNKNOWN_ROUTE)
-            metrics.request_answered(self._scope.get("method", "GET"), route, self.status, duration_s)
+            method = self._scope.get("method", "GET")
+            metrics.request_answered(method, route, self.status, duration_s)
+            if _LOG.isEnabledFor(logging.INFO):
+                told = {"method": method, "route": route, "status": self.status, "duration_s": duration_s}
+                _LOG.info("answered", extra={**told, "token": caller_name(self._scope)})
 
 
 def _path(scope: Scope) -> str:
@@ -267,14 +289,16 @@ def _path(scope: Scope) -> str:
     return unquote(text if text.startswith("/") else urlsplit(text).path)
 
 
-def _http_app(runtime: Runtime, metrics: Metrics, leaving: Leaving) -> Quart:
+def _http_app(runtime: Runtime, metrics: Metrics, observers: Observers, leaving: Leaving) -> Quart:
     app = Quart(__name__, static_folder=None)
+    app.asgi_http_class = InlineConnection
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     app.config["RESPONSE_TIMEOUT"] = None  # A peer that takes nothing is dropped by `connections`.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
     app.extensions[RUNTIME_KEY] = runtime
     app.extensions[METRICS_KEY] = metrics
+    app.extensions[OBSERVERS_KEY] = observers
     app.extensions[LEAVING_KEY] = leaving
     app.before_request(_note_route)
     app.register_error_handler(RuntimeFault, _on_fault)

@@ -1,9 +1,9 @@
 """Who may talk to this server, decided before anything else is looked at.
 
 In this order: is the `Host` ours (DNS rebinding), is the `Origin` listed
-(browser pages), is the token right. The same for HTTP and for WebSockets, before
-the upgrade. A token comes in the `Authorization` header alone: a query string
-ends up in logs and histories.
+(browser pages), is the token right; then `permits` says what it may do. The same
+for HTTP and for WebSockets, before the upgrade. A token comes in the
+`Authorization` header alone: a query string ends up in logs and histories.
 """
 
 from __future__ import annotations
@@ -13,10 +13,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from watchglass.protocol.errors import ForbiddenHost, ForbiddenOrigin, Unauthorized
+from watchglass.protocol.errors import (
+    ForbiddenHost,
+    ForbiddenOrigin,
+    InsufficientScope,
+    RuntimeFault,
+    Unauthorized,
+)
+from watchglass.protocol.scopes import Reach
 
 from .asgi import Scope, header
+from .callers import ANYBODY, LOCAL, Caller
 from .config import Secret
+from .permits import Asked, fault_of
+from .tokens import TokenBook
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
 """These say nothing about workers and need no token."""
@@ -39,6 +49,8 @@ class Access:
     hosts: frozenset[str]
     origins: frozenset[str] = frozenset()
     any_own_address: bool = False
+    tokens: TokenBook | None = None
+    """Those with fewer rights than `token`."""
 
     def check_caller(self, scope: Scope) -> None:
         """Raises ForbiddenHost, ForbiddenOrigin, in this order."""
@@ -47,10 +59,29 @@ class Access:
         if origin is not None and origin.lower() not in self.origins:
             raise ForbiddenOrigin(origin)
 
-    def check_token(self, scope: Scope) -> None:
-        """Raises Unauthorized."""
-        if self.token is not None and scope["path"] not in OPEN_PATHS:
-            _check_token(self.token, header(scope, b"authorization"))
+    def caller(self, scope: Scope) -> Caller:
+        """Whose token came with a request. Raises Unauthorized."""
+        if self.token is None or scope["path"] in OPEN_PATHS:
+            return ANYBODY
+        given = _bearer(header(scope, b"authorization"))
+        if hmac.compare_digest(given, self.token.reveal().encode()):
+            return LOCAL
+        found = None if self.tokens is None else self.tokens.caller(given)
+        if found is None:
+            raise Unauthorized
+        return found
+
+    def fault_of(self, caller: Caller, asks: Asked) -> RuntimeFault | None:
+        """Why a caller who was let in may not go on, or None: its token may be gone or another by now."""
+        if caller.digest is None:
+            return None
+        now = None if self.tokens is None else self.tokens.by_digest(caller.digest)
+        if now is None:
+            return Unauthorized()
+        scope, bound_to = now.grant.scope.value, now.grant.worker_id
+        if asks.need.reach is Reach.LIST and bound_to not in {None, caller.grant.worker_id}:
+            return InsufficientScope(asks.need.scope.value, scope, bound_to)  # It shows more than that one.
+        return fault_of(now, asks)
 
     def _check_host(self, scope: Scope) -> None:
         host = header(scope, b"host") or ""
@@ -62,7 +93,13 @@ class Access:
 
 
 def access(
-    *, host: str, port: int, token: Secret | None, allowed_hosts: Iterable[str], origins: Iterable[str]
+    *,
+    host: str,
+    port: int,
+    token: Secret | None,
+    allowed_hosts: Iterable[str],
+    origins: Iterable[str],
+    tokens: TokenBook | None = None,
 ) -> Access:
     """The rules of a server that is bound to this address."""
     names = ["localhost", "127.0.0.1", "[::1]", bracketed(host)]
@@ -74,6 +111,7 @@ def access(
         hosts=frozenset({*own, *allowed_hosts}),
         origins=frozenset(origins),
         any_own_address=host in WILDCARDS,
+        tokens=tokens,
     )
 
 
@@ -82,11 +120,12 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _check_token(token: Secret, authorization: str | None) -> None:
+def _bearer(authorization: str | None) -> bytes:
+    """The token in a header. Raises Unauthorized."""
     scheme, _, given = (authorization or "").partition(" ")
-    right = hmac.compare_digest(given.strip().encode("latin1"), token.reveal().encode())
-    if scheme.lower() != "bearer" or not right:
+    if scheme.lower() != "bearer" or not given.strip():
         raise Unauthorized
+    return given.strip().encode("latin1")
 
 
 def _without_port(host: str) -> str:

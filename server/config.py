@@ -100,6 +100,7 @@ class ServeConfig:
 
     `token` is the given one, and `token_file` the file it came from; with
     neither, and `auth`, the token of the user's state directory is meant.
+    `tokens_file` has those with fewer rights; None: that of the state directory.
     `store` is None for the memory store. Without `runtime.runtime_id` the only
     runtime of a store on disk is meant, or a new one.
     """
@@ -109,6 +110,7 @@ class ServeConfig:
     auth: bool = True
     token: Secret | None = None
     token_file: Path | None = None
+    tokens_file: Path | None = None
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     store: DiskStore | None = None
@@ -130,6 +132,7 @@ def serve_config(
     local_token: str | None = None,
     local_token_env: str | None = None,
     local_token_file: str | os.PathLike[str] | None = None,
+    tokens_file: str | os.PathLike[str] | None = None,
     no_auth: bool = False,
     allow_host: Sequence[str] = (),
     allow_origin: Sequence[str] = (),
@@ -188,6 +191,7 @@ def serve_config(
         auth=not no_auth,
         token=token,
         token_file=None if local_token_file is None else Path(local_token_file).absolute(),
+        tokens_file=_tokens_file(tokens_file, no_auth=no_auth),
         allowed_hosts=tuple(_allowed_host(name) for name in allow_host),
         allowed_origins=tuple(_allowed_origin(origin) for origin in allow_origin),
         store=disk,
@@ -364,6 +368,19 @@ def _checked_token(source: str, text: str) -> Secret:
     if _TOKEN.match(text) is None:
         raise ConfigError(f"{source}: a token is printable ASCII without spaces, for it travels in a header")
     return Secret(text)
+
+
+def _tokens_file(path: str | os.PathLike[str] | None, *, no_auth: bool) -> Path | None:
+    """Where it is; it is read by `serving`, which reads it again when it changes."""
+    if path is None:
+        return None
+    if no_auth:
+        raise ConfigError("--no-auth: leave it out, or leave out --tokens-file")
+    if not Path(path).is_file():
+        raise ConfigError(
+            f"--tokens-file {shown(os.fspath(path))}: there is no such file; 'watchglass token new' makes one"
+        )
+    return Path(path).absolute()
 
 
 def _check_exposure(host: str, bind: str, token: Secret | None, *, no_auth: bool) -> None:

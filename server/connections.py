@@ -6,7 +6,9 @@ can be kept that it does not make:
 * A peer that takes no byte for `stall_s` while something waits for it is
   dropped, HTTP and feed alike. "Takes" is what its TCP acknowledged (TCP_INFO,
   tcpi_bytes_acked): our own buffer can stand still for minutes in front of a
-  slow peer whose socket buffer is large.
+  slow peer whose socket buffer is large. "Waits" is what it has not acknowledged
+  (tcp(7), SIOCOUTQ): bookmarks for a peer that vanished without a word fit into
+  the kernel's buffer for hours, and the kernel itself gives up after 15 minutes.
 * A connection on which nothing is asked does not stay for longer than
   `IDLE_S_MAX`, whatever was said on it before.
 * A stop is bounded: idle connections close at once, busy ones when their answer
@@ -17,9 +19,11 @@ can be kept that it does not make:
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import socket
 import struct
+import termios
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -34,7 +38,14 @@ from watchglass.protocol.base import WEBSOCKET_INBOUND_BYTES_MAX
 from .asgi import App, Receive, Scope, Send
 from .frames import EXTENSION, FrameSink
 from .gathering import GatheringWriter
-from .hypercorn_socket import ClosingTCPServer, writes_through
+from .hypercorn_socket import (
+    ClosingTCPServer,
+    IdleTimer,
+    hang_up_if_refused,
+    hear_the_end_at_once,
+    stop_hearing,
+    writes_through,
+)
 
 BACKLOG: Final = 1024
 KEEP_ALIVE_S: Final = 60.0
@@ -81,6 +92,7 @@ class Connections:
         self._context = WorkerContext(None)
         self._stall_s = stall_s
         self._open: set[Connection] = set()
+        self._idle: set[IdleTimer] = set()
 
     def __len__(self) -> int:
         """How many are open."""
@@ -96,6 +108,8 @@ class Connections:
         finally:
             server.close()
             await self._context.terminated.set()
+            for idle in list(self._idle):
+                idle.end()
             await self._wait_closed(close_s)
             for connection in self._open:
                 connection.transport.abort()
@@ -117,7 +131,8 @@ class Connections:
                 self._context,
                 {_STATE_KEY: connection},
                 reader,
-                connection.writer,  # type: ignore[arg-type]  # All of one that Hypercorn uses.
+                connection.writer,  # All of a stream writer that Hypercorn uses.
+                idle=self._idle,
             )
         except Exception:  # noqa: BLE001 - one connection's failure is not the server's.
             _LOG.exception("a connection failed")
@@ -130,11 +145,14 @@ class Connections:
         connection = connection_of(scope)
         assert connection is not None
         connection.requests += 1
+        hear_the_end_at_once(send, receive)
         if self._ready_frames and scope["type"] == "websocket":
             self._offer_sink(scope, send, connection)
         try:
             await self._app(scope, receive, send)
+            await hang_up_if_refused(send)
         finally:
+            stop_hearing(send, receive)
             connection.requests -= 1
             connection.on_stall = None
             connection.asked_s = asyncio.get_running_loop().time()
@@ -184,16 +202,23 @@ def _stalled_s(connection: Connection, now_s: float) -> float:
 
 def _progress(transport: asyncio.WriteTransport) -> int | None:
     """A number that grows when the peer takes bytes; None when nothing waits for it."""
-    if not transport.get_write_buffer_size():
-        return None
     try:
-        info = transport.get_extra_info("socket").getsockopt(
-            socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES
-        )
+        peer = transport.get_extra_info("socket")
+        if not transport.get_write_buffer_size() and not _unacknowledged_bytes(peer.fileno()):
+            return None
+        info = peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
         acked: int = struct.unpack_from("=Q", info, _BYTES_ACKED_AT)[0]
     except (OSError, struct.error):  # No TCP, or closed just now: nothing to count by.
         return None
     return acked
+
+
+def _unacknowledged_bytes(descriptor: int) -> int:
+    """What the kernel keeps for the peer; nothing of a socket that is closed. Raises OSError."""
+    if descriptor < 0:
+        return 0
+    count: int = struct.unpack("=i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
+    return count
 
 
 def _hypercorn_config() -> Config:

@@ -27,6 +27,7 @@ from watchglass.protocol.errors import (
     CursorUnknown,
     ForbiddenHost,
     ForbiddenOrigin,
+    InsufficientScope,
     Internal,
     InvalidJson,
     InvalidQuery,
@@ -53,6 +54,7 @@ from .events_path import ALL_EVENTS_ROUTE, ALL_FEED_ROUTE, EVENTS_ROUTE
 from .exchange import FAULTS_ATTRIBUTE
 from .feed import FEED_ROUTE
 from .long_poll import EVENTS_MAX, WAIT_S_DEFAULT, WAIT_S_MAX
+from .permits import NEEDS
 from .tasks_errors import TaskErrorAnswer, code_of, is_ours
 
 _SCHEME = "local_token"
@@ -264,14 +266,14 @@ def _document() -> dict[str, Any]:
     provider = cast("QuartSchema", current_app.extensions["QUART_SCHEMA"]).openapi_provider
     schema: dict[str, Any] = provider.schema()
     ours = {
-        FEED_ROUTE: {"get": _told(_FEED, _FEED_FAULTS, FEED_ROUTE)},
-        ALL_FEED_ROUTE: {"get": _told(_ALL_FEED, (InvalidRequest, *_FEED_FAULTS), ALL_FEED_ROUTE)},
-        IMPORT_ROUTE: {"post": _told(_IMPORT, IMPORT_FAULTS, IMPORT_ROUTE)},
+        FEED_ROUTE: {"get": _told("get", FEED_ROUTE, _FEED, _FEED_FAULTS)},
+        ALL_FEED_ROUTE: {"get": _told("get", ALL_FEED_ROUTE, _ALL_FEED, (InvalidRequest, *_FEED_FAULTS))},
+        IMPORT_ROUTE: {"post": _told("post", IMPORT_ROUTE, _IMPORT, IMPORT_FAULTS)},
         EVENTS_ROUTE: {
             **schema["paths"][EVENTS_ROUTE],
-            "get": _gone(_told(_EVENTS, _EVENTS_FAULTS, EVENTS_ROUTE)),
+            "get": _gone(_told("get", EVENTS_ROUTE, _EVENTS, _EVENTS_FAULTS)),
         },
-        ALL_EVENTS_ROUTE: {"get": _gone(_told(_ALL_EVENTS, _EVENTS_FAULTS, ALL_EVENTS_ROUTE))},
+        ALL_EVENTS_ROUTE: {"get": _gone(_told("get", ALL_EVENTS_ROUTE, _ALL_EVENTS, _EVENTS_FAULTS))},
     }
     schema["paths"] = dict(sorted({**schema["paths"], **ours}.items()))
     for model in (ErrorAnswer, TaskErrorAnswer, ImportAnswer, EventsAnswer, Reset):
@@ -280,10 +282,12 @@ def _document() -> dict[str, Any]:
     return schema
 
 
-def _told(operation: dict[str, Any], faults: tuple[type[RuntimeFault], ...], path: str) -> dict[str, Any]:
+def _told(
+    method: str, path: str, operation: dict[str, Any], faults: tuple[type[RuntimeFault], ...]
+) -> dict[str, Any]:
     """What is no Quart route, with its refusals."""
     told = {**operation, "responses": {**operation["responses"], **_refusals(faults, path)}}
-    _secure(path, told)
+    _secure(method, path, told)
     return told
 
 
@@ -305,7 +309,7 @@ def _complete(method: str, path: str, operation: dict[str, Any], handler: Callab
         **{str(status): told for status, told in operation["responses"].items()},
         **_refusals(faults, path),
     }
-    _secure(path, operation)
+    _secure(method, path, operation)
 
 
 def _may_be_empty(request_body: dict[str, Any]) -> bool:
@@ -322,7 +326,7 @@ def _refusals(faults: tuple[type[RuntimeFault], ...], path: str) -> dict[str, An
     by_status: defaultdict[int, list[str]] = defaultdict(list)
     for fault in faults:
         by_status[503 if path == "/readyz" else STATUS[fault]].append(_code(fault, path))
-    for fault in _ALWAYS:
+    for fault in _ALWAYS if path in OPEN_PATHS else (*_ALWAYS, InsufficientScope):
         by_status[STATUS[fault]].append(_code(fault, path))
     return {str(number): _refusal(sorted(set(codes)), path) for number, codes in sorted(by_status.items())}
 
@@ -337,9 +341,10 @@ def _code(fault: type[RuntimeFault], path: str) -> str:
     return code_of(fault) if is_ours(path) else fault.code
 
 
-def _secure(path: str, operation: dict[str, Any]) -> None:
+def _secure(method: str, path: str, operation: dict[str, Any]) -> None:
     if path in OPEN_PATHS:
         operation["security"] = []
         return
     operation["security"] = [{_SCHEME: []}]
+    operation["x-scope"] = NEEDS[method.upper(), path].scope
     operation["responses"][str(STATUS[Unauthorized])] = _refusal([Unauthorized.code], path)

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import StrEnum
 
+from watchglass.protocol.errors import RuntimeFault
+
 from .asgi import Message, Receive
 
 OnMessage = Callable[[Message], Awaitable[bool]]
@@ -37,7 +39,7 @@ class Ear:
         self._on_message = on_message
         self._task: asyncio.Task[None] | None = None
         self._leash: asyncio.Timeout | None = None
-        self._heard: Heard | None = None
+        self._heard: Heard | RuntimeFault | None = None
 
     def observer_spoke(self) -> None:
         """Some data came that may not come."""
@@ -51,13 +53,23 @@ class Ear:
         """It takes no byte, and its connection will be dropped."""
         self._hear(Heard.STALLED)
 
-    async def speak_until_heard(self, speak: Callable[[], Awaitable[None]]) -> Heard | None:
+    def observer_lost_right(self, fault: RuntimeFault) -> None:
+        """Its token may no longer do this, for this reason; heard also before anything is said to it."""
+        if self._leash is not None:
+            self._hear(fault)
+        elif self._heard is None:
+            self._heard = fault
+
+    async def speak_until_heard(self, speak: Callable[[], Awaitable[None]]) -> Heard | RuntimeFault | None:
         """Run `speak` until the observer does something; what that is (None: `speak` came to its end).
+
+        A fault: it may no longer watch.
 
         Raises what `speak` raises.
         """
         try:
-            async with asyncio.timeout(None) as self._leash:
+            heard_before = None if self._heard is None else asyncio.get_running_loop().time()
+            async with asyncio.timeout_at(heard_before) as self._leash:
                 self._task = asyncio.create_task(self._listen(), name="feed ear")
                 await speak()
         except TimeoutError:
@@ -69,8 +81,8 @@ class Ear:
         return None
 
     async def wait_closed(self) -> None:
-        """Return when the observer has closed its side."""
-        if self._task is not None:
+        """Return when the observer has closed its side; at once in `on_message`, for who hears it then?"""
+        if self._task is not None and self._task is not asyncio.current_task():
             await asyncio.shield(self._task)
 
     async def close(self) -> None:
@@ -89,7 +101,7 @@ class Ear:
             if self._on_message is None or not await self._on_message(message):
                 self._hear(Heard.SPOKE)
 
-    def _hear(self, heard: Heard) -> None:
+    def _hear(self, heard: Heard | RuntimeFault) -> None:
         if self._heard is not None or self._leash is None:
             return
         self._heard = heard

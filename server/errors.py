@@ -32,6 +32,7 @@ STATUS: Final[dict[type[RuntimeFault], int]] = {
     faults.ForbiddenHost: 403,
     faults.ForbiddenOrigin: 403,
     faults.PermissionDenied: 403,
+    faults.InsufficientScope: 403,
     faults.WorkerNotFound: 404,
     faults.TaskNotFound: 404,
     faults.NotFound: 404,
@@ -85,6 +86,8 @@ def error_headers(fault: RuntimeFault) -> dict[str, str]:
     headers = {"content-type": "application/json", "cache-control": "no-store"}
     if isinstance(fault, faults.Unauthorized):
         headers["www-authenticate"] = 'Bearer realm="watchglass"'
+    if isinstance(fault, faults.InsufficientScope):
+        headers["www-authenticate"] = f'Bearer error="insufficient_scope", scope="{fault.needed}"'
     if isinstance(fault, faults.InputBacklog | faults.ResourceLimitExceeded):
         headers["retry-after"] = str(RETRY_AFTER_S)
     if isinstance(fault, faults.RangeNotSatisfiable):

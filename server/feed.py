@@ -7,7 +7,8 @@
 The runtime's `Reader` owns order and position; here are only bytes. Two tasks
 serve an observer: this one sends, a second one reads, so that a close or a word
 from the observer is seen at once, whatever the sender waits for. An observer
-that takes no bytes is dropped by `connections`, which knows the socket.
+that takes no bytes is told so, as in version 2, and is then dropped by
+`connections`, which knows the socket.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from watchglass.protocol.errors import (
     CursorMalformed,
     CursorUnknown,
     InvalidQuery,
+    RuntimeFault,
     WorkerNotFound,
 )
+from watchglass.protocol.feed_v2 import CloseCode, cursor_of
 from watchglass.protocol.frames import FeedDiagnosticCode, diagnostic_frame, event_frame
 from watchglass.protocol.identity import parse_worker_id
 from watchglass.runtime import Reader, Runtime
@@ -58,6 +61,9 @@ CLOSE_CODES: Final[dict[FeedDiagnosticCode, int]] = {
 }
 """RFC 6455 close codes; 1008 means: not like this again, 1001: come back later."""
 
+CLOSE_STALLED: Final = int(CloseCode.STALLED)
+"""The one close code that is no RFC 6455 one, for the contract has no diagnostic of its own for it."""
+
 _CURSOR_CODES: Final[dict[type[CursorFault], FeedDiagnosticCode]] = {
     CursorMalformed: FeedDiagnosticCode.CURSOR_MALFORMED,
     CursorUnknown: FeedDiagnosticCode.CURSOR_UNKNOWN_OR_EXPIRED,
@@ -68,9 +74,13 @@ _CURSOR_CODES: Final[dict[type[CursorFault], FeedDiagnosticCode]] = {
 class _Ended(Exception):
     """The feed is over for this reason."""
 
-    def __init__(self, code: FeedDiagnosticCode, message: str) -> None:
+    def __init__(
+        self, code: FeedDiagnosticCode, message: str, *, close_code: int | None = None, reason: str = ""
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.close_code = CLOSE_CODES[code] if close_code is None else close_code
+        self.reason = reason
 
 
 _ENDED_BY_OBSERVER: Final[dict[Heard, _Ended]] = {
@@ -111,25 +121,29 @@ class FeedsV1:
                 reader = await stack.enter_async_context(self._runtime.observe(worker_id, cursor))
             except CursorFault as fault:
                 refused = _ended_by_cursor(fault)
-                await self._converse(scope, receive, send, lambda _observer: _fail(refused))
+                await self._converse(scope, receive, send, worker_id, lambda _observer: _fail(refused))
                 return
-            await self._converse(scope, receive, send, lambda observer: _send_all(reader, observer))
+            await self._converse(
+                scope, receive, send, worker_id, lambda observer: _send_all(reader, observer)
+            )
 
     async def _converse(
         self,
         scope: Scope,
         receive: Receive,
         send: Send,
+        worker_id: str,
         speak: Callable[[_Observer], Awaitable[None]],
     ) -> None:
         """Accept, speak until something ends it, say why, close."""
-        with self._open_feeds.opened(Transport.WEBSOCKET_V1) as feed:
+        with self._open_feeds.opened(Transport.WEBSOCKET_V1, scope, worker_id) as feed:
             observer = _Observer(scope, receive, send, feed)
+            feed.heed_revocation(observer.ear.observer_lost_right)
             try:
                 await observer.accept()
                 ended = await _why_over(observer, lambda: speak(observer))
                 if ended is not None:
-                    feed.reason = ended.code
+                    feed.reason = "stalled" if ended.close_code == CLOSE_STALLED else ended.code
                     await observer.say_goodbye(ended, timeout_s=self._close_s)
             finally:
                 await observer.ear.close()
@@ -144,8 +158,9 @@ class _Observer:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._feed = feed
+        self.feed = feed
         self._sent_in_turn = 0
+        self._last = b""
         self.ear = Ear(receive)
         self.sink: FrameSink | None = None
         """For frames that are ready; None before the upgrade, and where there is no such way."""
@@ -159,33 +174,51 @@ class _Observer:
     async def accept(self) -> None:
         """Answer the upgrade."""
         inbound = feed_socket(self._send, on_data=self.ear.observer_spoke)
+        connection = connection_of(self._scope)
+        if connection is not None:
+            connection.on_stall = self.ear.observer_stalled
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept"})
         if inbound is not None:
             inbound.accepted(on_violation=self.ear.observer_broke_protocol)
             self.sink = frame_sink(self._scope)  # Only here, where nobody compresses.
 
-    async def send_event(self, envelope: bytes) -> None:
-        """One event. A send that has room does not wait, so the turn has to be given."""
+    async def send_one(self, envelope: bytes, *, events: int = 1) -> None:
+        """One frame. A send that has room does not wait, so the turn has to be given."""
         frame = event_frame(envelope)
         await self._send({"type": "websocket.send", "text": frame.decode()})
-        self._feed.count(1, len(frame))
+        self.feed.count(1, len(frame), events)
+        self._last = envelope
         self._sent_in_turn = (self._sent_in_turn + 1) % _FRAMES_PER_TURN
         if self._sent_in_turn == 0:
             await asyncio.sleep(0)
 
-    def send_run(self, sink: FrameSink, run: Run) -> bool:
-        """Many events, now; False: wait with `drain` before the next."""
+    def take(self, run: Run) -> bool:
+        """Send many events, now, by the sink; False: wait with `drain` before the next."""
+        assert self.sink is not None
         frames = run.frames()
-        self._feed.count(len(run), len(frames))
-        return sink.write(frames)
+        events = len(run.lines)
+        self.feed.count(events, len(frames), events)
+        self._last = run.lines[-1]
+        return self.sink.write(frames)
 
-    async def drain(self, sink: FrameSink) -> None:
+    async def drain(self) -> None:
         """Return when the observer has taken most of what was sent; of one that is gone, the ear hears."""
+        assert self.sink is not None
         try:
-            await sink.drain()
+            await self.sink.drain()
         except ConnectionError:
             await self.ear.wait_closed()
+
+    def ended_by_stall(self) -> _Ended:
+        """Why it is over for an observer that took no byte, and where it stood."""
+        place = cursor_of(self._last).decode() if self._last else ""
+        return _Ended(
+            FeedDiagnosticCode.WEBSOCKET_ERROR,
+            f"the observer took no byte for too long; it was sent what is up to {place or 'its snapshot'}",
+            close_code=CLOSE_STALLED,
+            reason=f"stalled at {place}" if place else "stalled",
+        )
 
     async def say_goodbye(self, ended: _Ended, *, timeout_s: float) -> None:
         """Say why, and leave the observer the time to close its side."""
@@ -193,7 +226,8 @@ class _Observer:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._send({"type": "websocket.send", "text": text})
-                await self._send({"type": "websocket.close", "code": CLOSE_CODES[ended.code]})
+                close = {"type": "websocket.close", "code": ended.close_code}
+                await self._send({**close, "reason": ended.reason} if ended.reason else close)
                 await self.ear.wait_closed()
 
 
@@ -207,19 +241,24 @@ async def _why_over(observer: _Observer, speak: Callable[[], Awaitable[None]]) -
         _LOG.exception("a feed failed")
         return _Ended(FeedDiagnosticCode.UNAVAILABLE, "the feed failed; the runtime's log says more")
     assert heard is not None, "a feed ends by a reason alone"
+    if isinstance(heard, RuntimeFault):  # Version 1 has no word for it; who comes back is told by HTTP.
+        return _Ended(FeedDiagnosticCode.UPSTREAM_CLOSED, f"the token of this feed no longer holds: {heard}")
+    if heard is Heard.STALLED:
+        return observer.ended_by_stall()
     return _ENDED_BY_OBSERVER.get(heard)
 
 
 async def _send_all(reader: Reader, observer: _Observer) -> None:
     """Snapshot, backlog, live; ends by raising `_Ended`."""
     snapshot, reader.snapshot = reader.snapshot, b""  # It may be large, and a feed may be long.
-    await observer.send_event(snapshot)
+    observer.feed.follow(lambda: reader.taken, lambda: reader.logs_behind(reader.taken))
+    await observer.send_one(snapshot, events=0)
     del snapshot
     try:
         if observer.sink is None:
             await _send_each(reader, observer)
         else:
-            await _send_runs(reader, observer, observer.sink)
+            await _send_runs(reader, observer)
     except CursorFault as fault:
         raise _ended_by_cursor(fault) from None
     except LogClosed as closed:
@@ -229,24 +268,21 @@ async def _send_all(reader: Reader, observer: _Observer) -> None:
 async def _send_each(reader: Reader, observer: _Observer) -> None:
     """Event by event, through the framework; never returns."""
     while True:
-        for envelope in (await reader.next_batch()).lines:
-            await observer.send_event(envelope)
+        for event in await reader.next_batch():
+            reader.position = event.seq  # No further than what is being sent.
+            await observer.send_one(event.line)
 
 
-async def _send_runs(reader: Reader, observer: _Observer, sink: FrameSink) -> None:
+async def _send_runs(reader: Reader, observer: _Observer) -> None:
     """Many frames a call: behind the head at this observer's pace, there together with all; never returns."""
-
-    def take(run: Run) -> bool:
-        return observer.send_run(sink, run)
-
     while True:
         run = await reader.take_ready()
         if not run:
-            await reader.listen(take)
-        elif take(run):
+            await reader.listen(observer.take)
+        elif observer.take(run):
             await asyncio.sleep(0)  # Others have their turn.
             continue
-        await observer.drain(sink)
+        await observer.drain()
 
 
 async def _fail(ended: _Ended) -> None:

@@ -15,8 +15,10 @@ from watchglass.protocol.errors import (
     CursorLost,
     CursorMalformed,
     CursorUnknown,
+    InsufficientScope,
     InvalidQuery,
     StoreFault,
+    Unauthorized,
     WorkerNotFound,
 )
 from watchglass.protocol.feed_v2 import Diagnostic, DiagnosticCode, Reset, retry_after_ms
@@ -48,14 +50,21 @@ HEARD: Final[dict[Heard, Diagnostic]] = {
 """What the observer did. Of one that has left there is nothing to say."""
 
 
-def diagnosed(fault: Exception, worker_id: str) -> Diagnostic:
+def diagnosed(fault: Exception, worker_id: str | None) -> Diagnostic:
     """Why a feed is over that ended with this; what is no fault of ours to foresee is logged."""
+    if isinstance(fault, Unauthorized):
+        return Diagnostic(code=DiagnosticCode.UNAUTHORIZED, message="the token of this feed was revoked")
+    if isinstance(fault, InsufficientScope):
+        return Diagnostic(code=DiagnosticCode.FORBIDDEN, message=str(fault), details={"needed": fault.needed})
+    if isinstance(fault, WorkerNotFound):
+        return Diagnostic(code=DiagnosticCode.WORKER_NOT_FOUND, message=str(fault))
     if isinstance(fault, CursorFault):
         return Diagnostic(code=_CURSOR_CODES[type(fault)], message=str(fault), details=_details(fault))
     if isinstance(fault, InvalidQuery):
         details = {"parameter": fault.parameter}
         return Diagnostic(code=DiagnosticCode.QUERY_MALFORMED, message=str(fault), details=details)
     if isinstance(fault, LogClosed):
+        assert worker_id is not None, "the log was one worker's"
         return _log_closed(fault, worker_id)
     if isinstance(fault, StoreFault):
         _LOG.warning("a feed of worker %s ended: %s", worker_id, fault)

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 
-from watchglass.protocol.errors import CursorFault, InvalidQuery, StoreFault
+from watchglass.protocol.errors import CursorFault, InvalidQuery, RuntimeFault, StoreFault
 from watchglass.protocol.feed_v2 import (
     CLOSES,
     PING_BYTES_MAX,
@@ -72,28 +72,40 @@ class FeedsV2:
                 reader = await stack.enter_async_context(subject.observe(query))
             except (InvalidQuery, CursorFault, StoreFault) as fault:
                 refused = fault  # What is said with it is said on the socket, with a close code.
-                await self._converse(socket, subject, lambda: _raise(refused))
+                await self._converse(socket, subject, lambda _feed: _raise(refused))
                 return
-            await self._converse(socket, subject, lambda: self._tell(socket, subject, reader, query))
+            await self._converse(
+                socket, subject, lambda feed: self._tell(socket, subject, reader, query, feed)
+            )
+
+    async def refuse(self, scope: Scope, receive: Receive, send: Send, fault: RuntimeFault) -> None:
+        """Say on the socket what may not be done; a page can read no other answer."""
+        await self._converse(_Socket(scope, receive, send), None, lambda _feed: _raise(fault))
 
     async def _converse(
-        self, socket: _Socket, subject: Subject, speak: Callable[[], Awaitable[None]]
+        self, socket: _Socket, subject: Subject | None, speak_for: Callable[[OpenFeed], Awaitable[None]]
     ) -> None:
         """Accept, speak until something ends it, say why, close."""
-        with self._open_feeds.opened(Transport.WEBSOCKET_V2) as feed:
+        transport = Transport.WEBSOCKET_V2
+        worker_id, name = (None, None) if subject is None else (subject.worker_id, subject.name)
+        with self._open_feeds.opened(transport, socket.scope, worker_id, subprotocol=SUBPROTOCOL) as feed:
             try:
+                feed.heed_revocation(socket.ear.observer_lost_right)
                 await socket.accept(feed)
-                last = await _last_frame(socket, subject.name, speak)
+                last = await _last_frame(socket, name, lambda: speak_for(feed))
                 if last is not None:
                     feed.reason = "ended" if isinstance(last, End) else last.code
                     await socket.say_goodbye(last, timeout_s=self._bounds.close_s)
             finally:
                 await socket.ear.close()
 
-    async def _tell(self, socket: _Socket, subject: Subject, reader: Reader, query: FeedQuery) -> None:
+    async def _tell(
+        self, socket: _Socket, subject: Subject, reader: Reader, query: FeedQuery, feed: OpenFeed
+    ) -> None:
         heartbeat_s = self._bounds.heartbeat_s
         telling = Telling(reader, query, socket, heartbeat_s, self._metrics.feed_reset)
         socket.telling = telling
+        feed.follow(lambda: telling.seq, lambda: reader.logs_behind(telling.seq), query.types)
         await telling.tell_all(await subject.hello(reader, query, heartbeat_s))
 
 
@@ -101,31 +113,33 @@ class _Socket:
     """One observer's socket: a `Voice`, and what it hears."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._scope = scope
+        self.scope = scope
         self._receive = receive
         self._send = send
         self._feed: OpenFeed | None = None
         self._sink: FrameSink | None = None
         self.ear = Ear(receive, self._heard)
         self.telling: Telling | None = None
+        self._says_goodbye = False
 
     async def accept(self, feed: OpenFeed) -> None:
         """Answer the upgrade."""
         self._feed = feed
         inbound = feed_socket(self._send, on_data=self.ear.observer_spoke, kept_bytes_max=PING_BYTES_MAX)
-        connection = connection_of(self._scope)
+        connection = connection_of(self.scope)
         if connection is not None:
             connection.on_stall = self.ear.observer_stalled
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         if inbound is not None:
             inbound.accepted(on_violation=self.ear.observer_broke_protocol)
-            self._sink = frame_sink(self._scope)  # Only here, where nobody compresses.
+            self._sink = frame_sink(self.scope)  # Only here, where nobody compresses.
 
     async def say_goodbye(self, last: End | Diagnostic, *, timeout_s: float) -> None:
         """Say where it stood and why it is over, and leave the observer the time to close its side."""
         code = CloseCode.ENDED if isinstance(last, End) else CLOSES[last.code]
         telling = self.telling
+        self._says_goodbye = True
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 if telling is not None and telling.can_bookmark:
@@ -145,22 +159,24 @@ class _Socket:
         return None if self._sink is None else self
 
     async def say(self, kind: str, text: bytes, cursor: str | None) -> None:  # noqa: ARG002 - it is in the text.
-        """See `Voice`."""
-        if not await self._put(text):
+        """See `Voice`. Nothing comes between the last words, nor after them: no answer to a ping either."""
+        if not self._says_goodbye and not await self._put(text):
             await self.drain()
 
     async def tell(self, prev: bytes, lines: Sequence[bytes], *, replay: bool) -> None:
         """See `Voice`."""
+        assert self._feed is not None
         text = events_text(prev, lines, replay=replay)
-        self._count_batch(len(lines), len(text))
+        self._feed.count_batch(len(lines), len(text))
         await self._send({"type": "websocket.send", "text": text.decode()})
 
     # ReadyFrames.
 
     def write(self, frame: bytes, events: int) -> bool:
         """See `ReadyFrames`."""
+        assert self._feed is not None
         assert self._sink is not None
-        self._count_batch(events, len(frame))
+        self._feed.count_batch(events, len(frame))
         return self._sink.write(frame)
 
     async def drain(self) -> None:
@@ -181,10 +197,6 @@ class _Socket:
         await self._send({"type": "websocket.send", "text": text.decode()})
         return True
 
-    def _count_batch(self, events: int, size_bytes: int) -> None:
-        assert self._feed is not None
-        self._feed.count_batch(events, size_bytes)
-
     async def _heard(self, message: Message) -> bool:
         """Answer a ping; nothing else may be said."""
         if not is_ping(message.get("text") or ""):
@@ -195,7 +207,7 @@ class _Socket:
 
 
 async def _last_frame(
-    socket: _Socket, worker_id: str, speak: Callable[[], Awaitable[None]]
+    socket: _Socket, name: str | None, speak: Callable[[], Awaitable[None]]
 ) -> End | Diagnostic | None:
     """Speak until it is over; why it is (None: the observer left)."""
     try:
@@ -204,8 +216,10 @@ async def _last_frame(
         assert socket.telling is not None
         return End(cursor=socket.telling.position)
     except Exception as fault:  # noqa: BLE001 - whatever it is, the observer is told and the log has it.
-        return diagnosed(fault, worker_id)
+        return diagnosed(fault, name)
     assert heard is not None, "a feed ends by a reason alone"
+    if isinstance(heard, RuntimeFault):
+        return diagnosed(heard, name)
     return HEARD.get(heard)
 
 

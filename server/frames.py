@@ -25,21 +25,16 @@ EXTENSION: Final = "watchglass.frames"
 class FrameSink:
     """The outbound side of one WebSocket connection, once the upgrade is answered."""
 
-    __slots__ = ("_writer",)
+    __slots__ = ("drain", "write")
 
     def __init__(self, writer: GatheringWriter) -> None:
-        self._writer = writer
-
-    def write(self, frames: bytes) -> bool:
+        self.write = writer.write_at_once
         """Send whole frames behind all that was sent before, now; False: wait with `drain` before the next.
 
         What is written after the connection's end goes nowhere.
         """
-        return self._writer.write_at_once(frames)
-
-    async def drain(self) -> None:
+        self.drain = writer.drain
         """Return when the peer has taken most of it. Raises ConnectionError when it is gone."""
-        await self._writer.drain()
 
 
 def frame_sink(scope: Scope) -> FrameSink | None:

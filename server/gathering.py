@@ -3,11 +3,16 @@
 A call costs the same for one small frame as for sixteen, and neither asyncio
 nor Hypercorn merges writes. Order and bounds stay: what waits goes out before
 the turn is over, at `GATHERED_BYTES_MAX`, and before the end.
+
+Frames for a thousand observers are a thousand calls in a row, so what is written
+at once goes to the socket itself while nothing waits in front of it; only what
+the socket does not take is the transport's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any, Final
 
 GATHERED_BYTES_MAX: Final = 64 << 10
@@ -20,6 +25,9 @@ class GatheringWriter:
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
+        self._transport = writer.transport
+        socket = writer.get_extra_info("socket")
+        self._fd: int | None = None if socket is None else socket.fileno()
         self._loop = asyncio.get_running_loop()
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
@@ -44,10 +52,19 @@ class GatheringWriter:
         """Send what waits, then this, now; whether the peer keeps up. After the end it goes nowhere."""
         if self._waiting:
             self._flush()
-        if self._ended or self._writer.is_closing():
+        transport = self._transport
+        if self._ended or transport.is_closing():  # From then on the socket may be another one's.
             return False
-        self._writer.write(data)
-        return self._writer.transport.get_write_buffer_size() <= KEEPS_UP_BYTES_MAX
+        if self._fd is not None and not transport.get_write_buffer_size():
+            try:
+                taken = os.write(self._fd, data)
+            except OSError:  # It is full, or gone: the transport comes to the same, and acts on it.
+                taken = 0
+            if taken == len(data):
+                return True
+            data = data[taken:]
+        transport.write(data)
+        return transport.get_write_buffer_size() <= KEEPS_UP_BYTES_MAX
 
     async def drain(self) -> None:
         """Wait while the peer is far behind. Raises ConnectionError when it is gone."""

@@ -12,6 +12,7 @@ from watchglass.protocol.runtime import HealthAnswer, ReadyAnswer
 from .errors import error_body, error_headers
 from .exchange import answer, refuses, the_runtime
 from .metrics import CONTENT_TYPE, Metrics
+from .observers import the_observers
 
 METRICS_KEY = "watchglass.metrics"
 
@@ -42,4 +43,5 @@ async def show_metrics() -> Response:
     """Show counters and gauges in Prometheus' text format."""
     metrics = current_app.extensions[METRICS_KEY]
     assert isinstance(metrics, Metrics)
-    return Response(metrics.exposition(), content_type=CONTENT_TYPE)
+    slowest = await the_observers().slowest()
+    return Response(metrics.exposition(slowest), content_type=CONTENT_TYPE)

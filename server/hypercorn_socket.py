@@ -12,31 +12,82 @@ gives None: the feed then works with what ASGI promises alone.
   and thrown away.
 * Hypercorn keeps a connection that its client has closed until the keep-alive
   time is over, because the task that counts that time belongs to it.
+* Hypercorn begins a task and cancels another with each request, to count the time
+  for which nothing is asked. Here a timer of the loop does that.
 * Hypercorn drops a client that breaks the protocol without a word. A feed says
   why it ends, so the violation is told to it instead.
+* Hypercorn refuses a WebSocket whose client speaks before the upgrade, tells
+  the application nothing, and leaves the connection open.
+* Hypercorn queues what a client says, and waits for room in that queue before it
+  tells that the client has left: for ever, where the application has returned or
+  is answering the client at that moment.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator
 from typing import Any
 
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Event as HypercornEvent
 from hypercorn.events import Updated
+from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.protocol.ws_stream import Handshake, WebsocketBuffer, WSStream
 from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Event, Message, TextMessage
 
-from .asgi import Send
+from .asgi import Receive, Send
 from .gathering import GatheringWriter
+
+
+class IdleTimer:
+    """Ends a connection on which nothing is asked; in the place of Hypercorn's task and its waits.
+
+    That task is begun and cancelled with each request, which costs more than most requests do.
+    """
+
+    __slots__ = ("_act", "_server", "_waiting")
+
+    def __init__(self, server: TCPServer, waiting: set[IdleTimer]) -> None:
+        """`waiting` has those that are idle."""
+        self._server = server
+        self._waiting = waiting
+        self._act: asyncio.TimerHandle | None = None
+
+    async def restart(self, _task_group: object, _action: object) -> None:
+        """From now on nothing is asked."""
+        await self.stop()
+        server = self._server
+        self._act = server.loop.call_later(server.config.keep_alive_timeout, self.end)
+        self._waiting.add(self)
+        if server.context.terminated.is_set():
+            self.end()
+
+    async def stop(self) -> None:
+        """Something is asked, or it is over."""
+        if self._act is not None:
+            self._act.cancel()
+            self._act = None
+        self._waiting.discard(self)
+
+    def end(self) -> None:
+        """Close the connection, which is idle."""
+        self._waiting.discard(self)
+        self._server._task_group.spawn(self._server._initiate_server_close)
 
 
 class ClosingTCPServer(TCPServer):
     """Hypercorn's connection, gone when the client is."""
 
     _client_left = False
+
+    def __init__(self, *args: Any, idle: set[IdleTimer]) -> None:
+        """As Hypercorn's; while nothing is asked, it is among `idle`."""
+        super().__init__(*args)
+        self.idle_task = IdleTimer(self, idle)  # type: ignore[assignment]  # All of one that is used.
 
     async def protocol_send(self, event: HypercornEvent) -> None:
         """See `TCPServer.protocol_send`; nobody waits for a client that has left to ask again."""
@@ -49,6 +100,10 @@ class ClosingTCPServer(TCPServer):
         await self.idle_task.stop()
 
 
+class NotUpgraded(Exception):
+    """The client left before the upgrade was answered, or spoke, and was refused for it."""
+
+
 class FeedSocket:
     """The inbound side of one feed's connection."""
 
@@ -58,7 +113,13 @@ class FeedSocket:
         stream.buffer = _Brief(on_data, kept_bytes_max) if kept_bytes_max else _Unkept(on_data)
 
     def accepted(self, *, on_violation: Callable[[], None]) -> None:
-        """The handshake is answered: from now on, hear of a client that breaks the protocol."""
+        """The handshake is answered: from now on, hear of a client that breaks the protocol.
+
+        Raises:
+            NotUpgraded: It was not.
+        """
+        if not self._stream.handshake.accepted:
+            raise NotUpgraded
         connection = self._stream.connection
         events = connection.events
 
@@ -84,6 +145,40 @@ def feed_socket(send: Send, *, on_data: Callable[[], None], kept_bytes_max: int 
     if isinstance(stream, WSStream) and isinstance(getattr(stream, "handshake", None), Handshake):
         return FeedSocket(stream, on_data=on_data, kept_bytes_max=kept_bytes_max)
     return None
+
+
+async def hang_up_if_refused(send: Send) -> None:
+    """End the connection of a WebSocket that Hypercorn refused while the application was asked."""
+    stream = getattr(send, "__self__", None)
+    if isinstance(stream, WSStream) and stream.closed and not stream.handshake.accepted:
+        await stream.send(StreamClosed(stream_id=stream.stream_id))
+
+
+def hear_the_end_at_once(send: Send, receive: Receive) -> None:
+    """That a WebSocket's client has left is told before all that it said and nobody has heard."""
+    stream = getattr(send, "__self__", None)
+    queue = getattr(receive, "__self__", None)
+    if not isinstance(stream, WSStream) or not isinstance(queue, asyncio.Queue):
+        return
+    put = queue.put
+
+    async def put_first(message: dict[str, object]) -> None:
+        if message["type"] == "websocket.disconnect":
+            _empty(queue)
+            queue.put_nowait(message)
+        else:
+            await put(message)
+
+    stream.app_put = put_first
+
+
+def stop_hearing(send: Send, receive: Receive) -> None:
+    """The application has returned: what its client still says goes nowhere, and nothing waits for it."""
+    stream = getattr(send, "__self__", None)
+    queue = getattr(receive, "__self__", None)
+    if isinstance(stream, WSStream | HTTPStream) and isinstance(queue, asyncio.Queue):
+        stream.app_put = _unheard
+        _empty(queue)
 
 
 def writes_through(send: Send, writer: GatheringWriter) -> bool:
@@ -123,7 +218,7 @@ class _Brief(WebsocketBuffer):
         self._pieces: list[str] = []
 
     def extend(self, event: Message[Any]) -> None:
-        self.length += len(event.data)
+        self.length += max(1, len(event.data))  # Or empty pieces would have no bound.
         if isinstance(event, TextMessage) and self.length <= self.max_length:
             self._pieces.append(event.data)
         else:
@@ -135,6 +230,16 @@ class _Brief(WebsocketBuffer):
 
     def to_message(self) -> dict[str, object]:
         return {"type": "websocket.receive", "bytes": None, "text": "".join(self._pieces)}
+
+
+def _empty(queue: asyncio.Queue[Any]) -> None:
+    """Throw away what is in it; who waits to put something is woken."""
+    while not queue.empty():
+        queue.get_nowait()
+
+
+async def _unheard(_message: object) -> None:
+    pass
 
 
 def _ignore(data: bytes | None) -> None:

@@ -16,7 +16,16 @@ import secrets
 from dataclasses import asdict
 from pathlib import Path
 
-from watchglass.client.local import Discovery, LocalFault, discovery_path, read_token, token_path, told
+from watchglass.client.local import (
+    Discovery,
+    LocalFault,
+    discovery_path,
+    look,
+    read_token,
+    token_path,
+    told,
+    withdraw,
+)
 
 TOKEN_RANDOM_BYTES = 32
 
@@ -49,10 +58,12 @@ def local_token(state: Path) -> str:
 
 
 def announce(state: Path, discovery: Discovery) -> None:
-    """Let this user's clients find a server. Raises LocalFault."""
+    """Let this user's clients find a server, and no longer those that died. Raises LocalFault."""
     make_private(state)
     servers = state / "servers"
     make_private(servers)
+    for gone in look(state).gone:
+        withdraw(state, gone.runtime_id, gone.pid)
     path = discovery_path(state, discovery.runtime_id)
     fresh = servers / f".{discovery.runtime_id}.{discovery.pid}.new"
     with told("write", path):

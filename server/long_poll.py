@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 
 import orjson
 
 from watchglass.protocol.cursor import encode_cursor
-from watchglass.protocol.errors import CursorExpired, CursorUnknown, WorkerNotFound
+from watchglass.protocol.errors import CursorExpired, CursorUnknown, RuntimeFault, WorkerNotFound
 from watchglass.protocol.event_filter import EventFilter
 from watchglass.protocol.feed_v2 import envelopes_after
 from watchglass.protocol.frames import envelope_seq
@@ -54,25 +55,30 @@ class LongPolls:
         wait_s = whole_number(parameters, "wait_s", default=WAIT_S_DEFAULT, least=0, most=WAIT_S_MAX)
         limit = whole_number(parameters, "limit", default=EVENTS_MAX, least=1, most=EVENTS_MAX)
         query = FeedQuery(requested=query.requested, start=query.start, types=query.types)
-        with self._open_feeds.opened(Transport.LONG_POLL) as feed:
+        with self._open_feeds.opened(Transport.LONG_POLL, scope, subject.worker_id) as feed:
             ear = Ear(receive, ignored)
 
             async def speak() -> None:
                 status, body = await self._answer(subject, query, wait_s, limit, feed)
                 length = (b"content-length", str(len(body)).encode())
                 await answer_http(send, status, [*JSON_HEADERS, length], body)
-                feed.reason = "answered"
+                feed.reason = "answered" if status == HTTPStatus.OK else CursorExpired.code
 
+            feed.heed_revocation(ear.observer_lost_right)
             try:
-                await ear.speak_until_heard(speak)
+                heard = await ear.speak_until_heard(speak)
             finally:
                 await ear.close()
+            if isinstance(heard, RuntimeFault):
+                feed.reason = heard.code
+                raise heard
 
     async def _answer(
         self, subject: Subject, query: FeedQuery, wait_s: int, limit: int, feed: OpenFeed
     ) -> tuple[int, bytes]:
         try:
             async with subject.observe(query, silent=True) as reader:
+                feed.follow(lambda: reader.taken, lambda: reader.logs_behind(reader.taken), query.types)
                 prev = encode_cursor(reader.position).encode()
                 lines = await _taken(reader, query, wait_s, limit)
                 body = _body(reader, prev, lines)

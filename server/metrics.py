@@ -8,13 +8,11 @@ request can make these grow.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import StrEnum
 from itertools import accumulate
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     PlatformCollector,
     ProcessCollector,
@@ -28,9 +26,12 @@ from watchglass.protocol.lifecycle import ENDED
 from watchglass.protocol.runtime import TenantResources
 from watchglass.protocol.tasks import FINISHED, TaskErrorCode, TaskStatus
 from watchglass.runtime import Runtime
+from watchglass.runtime.lag import Lag
 from watchglass.runtime.task_tally import DURATION_BUCKETS_MS, TaskTally
 
-from .batch_sizes import BatchSizes
+from .feed_metrics import FeedMetrics
+from .open_feeds import OpenFeeds
+from .open_feeds import Transport as Transport
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 UNKNOWN_ROUTE = "(none)"
@@ -38,19 +39,10 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class Transport(StrEnum):
-    """How a feed comes to its observer."""
-
-    WEBSOCKET_V1 = "websocket_v1"
-    WEBSOCKET_V2 = "websocket_v2"
-    SSE = "sse"
-    LONG_POLL = "long_poll"
-
-
 class Metrics:
     """What one server counts."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, feeds: OpenFeeds) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_RuntimeCollector(runtime))
         ProcessCollector(registry=self._registry)
@@ -68,32 +60,8 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._feeds_open = Gauge(
-            "watchglass_feeds_open", "Feeds that are open, whatever their transport.", registry=self._registry
-        )
-        self._feeds_closed = Counter(
-            "watchglass_feeds_closed",
-            "Feeds that ended, by the diagnostic sent, or ended, answered, client_closed, stalled.",
-            ["reason"],
-            registry=self._registry,
-        )
-        self._feed_frames = Counter(
-            "watchglass_feed_frames",
-            "Frames sent to observers, by transport.",
-            ["transport"],
-            registry=self._registry,
-        )
-        self._feed_bytes = Counter(
-            "watchglass_feed_bytes", "Their bytes.", ["transport"], registry=self._registry
-        )
-        self._feed_resets = Counter(
-            "watchglass_feed_resets",
-            "Cursors that could not be honoured, by reason, where the reader went on with a snapshot.",
-            ["reason"],
-            registry=self._registry,
-        )
-        self._batch_sizes = BatchSizes()
-        self._registry.register(self._batch_sizes)
+        self.feeds = FeedMetrics(feeds)
+        self._registry.register(self.feeds)
 
     def request_answered(self, method: str, route: str, status: int, duration_s: float) -> None:
         """Count one request; `route` is a template, never a path."""
@@ -101,30 +69,13 @@ class Metrics:
         self._requests.labels(known, route, str(status)).inc()
         self._request_s.labels(route).observe(duration_s)
 
-    def feed_opened(self) -> None:
-        """One more observer."""
-        self._feeds_open.inc()
-
-    def feed_closed(self, reason: str) -> None:
-        """One less."""
-        self._feeds_open.dec()
-        self._feeds_closed.labels(reason).inc()
-
-    def feed_sent(self, transport: Transport, frames: int, size_bytes: int) -> None:
-        """Count what is on its way to an observer."""
-        self._feed_frames.labels(transport).inc(frames)
-        self._feed_bytes.labels(transport).inc(size_bytes)
-
-    def batch_sent(self, transport: Transport, events: int) -> None:
-        """Count one frame that has so many events."""
-        self._batch_sizes.add(transport, events)
-
     def feed_reset(self, reason: str) -> None:
         """A reader had to start over."""
-        self._feed_resets.labels(reason).inc()
+        self.feeds.reset(reason)
 
-    def exposition(self) -> bytes:
-        """Everything, as Prometheus reads it."""
+    def exposition(self, slowest: Lag) -> bytes:
+        """Everything, as Prometheus reads it; `slowest` is the most of all open feeds."""
+        self.feeds.slowest = slowest
         return generate_latest(self._registry)
 
 
@@ -149,6 +100,11 @@ class _RuntimeCollector(Collector):
         workers.add_metric(["cancelled"], summary.cancelled_worker_count)
         yield workers
         yield from self._resources()
+        yield GaugeMetricFamily(
+            "watchglass_egress_connections_open",
+            "Connections of workers that their proxies serve.",
+            value=self._runtime.gateway.open,
+        )
         for name, help_text, value in (
             ("workers_waiting", "Workers that wait for room.", summary.waiting_worker_count),
             ("slots_capacity", "Processes that may run at once.", summary.capacity.task_slots),
@@ -191,7 +147,7 @@ class _RuntimeCollector(Collector):
         yield from (quota, reserved, waiting)
 
     def _counters(self) -> Iterator[Metric]:
-        tally = self._runtime.tally
+        tally, passed = self._runtime.tally, self._runtime.gateway.passed
         for name, help_text, value in (
             ("workers_created", "Workers created.", tally.workers_created),
             ("launches_failed", "Processes that could not be started.", tally.launches_failed),
@@ -199,6 +155,10 @@ class _RuntimeCollector(Collector):
             ("inputs_refused", "Inputs refused for a full backlog.", tally.inputs_refused),
             ("events_appended", "Events appended to journals.", tally.events_appended),
             ("event_bytes_appended", "Their bytes.", tally.event_bytes_appended),
+            ("egress_connections", "Connections of workers to listed places.", passed.connections),
+            ("egress_sent_bytes", "What workers sent there.", passed.sent_bytes),
+            ("egress_received_bytes", "What came back.", passed.received_bytes),
+            ("egress_denied", "Connections and requests that were refused.", passed.denied),
         ):
             yield CounterMetricFamily(f"watchglass_{name}", help_text, value=value)
         ended = CounterMetricFamily("watchglass_workers_ended", "Workers that ended.", labels=["phase"])

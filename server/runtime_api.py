@@ -25,6 +25,7 @@ from watchglass.protocol.runtime import (
     RuntimeEventCursor,
 )
 
+from .callers import the_caller
 from .exchange import Query, answer, body_or_default, query, refuses, the_runtime
 from .leaving import Leaving
 
@@ -81,7 +82,8 @@ async def list_diagnostics() -> Response:
 async def read_events() -> Response:
     """Read a bounded batch of the runtime's own events."""
     asked, runtime = query(EventBatchQuery), the_runtime()
-    return answer(await runtime.runtime_events(_cursor(asked.cursor), asked.limit))
+    cursor, only = _cursor(asked.cursor), the_caller().only_worker
+    return answer(await runtime.runtime_events(cursor, asked.limit, only=only))
 
 
 def _cursor(text: str | None) -> RuntimeEventCursor | None:

@@ -53,6 +53,8 @@ from .hangup import Hangup, hangups
 from .json_log import logging_json
 from .leaving import Leaving
 from .local import announce, local_token, make_private
+from .tokens import TokenBook, watching
+from .tokens_file import tokens_path
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -101,6 +103,7 @@ async def serve(config: ServeConfig) -> None:
         ):
             _raise_file_limit()
             host, port = listener.getsockname()[:2]
+            tokens = _token_book(config, state)
             app = create_app(
                 runtime,
                 access(
@@ -109,6 +112,7 @@ async def serve(config: ServeConfig) -> None:
                     token=config.token,
                     allowed_hosts=(*config.allowed_hosts, *_bound_name(config, port)),
                     origins=config.allowed_origins,
+                    tokens=tokens,
                 ),
                 leaving,
                 config.feed,
@@ -117,6 +121,7 @@ async def serve(config: ServeConfig) -> None:
             async with (
                 hangups(Hangup(probe=runtime.probe_soon, terminated=leaving.terminated)),
                 connections.accepting(listener, close_s=config.feed.close_s),
+                watching(tokens, app.feeds.recheck),
             ):
                 async with _announced(config, state, runtime, host, port):
                     _LOG.info("serving", extra={"config": repr(config), "port": port})
@@ -233,6 +238,11 @@ def _with_local_token(config: ServeConfig, state: Path) -> ServeConfig:
     if not config.auth or config.token is not None:
         return config
     return replace(config, token=Secret(local_token(state)), token_file=token_path(state))
+
+
+def _token_book(config: ServeConfig, state: Path) -> TokenBook | None:
+    """The tokens with fewer rights. Raises LocalFault: their file cannot be used as it is."""
+    return TokenBook(config.tokens_file or tokens_path(state)) if config.auth else None
 
 
 def _bound_name(config: ServeConfig, port: int) -> list[str]:

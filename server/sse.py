@@ -10,11 +10,12 @@ comment and an id: it moves the place of an `EventSource` and is no event to it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
-from watchglass.protocol.errors import CursorUnknown
+from watchglass.protocol.errors import CursorUnknown, RuntimeFault
 from watchglass.protocol.event_filter import event_name
 from watchglass.protocol.feed_v2 import Diagnostic, End, cursor_of, encode_control, envelopes_after
 from watchglass.protocol.start import FeedQuery, parse_feed_query
@@ -23,8 +24,8 @@ from watchglass.runtime import Reader
 from .asgi import Receive, Scope, Send, answer_http, header, query_parameters
 from .config import FeedBounds
 from .connections import connection_of
-from .ear import Ear
-from .feed_ends import diagnosed, gone_body
+from .ear import Ear, Heard
+from .feed_ends import HEARD, diagnosed, gone_body
 from .long_poll import JSON_HEADERS, ignored
 from .metrics import Metrics, Transport
 from .open_feeds import OpenFeed, OpenFeeds
@@ -57,7 +58,7 @@ class EventStreams:
         last_event_id = header(scope, b"last-event-id")
         query = parse_feed_query(query_parameters(scope), last_event_id=last_event_id)
         async with AsyncExitStack() as stack:
-            feed = stack.enter_context(self._open_feeds.opened(Transport.SSE))
+            feed = stack.enter_context(self._open_feeds.opened(Transport.SSE, scope, subject.worker_id))
             ear = Ear(receive, ignored)
             stack.push_async_callback(ear.close)
             try:
@@ -70,28 +71,54 @@ class EventStreams:
                 feed.reason = "ended"
                 await _answer(ear, send, 204, b"")
                 return
-            voice = _Stream(send, feed)
-            await ear.speak_until_heard(lambda: self._tell(subject, reader, query, voice, feed))
             connection = connection_of(scope)
-            if connection is not None and connection.stalled:
+            if connection is not None:
+                connection.on_stall = ear.observer_stalled
+            voice = _Stream(send, feed)
+            telling = self._telling(reader, query, voice)
+            feed.follow(lambda: telling.seq, lambda: reader.logs_behind(telling.seq), query.types)
+            feed.heed_revocation(ear.observer_lost_right)
+            heard = await ear.speak_until_heard(
+                lambda: self._tell(subject, reader, query, telling, voice, feed)
+            )
+            if isinstance(heard, RuntimeFault):
+                if not voice.begun:
+                    feed.reason = heard.code
+                    raise heard
+                await _end(voice, feed, telling, diagnosed(heard, subject.name))
+            elif heard is Heard.STALLED:
+                feed.reason = "stalled"
+                await self._say_stalled(telling, voice)
+            elif connection is not None and connection.stalled:
                 feed.reason = "stalled"
 
+    def _telling(self, reader: Reader, query: FeedQuery, voice: _Stream) -> Telling:
+        return Telling(reader, query, voice, self._bounds.heartbeat_s, self._metrics.feed_reset)
+
+    async def _say_stalled(self, telling: Telling, voice: _Stream) -> None:
+        """Tell an observer that took nothing why it is over, for when it wakes in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._bounds.close_s):
+                await voice.end(HEARD[Heard.STALLED], telling.position if telling.can_bookmark else None)
+
     async def _tell(
-        self, subject: Subject, reader: Reader, query: FeedQuery, voice: _Stream, feed: OpenFeed
+        self,
+        subject: Subject,
+        reader: Reader,
+        query: FeedQuery,
+        telling: Telling,
+        voice: _Stream,
+        feed: OpenFeed,
     ) -> None:
         """Everything, and in the end why there is no more."""
-        heartbeat_s = self._bounds.heartbeat_s
-        telling = Telling(reader, query, voice, heartbeat_s, self._metrics.feed_reset)
         await voice.begin()
         try:
-            await telling.tell_all(await subject.hello(reader, query, heartbeat_s))
+            await telling.tell_all(await subject.hello(reader, query, self._bounds.heartbeat_s))
         except Ended:
             feed.reason = "ended"
             await voice.end(End(cursor=telling.position), telling.position)
         except Exception as fault:  # noqa: BLE001 - whatever it is, the observer is told and the log has it.
-            last = diagnosed(fault, reader.worker_id)
-            feed.reason = last.code
-            await voice.end(last, telling.position if telling.can_bookmark else None)
+            await _end(voice, feed, telling, diagnosed(fault, reader.worker_id))
 
 
 class _Stream:
@@ -102,9 +129,11 @@ class _Stream:
     def __init__(self, send: Send, feed: OpenFeed) -> None:
         self._send = send
         self._feed = feed
+        self.begun = False
 
     async def begin(self) -> None:
         """Say that a stream follows."""
+        self.begun = True
         await self._send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
 
     async def say(self, kind: str, text: bytes, cursor: str | None) -> None:
@@ -132,6 +161,11 @@ class _Stream:
     async def _put(self, content: bytes) -> None:
         self._feed.count(1, len(content))
         await self._send({"type": "http.response.body", "body": content, "more_body": True})
+
+
+async def _end(voice: _Stream, feed: OpenFeed, telling: Telling, last: Diagnostic) -> None:
+    feed.reason = last.code
+    await voice.end(last, telling.position if telling.can_bookmark else None)
 
 
 async def _answer(ear: Ear, send: Send, status: int, body: bytes) -> None:

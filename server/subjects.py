@@ -14,7 +14,7 @@ from watchglass.protocol.all_workers import RUNTIME_NAME, AllHello, Chosen, pars
 from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.errors import CursorExpired
 from watchglass.protocol.feed_v2 import FeedFilter, FeedRetention, Hello
-from watchglass.protocol.identity import parse_worker_id
+from watchglass.protocol.identity import WorkerId, parse_worker_id
 from watchglass.protocol.start import FeedQuery
 from watchglass.runtime import Reader, Runtime, pinned_watched, unpinned
 
@@ -30,6 +30,8 @@ class Subject(Protocol):
 
     name: str
     """For whoever reads our log: the worker's id, or the runtime's name."""
+    worker_id: WorkerId | None
+    """Whom it is about; None: all workers."""
 
     def check(self) -> None:
         """Refuse what is not there. Raises InvalidWorkerId, InvalidQuery, WorkerNotFound."""
@@ -47,6 +49,7 @@ class OneWorker:
     def __init__(self, runtime: Runtime, worker_id: str) -> None:
         self._runtime = runtime
         self.name = worker_id
+        self.worker_id: WorkerId | None = worker_id
 
     def check(self) -> None:
         """See `Subject`."""
@@ -67,6 +70,7 @@ class AllWorkers:
     """The runtime's feed, as the query's `workers` says."""
 
     name = RUNTIME_NAME
+    worker_id: WorkerId | None = None
 
     def __init__(self, runtime: Runtime, scope: Scope) -> None:
         self._runtime = runtime
@@ -111,7 +115,7 @@ class AllWorkers:
 
 
 async def _replay_count(reader: Reader) -> int | None:
-    if reader.logs_behind > COUNTED_LOGS_MAX:
+    if len(reader.logs_behind(reader.position)) > COUNTED_LOGS_MAX:
         return None
     try:
         return await reader.count_replayed()

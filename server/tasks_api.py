@@ -33,6 +33,7 @@ from watchglass.protocol.tasks import (
 )
 from watchglass.runtime.tasks import TaskFilter
 
+from .callers import the_caller
 from .exchange import Query, answer, answer_list, body, body_or_default, query, refuses, the_runtime
 
 OWNER_HEADER = "x-execgo-owner"
@@ -88,7 +89,7 @@ async def list_tasks() -> Response:
     """List tasks, in order of submission."""
     asked = query(TasksQuery)
     tasks, more = the_runtime().tasks.list(
-        TaskFilter(status=asked.status), limit=asked.limit, after=asked.after
+        TaskFilter(status=asked.status, only=the_caller().only_worker), limit=asked.limit, after=asked.after
     )
     return answer(TasksAnswer(tasks=list(tasks), next_after=tasks[-1].task_id if more and tasks else None))
 

@@ -26,6 +26,7 @@ CODES: Final[dict[type[RuntimeFault], str]] = {
     faults.ForbiddenHost: "permission_denied",
     faults.ForbiddenOrigin: "permission_denied",
     faults.PermissionDenied: "permission_denied",
+    faults.InsufficientScope: "permission_denied",
     faults.WorkerNotFound: "not_found",
     faults.TaskNotFound: "not_found",
     faults.NotFound: "not_found",

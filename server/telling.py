@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from watchglass.protocol.all_workers import AllHello
-from watchglass.protocol.cursor import encode_cursor
+from watchglass.protocol.cursor import Seq, decode_cursor, encode_cursor
 from watchglass.protocol.errors import CursorExpired
 from watchglass.protocol.event_filter import EventFilter
 from watchglass.protocol.feed_v2 import (
@@ -95,6 +95,11 @@ class Telling:
     def position(self) -> str:
         """Where to resume from."""
         return self._position.decode()
+
+    @property
+    def seq(self) -> Seq:
+        """The same as a sequence."""
+        return decode_cursor(self.position)
 
     @property
     def can_bookmark(self) -> bool:
@@ -214,8 +219,9 @@ class Telling:
     def _take(self, ready: ReadyFrames, run: Run) -> bool:
         """What comes at the head, handed to everybody in one step."""
         if self._filter is None:
-            room = ready.write(run.events_frame(self._prev), len(run))
-            self._passed(run.lines, run.lines)
+            room = ready.write(run.events_frame(self._prev), len(run.lines))
+            self._prev = self._position = run.cursor
+            self._said_s = self._time()
         elif passing := self._filter.passing(run.lines):
             room = ready.write(text_frame(events_text(self._prev, passing, replay=False)), len(passing))
             self._passed(run.lines, passing)

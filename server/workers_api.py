@@ -46,6 +46,7 @@ from watchglass.protocol.workers import (
 )
 from watchglass.runtime import WorkerFilter
 
+from .callers import the_caller
 from .exchange import (
     Query,
     answer,
@@ -102,7 +103,12 @@ def _check_worker_id(_endpoint: str | None, values: dict[str, str] | None) -> No
 async def list_workers() -> Response:
     """List workers, in order of creation."""
     asked = query(WorkersQuery)
-    wanted = WorkerFilter(status=asked.status, phase=asked.phase, labels=_labels(asked.label))
+    wanted = WorkerFilter(
+        status=asked.status,
+        phase=asked.phase,
+        labels=_labels(asked.label),
+        only=the_caller().only_worker,
+    )
     workers, more = the_runtime().list_workers(wanted, limit=asked.limit, after=asked.after)
     return answer(
         WorkersAnswer(workers=list(workers), next_after=workers[-1].worker_id if more and workers else None)
@@ -245,7 +251,8 @@ async def append_events(worker_id: WorkerId) -> Response:
 @refuses(InvalidWorkerId, WorkerNotFound)
 async def explain_worker(worker_id: WorkerId) -> Response:
     """Say why a worker is where it is."""
-    return answer(ExplanationAnswer(explanation=the_runtime().explain(worker_id)))
+    names_others = the_caller().only_worker is None
+    return answer(ExplanationAnswer(explanation=the_runtime().explain(worker_id, names_others=names_others)))
 
 
 @workers_api.get("/<worker_id>/events/ws")

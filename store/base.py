@@ -26,10 +26,11 @@ Promised by every store and checked in `tests/store/test_store_promises.py`:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple, Protocol
 
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.events import Event
@@ -41,6 +42,7 @@ from .worker_record import WorkerRecord
 
 READ_RECORDS_MAX = 512
 READ_BYTES_MAX = 256 << 10
+NO_FILES: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 class LogClosed(Exception):
@@ -211,10 +213,13 @@ class Store(Protocol):
     def findings(self) -> Sequence[Finding]:
         """What was found when the store was opened: torn tails that were cut, corrupt files."""
 
-    async def create(self, record: WorkerRecord, on_visible: OnVisible) -> Log:
+    async def create(
+        self, record: WorkerRecord, on_visible: OnVisible, *, beside: Mapping[str, bytes] = NO_FILES
+    ) -> Log:
         """Keep a new worker's record and open its log and its directory.
 
-        The record is durable when the next durable append of its log is.
+        The record is durable when the next durable append of its log is. The files
+        `beside`, by their names, are in the directory as soon as that is there.
 
         Raises:
             WorkerExists: The id is taken.
@@ -243,8 +248,8 @@ class Store(Protocol):
                 Nothing is kept.
         """
 
-    async def save(self, record: WorkerRecord) -> None:
-        """Keep a newer version of a record, durably. Raises StoreIo, StoreMissing."""
+    async def save(self, record: WorkerRecord, *, durable: bool = True) -> None:
+        """Keep a newer version of a record; `durable` as of an append. Raises StoreIo, StoreMissing."""
 
     async def load(self) -> Sequence[WorkerRecord]:
         """Every kept record, in order of creation."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from watchglass.protocol.events import Event
 from watchglass.protocol.identity import RuntimeId, WorkerId
 
 from .base import (
+    NO_FILES,
     READ_BYTES_MAX,
     READ_RECORDS_MAX,
     Finding,
@@ -172,13 +173,18 @@ class MemoryStore:
         """See `Store.watch`."""
         self._ground.onlooker = onlooker
 
-    async def create(self, record: WorkerRecord, on_visible: OnVisible) -> Log:
+    async def create(
+        self, record: WorkerRecord, on_visible: OnVisible, *, beside: Mapping[str, bytes] = NO_FILES
+    ) -> Log:
         """See `Store.create`."""
         if record.worker_id in self._records:
             raise WorkerExists(record.worker_id)
         directory = self.directory(record.worker_id)
         try:
             directory.mkdir(mode=0o700, parents=True)
+            for name, content in beside.items():
+                (directory / name).touch(mode=0o600)
+                (directory / name).write_bytes(content)
         except OSError as fault:
             raise StoreIo("create", str(directory), fault.strerror or str(fault)) from fault
         log = MemoryLog(record.worker_id, self._ground, self.retention, on_visible)
@@ -211,7 +217,7 @@ class MemoryStore:
         if view is not None:
             self._views[record.worker_id] = view
 
-    async def save(self, record: WorkerRecord) -> None:
+    async def save(self, record: WorkerRecord, *, durable: bool = True) -> None:  # noqa: ARG002 - nothing is.
         """See `Store.save`."""
         self._records[record.worker_id] = record
 

@@ -17,7 +17,7 @@ from struct import unpack
 from typing import NamedTuple, cast, overload
 
 from watchglass.protocol.cursor import Seq
-from watchglass.protocol.feed_v2 import events_text
+from watchglass.protocol.feed_v2 import cursor_of, events_text
 from watchglass.protocol.frames import ENVELOPE_SEQ, envelope_seq
 from watchglass.protocol.ready_frames import ready_frames, text_frame
 
@@ -36,12 +36,13 @@ _digits = itemgetter(ENVELOPE_SEQ)
 class Run(Sequence[Record]):
     """Records in order, made as they are asked for; it equals any list of the same. It never changes."""
 
-    __slots__ = ("_events_frame", "_frames", "lines")
+    __slots__ = ("_cursor", "_events_frame", "_frames", "lines")
     __hash__ = None  # type: ignore[assignment]  # As of a list.
 
     def __init__(self, lines: Sequence[bytes]) -> None:
         """Events by their envelopes, which nobody changes from now on."""
         self.lines = lines
+        self._cursor: bytes | None = None
         self._frames: bytes | None = None
         self._events_frame: tuple[bytes, bytes] | None = None
 
@@ -49,6 +50,13 @@ class Run(Sequence[Record]):
     def last(self) -> Seq:
         """Sequence of the last event: the position from which a reader goes on. Raises IndexError of none."""
         return envelope_seq(self.lines[-1])
+
+    @property
+    def cursor(self) -> bytes:
+        """Cursor of the last event, looked up once. Raises IndexError of none."""
+        if self._cursor is None:
+            self._cursor = cursor_of(self.lines[-1])
+        return self._cursor
 
     def frames(self) -> bytes:
         """All events as the frames of a connection, made once; see `ready_frames`."""

@@ -130,8 +130,10 @@ class Tail:
     def forget(self) -> None:
         """Hold nothing of what is there, for it can be had elsewhere."""
         if len(self):
-            self._drop(len(self._lines))
-        self._compact()
+            self.trimmed_through = Seq(self._seqs[-1])
+        del self._seqs[:]
+        del self._lines[:]
+        self._start = self.size_bytes = 0
 
     def _trim(self) -> None:
         lines, bounds = self._lines, self._retention

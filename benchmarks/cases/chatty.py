@@ -12,14 +12,16 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import bare
 import orjson
+import websocketd
 from host import cores, cpu_s, on_core, spawn_daemon
-from report import Case, Measured, Row, Scale, Target, interleaved
+from report import Case, Measured, Row, Scale, Spread, Target, interleaved
 from serving import Connection, Server, serving
 
 PASSES = 4
@@ -33,6 +35,7 @@ def run(scale: Scale) -> list[Row]:
     with (
         _spoken(_text_line, scale.of(300_000, 20_000)) as text,
         _spoken(jsonl_line, scale.of(75_000, 2_000)) as jsonl,
+        _spoken(_text_line, scale.of(75_000, 2_000)) as some_text,
         serving(core=server_core) as server,
     ):
         free_workers(server)
@@ -40,15 +43,19 @@ def run(scale: Scale) -> list[Row]:
         with on_core(client_core):
             _served(server, jsonl, "jsonl", 1)
             _served(server, text, "text", 1)
-            seen = interleaved(
-                scale.repetitions,
-                {
-                    "text": lambda: _served(server, text, "text", passes),
-                    "text bare": lambda: _bare(text),
-                    "jsonl": lambda: _served(server, jsonl, "jsonl", passes),
-                    "jsonl bare": lambda: _bare(jsonl),
-                },
-            )
+            ways: dict[str, Callable[[], Measured]] = {
+                "text": lambda: _served(server, text, "text", passes),
+                "text bare": lambda: _bare(text),
+                "jsonl": lambda: _served(server, jsonl, "jsonl", passes),
+                "jsonl bare": lambda: _bare(jsonl),
+            }
+            if websocketd.is_here():
+                beside = partial(_by_websocketd, server_core, client_core)
+                ways |= {
+                    "text websocketd": partial(beside, some_text),
+                    "jsonl websocketd": partial(beside, jsonl),
+                }
+            seen = interleaved(scale.repetitions, ways)
     return [
         Row(f"speech text, {TEXT_LINE_BYTES}-byte lines", "lines a second",
             seen["text"]["lines"], seen["text bare"]["lines"], Target("≥", 174_000)),
@@ -56,7 +63,21 @@ def run(scale: Scale) -> list[Row]:
         Row(f"speech jsonl, {JSONL_LINE_BYTES}-byte events, one frame each", "events a second",
             seen["jsonl"]["lines"], seen["jsonl bare"]["lines"]),
         Row("speech jsonl, the server's processor time for an event", "µs", seen["jsonl"]["cpu_us"]),
+        *_rows_beside_websocketd(seen),
     ]  # fmt: skip
+
+
+def _rows_beside_websocketd(seen: dict[str, dict[str, Spread]]) -> Iterator[Row]:
+    there = "text websocketd" in seen
+    beside = "websocketd, a frame each" if there else "websocketd is absent here"
+    for speech, what, target in (
+        ("text", f"speech text, {TEXT_LINE_BYTES}-byte lines", Target("≥", 3, of_reference=True)),
+        ("jsonl", f"speech jsonl, {JSONL_LINE_BYTES}-byte events, one frame each", None),
+    ):
+        reference = seen[f"{speech} websocketd"]["lines"] if there else None
+        yield Row(
+            f"{what}; {beside}", "lines a second", seen[speech]["lines"], reference, target if there else None
+        )
 
 
 def free_workers(server: Server) -> None:
@@ -92,6 +113,12 @@ def _pass_s(server: Server, connection: Connection, argv: Sequence[str], speech:
         raise RuntimeError(f"{lines} events were said and {frames} frames came")
     connection.request("DELETE", f"/v1/workers/{worker_id}")
     return taken_s
+
+
+def _by_websocketd(core: int, client_core: int, argv: Sequence[str]) -> Measured:
+    lines = Path(argv[-1]).read_bytes().count(b"\n")
+    with websocketd.websocketd(argv, core, [client_core]) as port:
+        return {"lines": lines / websocketd.lines_s(port, lines)}
 
 
 def _bare(argv: Sequence[str]) -> Measured:

@@ -3,7 +3,8 @@
     worker ──▶ 127.0.0.1:3128 inside ──▶ head ──▶ list ──▶ name ──▶ addresses ──▶ tunnel, or one exchange
 
 One request a connection; a tunnel is one too. Whatever the worker sends or leaves out
-costs a bounded amount: of connections at once, of bytes of a head, of seconds.
+costs a bounded amount: of connections at once, its own and with all others, of bytes
+of a head, of seconds.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
 import h11
@@ -21,8 +23,8 @@ import h11
 from watchglass.protocol.places import Address, Place
 
 from .forwarding import BadGateway, Exchange
+from .gateway import Gateway
 from .request import HEAD_BYTES_MAX, Asked, BadRequest, asked_by
-from .resolving import Resolver
 from .routing import Allowlist, Reason, Refused, route
 from .stream import Patience, Stream
 from .tally import Denial, Tally
@@ -59,7 +61,7 @@ class EgressProxy:
         self,
         listener: socket.socket,
         allowlist: Allowlist,
-        resolve: Resolver,
+        gateway: Gateway,
         *,
         on_news: Callable[[], None],
         limits: EgressLimits = EgressLimits(),
@@ -68,18 +70,29 @@ class EgressProxy:
         self.tally = Tally()
         self._listener = listener
         self._allowlist = allowlist
-        self._resolve = resolve
+        self._gateway = gateway
         self._on_news = on_news
         self._limits = limits
         self._room = asyncio.Semaphore(limits.connections_max)
 
     async def serve(self) -> None:
         """Until it is cancelled; then every connection has ended. Raises OSError: the listener is no more."""
-        async with asyncio.TaskGroup() as connections:
-            while True:
-                await self._room.acquire()
-                accepted = await self._accept()
-                connections.create_task(self._serve(accepted), name="egress connection")
+        with self._gateway.counting(self.tally):
+            async with asyncio.TaskGroup() as connections:
+                while True:
+                    await self._room.acquire()
+                    accepted = await self._accept()
+                    await self._enter(accepted)
+                    serving = connections.create_task(self._serve(accepted), name="egress connection")
+                    serving.add_done_callback(partial(self._left, accepted))
+
+    async def _enter(self, accepted: socket.socket) -> None:
+        """Only with a connection in hand: who waits for one must not hold the room of the others."""
+        try:
+            await self._gateway.enter()
+        except BaseException:
+            accepted.close()
+            raise
 
     async def _accept(self) -> socket.socket:
         """The next connection. Raises OSError."""
@@ -102,7 +115,12 @@ class EgressProxy:
                 await self._handle(inside)
         finally:
             inside.close()
-            self._room.release()
+
+    def _left(self, accepted: socket.socket, _serving: asyncio.Task[None]) -> None:
+        """Also of one that was cancelled before its first step, and so closed nothing."""
+        accepted.close()
+        self._gateway.leave()
+        self._room.release()
 
     async def _handle(self, inside: Stream) -> None:
         machine = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES_MAX)
@@ -161,7 +179,7 @@ class EgressProxy:
     async def _connected(self, place: Place) -> Stream:
         """Raises Refused, OSError: the last of what its addresses said."""
         refusal = OSError(errno.EHOSTUNREACH, "no address")
-        for address in await route(place, self._allowlist, self._resolve):
+        for address in await route(place, self._allowlist, self._gateway.resolve):
             try:
                 return Stream(await _connection(address, place.port))
             except OSError as error:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from watchglass.protocol.events import Event
 
+from .gateway import Gateway
 from .proxy import EgressProxy
-from .resolving import Resolver
 from .routing import Allowlist
 
 
@@ -20,7 +20,7 @@ class WorkerEgress:
         self,
         listener: socket.socket,
         network_allow: Sequence[str],
-        resolve: Resolver,
+        gateway: Gateway,
         *,
         on_news: Callable[[], None],
     ) -> None:
@@ -30,7 +30,7 @@ class WorkerEgress:
             ValueError: An entry of `network_allow` names no place.
         """
         self._listener = listener
-        self._proxy = EgressProxy(listener, Allowlist(network_allow), resolve, on_news=on_news)
+        self._proxy = EgressProxy(listener, Allowlist(network_allow), gateway, on_news=on_news)
         self._task = asyncio.create_task(self._proxy.serve(), name="egress proxy")
         self._task.add_done_callback(lambda _task: on_news())
 

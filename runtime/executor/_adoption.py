@@ -24,7 +24,7 @@ from watchglass.protocol.errors import LaunchFailed
 
 from ._spawner import Forked
 from .host import linux, wire
-from .host.record import RUN
+from .host.record import EXIT, RUN
 
 _PAUSE_S_MIN = 0.001
 _PAUSE_S_MAX = 0.05
@@ -100,15 +100,23 @@ def read_run(directory: Path) -> Run | None:
         return Run()
 
 
-def find_supervisor(run: Run) -> Forked | None:
-    """The supervisor that wrote it, while it lives; never another process with its number.
+def is_held(directory: Path, run: Run) -> bool:
+    """Whether the supervisor that wrote this run.json may still have the worker, if it lives.
+
+    Once exit.json is there it may have another one.
+    """
+    return run.boot_id == linux.boot_id() and not (directory / EXIT).exists()
+
+
+def find_supervisor(directory: Path, run: Run) -> Forked | None:
+    """The supervisor that has the worker in the folder; never another process with its number.
 
     The descriptor is opened before the process is looked at, so both are of one process.
 
     Raises:
         OSError: No descriptor is free.
     """
-    if run.boot_id != linux.boot_id():
+    if not is_held(directory, run):
         return None
     try:
         pidfd = os.pidfd_open(run.supervisor_pid)

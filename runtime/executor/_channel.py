@@ -22,13 +22,10 @@ class Channel:
     nobody has taken; what is left of them is closed at the end.
     """
 
-    def __init__(
-        self, ours: socket.socket, on_frame: Callable[[int, bytes], None], on_end: Callable[[], None]
-    ) -> None:
-        """Take over `ours`, a stream whose other end a supervisor holds."""
+    def __init__(self, ours: socket.socket) -> None:
+        """Take over `ours`, a stream whose other end a supervisor holds. Nobody listens yet; see `attach`."""
         self._socket = ours
-        self._on_frame = on_frame
-        self._on_end = on_end
+        self.attach(_ignore_frame, _ignore_end)
         self._decoder = Decoder()
         self._out = bytearray()
         self.files: deque[int] = deque()
@@ -36,6 +33,16 @@ class Channel:
         self._loop = asyncio.get_running_loop()
         ours.setblocking(False)
         self._loop.add_reader(ours, self._read)
+
+    def attach(self, on_frame: Callable[[int, bytes], None], on_end: Callable[[], None]) -> None:
+        """Have others told of what comes from now on."""
+        self._on_frame = on_frame
+        self._on_end = on_end
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is open, and the socket took all that was sent."""
+        return not self.is_closed and not self._out
 
     def send(self, kind: int, body: bytes = b"") -> None:
         """Never waits. After the end it does nothing: whoever could act on it is gone."""
@@ -112,3 +119,11 @@ class Channel:
             self._loop.add_writer(self._socket, self._write)
         else:
             self._loop.remove_writer(self._socket)
+
+
+def _ignore_frame(_kind: int, _body: bytes) -> None:
+    """Nothing comes from a supervisor that has no plan."""
+
+
+def _ignore_end() -> None:
+    """Whoever hands it a plan hears of it."""

@@ -40,10 +40,11 @@ class SpawndGone(Exception):
 
 
 class Forked(NamedTuple):
-    """A supervisor; `pidfd` is the receiver's to close."""
+    """A supervisor; `pidfd` is the receiver's to close. `spawn_daemon` forked it, if we know."""
 
     pid: int
     pidfd: int
+    spawn_daemon: int | None = None
 
 
 class Spawner:
@@ -254,7 +255,7 @@ class _Daemon:
         elif not fds:  # The kernel dropped it: we have no descriptor free.
             waiting.set_exception(LaunchFailed("spawn", "supervisor", errno.EMFILE))
         else:
-            waiting.set_result(Forked(number, fds[0]))
+            waiting.set_result(Forked(number, fds[0], self.pid))
 
     def _lose(self) -> None:
         """No more requests; who waits for an answer gets none."""

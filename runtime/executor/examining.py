@@ -23,7 +23,7 @@ from watchglass.protocol.identity import WorkerId
 from watchglass.store.filesystem.aside import Aside
 from watchglass.store.filesystem.problems import Exam, Problem
 
-from ._adoption import read_run
+from ._adoption import is_held, read_run
 from .exits import Report, report_of
 from .host import linux
 from .host.pump import READ_BYTES, RECORD, STDERR, STDOUT
@@ -44,7 +44,7 @@ _NOBODY = {
 
 
 class SupervisorFiles:
-    """See `store.filesystem.checking.Companion`."""
+    """See `store.filesystem.inspection.Companion`."""
 
     def examine(self, directory: str, worker_id: WorkerId) -> Exam:
         """What is wrong with a worker's output and records. Raises OSError."""
@@ -59,7 +59,7 @@ class SupervisorFiles:
     def running(self, directory: str) -> int | None:
         """The pid of the supervisor that holds the worker in this folder; None when none does."""
         run = read_run(Path(directory))
-        if run is None or run.boot_id != linux.boot_id():
+        if run is None or not is_held(Path(directory), run):
             return None
         try:
             is_it = linux.start_ticks(run.supervisor_pid) == run.supervisor_ticks

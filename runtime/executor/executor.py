@@ -24,8 +24,10 @@ from watchglass.protocol.errors import LaunchFailed
 from watchglass.runtime.capabilities import HostCapabilities
 
 from . import _adoption
+from ._channel import Channel
 from ._output import Output
 from ._probing import probe
+from ._spares import Spares, Supervisor
 from ._spawner import Spawner
 from ._sweep import Sweeper
 from ._trial_request import trial_request
@@ -91,6 +93,7 @@ class Executor:
         }
         self._worker_uid = worker_uid
         self._spawner = Spawner(log_path)
+        self._spares = Spares()
         self._sweeper = Sweeper()
         self._is_closed = False
         self._processes: dict[Process, asyncio.Event] = {}
@@ -183,9 +186,10 @@ class Executor:
             outlives_server=True,
             on_change=on_change,
             on_dead=self._on_dead,
+            on_free=self._on_free,
         )
         process.set_ran(run.pid, run.started_at_us)
-        supervisor = _adoption.find_supervisor(run)
+        supervisor = _adoption.find_supervisor(directory, run)
         gone = self._processes[process] = asyncio.Event()
         if supervisor is None:
             self._on_dead(process)
@@ -221,6 +225,7 @@ class Executor:
             for process in self._processes:
                 process.kill_supervisor()
             await self._wait_gone(CLOSE_S_MAX)
+        await self._spares.close()
         await self._spawner.close(leave_behind=left_any)
         await asyncio.gather(*self._endings)
         await self._sweeper.close()
@@ -229,11 +234,8 @@ class Executor:
     async def _launch(self, plan: LaunchPlan, body: bytes, on_change: Callable[[], None]) -> Process:
         directory = _adoption.lock_launch(plan.directory)
         try:
-            forked, ours = await self._spawner.fork()
-            if self._is_closed:
-                ours.close()
-                os.close(forked.pidfd)
-                raise LaunchFailed("spawn", plan.argv[0], errno.ECANCELED)
+            supervisor = self._spares.take(spawn_daemon=self._spawner.pid)
+            supervisor = supervisor or await self._forked(plan.argv[0])
             process = Process(
                 plan.directory,
                 Output(plan.directory),
@@ -242,10 +244,10 @@ class Executor:
                 outlives_server=plan.outlives_server,
                 on_change=on_change,
                 on_dead=self._on_dead,
+                on_free=self._on_free,
             )
             self._processes[process] = asyncio.Event()
-            process.watch(forked)
-            process.connect(ours)
+            process.have(supervisor)
             process.begin(body, directory)
         finally:
             os.close(directory)  # The supervisor has its own by now, and with it the lock.
@@ -256,6 +258,15 @@ class Executor:
             process.kill()
             raise
         return process
+
+    async def _forked(self, program: str) -> Supervisor:
+        """A new supervisor. Raises LaunchFailed."""
+        process, ours = await self._spawner.fork()
+        if self._is_closed:
+            ours.close()
+            os.close(process.pidfd)
+            raise LaunchFailed("spawn", program, errno.ECANCELED)
+        return Supervisor(process, Channel(ours))
 
     async def _reach(self, process: Process, directory: Path, gone: asyncio.Event) -> None:
         """Return when the supervisor has answered, or the exit is known."""
@@ -300,6 +311,10 @@ class Executor:
         except TimeoutError:
             return False
         return True
+
+    def _on_free(self, process: Process, supervisor: Supervisor) -> None:
+        self._spares.put(supervisor)
+        self._forget(process)
 
     def _on_dead(self, process: Process) -> None:
         if process.is_reported:

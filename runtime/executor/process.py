@@ -23,6 +23,7 @@ from watchglass.protocol.errors import LaunchFailed, SandboxSetupFailed
 from ._channel import Channel
 from ._input import Input
 from ._output import Output, OutputChunk
+from ._spares import Supervisor
 from ._spawner import Forked
 from .exits import Cause, ProcessExit, Report, lost, read_report, report_of
 from .host import wire
@@ -54,8 +55,13 @@ class Process:
         outlives_server: bool,
         on_change: Callable[[], None],
         on_dead: Callable[[Process], None],
+        on_free: Callable[[Process, Supervisor], None],
     ) -> None:
-        """`on_dead` is called once, when the supervisor is dead and its last word is read."""
+        """One of the last two is called, once.
+
+        `on_dead` when the supervisor is dead and its last word is read; `on_free`
+        when it has said it, lives, and can have another worker.
+        """
         self.pid = 0
         self.supervisor_pid = 0
         self.started_at_us = 0
@@ -70,9 +76,11 @@ class Process:
         self._grace_ms = grace_ms
         self._on_change = on_change
         self._on_dead = on_dead
+        self._on_free = on_free
         self._has_run = False  # Whether exit.json, if it is there, tells of this life.
         self._pidfd: int | None = None  # While the supervisor lives and is ours to watch.
         self._channel: Channel | None = None
+        self._supervisor: Supervisor | None = None  # Unless it is one that we adopted.
         self._egress: socket.socket | None = None
         self._input = Input(self._send)
         self._loop = asyncio.get_running_loop()
@@ -180,7 +188,15 @@ class Process:
 
     def connect(self, ours: socket.socket) -> None:
         """Speak with the supervisor over `ours`."""
-        self._channel = Channel(ours, self._on_frame, self._on_channel_end)
+        self._channel = Channel(ours)
+        self._channel.attach(self._on_frame, self._on_channel_end)
+
+    def have(self, supervisor: Supervisor) -> None:
+        """`watch` and `connect` in one, with a supervisor that has no worker."""
+        self.watch(supervisor.process)
+        self._supervisor = supervisor
+        self._channel = supervisor.channel
+        self._channel.attach(self._on_frame, self._on_channel_end)
 
     def begin(self, plan: bytes, directory_fd: int) -> None:
         """Hand over the plan, and the locked folder, which stays the caller's to close."""
@@ -254,7 +270,18 @@ class Process:
         elif kind == wire.EXIT:
             self._set_reported(report_of(json.loads(body)))
             return
+        elif kind == wire.FREE:
+            self._release()
+            return
         self._on_change()
+
+    def _release(self) -> None:
+        """The supervisor has nothing more to do with this worker."""
+        assert self._supervisor is not None
+        assert self._pidfd is not None
+        self._loop.remove_reader(self._pidfd)
+        self._pidfd = self._channel = None
+        self._on_free(self, self._supervisor)
 
     def _on_egress(self) -> None:
         """Without its descriptor, for which we had no room, the worker is the closed box that it was."""

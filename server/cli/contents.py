@@ -92,6 +92,17 @@ CONTENTS: Final = (
         ("watchglass top", "watchglass top --once", "watchglass top --json | jq .resources.tenants"),
     ),
     Entry(
+        "observers",
+        _WATCH,
+        "observers",
+        "observers",
+        (
+            "watchglass observers",
+            "watchglass observers WORKER",
+            "watchglass observers --json | jq '.observers[] | select(.lag_s > 1)'",
+        ),
+    ),
+    Entry(
         "attach",
         _WATCH,
         "watching",
@@ -205,6 +216,18 @@ CONTENTS: Final = (
             "watchglass doctor",
             "watchglass doctor --json /var/lib/watchglass | jq .runtimes[].problems",
             "watchglass doctor --repair /var/lib/watchglass",
+        ),
+    ),
+    Entry(
+        "token",
+        _RUNTIME,
+        "tokens",
+        "token",
+        (
+            "watchglass token new --scope observe --name dashboard",
+            "watchglass token new --scope drive --worker echo --name echo-driver",
+            "watchglass token list",
+            "watchglass token revoke dashboard",
         ),
     ),
     Entry("demo", _RUNTIME, "demo", "demo", ("watchglass demo",)),

@@ -106,7 +106,7 @@ class Observer:
         seen = self.seen
         if said.kind == "joined":
             if seen.cut is not None and seen.cut.head_at_return is None:
-                seen.cut.head_at_return = said.data["as_of"]
+                seen.cut.head_at_return = said.as_of
                 self._stage.say(
                     f"cut the connection to {self.worker} at {seen.cut.at}; its observer goes on from there"
                 )

@@ -18,7 +18,7 @@ from .host_doctor import examined_host
 from .showing import note, one_line, write_document, write_line
 
 if TYPE_CHECKING:
-    from watchglass.store.filesystem.checking import RuntimeCheck
+    from watchglass.store.filesystem.inspection import RuntimeCheck
     from watchglass.store.filesystem.problems import Problem
 
 Json = dict[str, Any]

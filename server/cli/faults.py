@@ -17,6 +17,7 @@ class ExitCode(IntEnum):
     NOT_AUTHORISED = 4
     UNREACHABLE = 5
     TIMED_OUT = 6
+    EXPIRED = 7
 
 
 EXIT_CODES = """Exit codes:
@@ -24,9 +25,10 @@ EXIT_CODES = """Exit codes:
   1  the worker failed, or the runtime refused
   2  the command line is wrong
   3  no such worker
-  4  not authorised: the token is missing or is not the right one
+  4  not authorised: the token is missing, is not the right one, or may not do this
   5  no runtime can be reached
   6  the task had not finished in time ('wait --timeout-ms')
+  7  events after the cursor are gone ('attach', 'events'); '--on-expired snapshot' goes on
 'run' exits with the worker's own code, 128 + N when signal N ended it."""
 
 INTERRUPTED = 130

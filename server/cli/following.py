@@ -6,16 +6,23 @@ import signal
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .faults import CliError, ExitCode, UsageFault
+from .screens import loss_in_words
+from .showing import note
 
 if TYPE_CHECKING:
     from watchglass.client.finding import Found
-    from watchglass.client.follower import Follower
+    from watchglass.client.follower import Follower, Loss
+    from watchglass.protocol.follow import OnExpired
     from watchglass.protocol.follow_all import Workers
+    from watchglass.protocol.said import FeedRefused
 
 Json = dict[str, Any]
+
+MOMENT_S: Final = 0.2
+"""A reader who comes back sooner need not be told; a runtime that leaves asks for more (`retry_after_ms`)."""
 
 WENT_WELL = frozenset({"succeeded", "stopped"})
 """The ends that are no failure: by itself with code 0, or because somebody asked."""
@@ -29,32 +36,73 @@ def following(
     patience_s: float | None = None,
     *,
     types: Collection[str] = (),
+    on_expired: OnExpired = "close",
+    before_note: Callable[[], None] | None = None,
 ) -> Iterator[Follower]:
-    """A follower of one worker, or of many; what a feed raises becomes one line and an exit code."""
+    """A follower of one worker, or of many; what a feed raises becomes one line and an exit code.
+
+    Why nothing comes is told to the person who looks; `before_note` makes room for that.
+    """
     from watchglass.client.follower import Follower
-    from watchglass.client.journey import PATIENCE_S, SUBPROTOCOLS
+    from watchglass.client.journey import PATIENCE_S
     from watchglass.protocol.errors import CursorMalformed
     from watchglass.protocol.said import FeedRefused, FeedViolation
 
+    patience_s = PATIENCE_S if patience_s is None else patience_s
     try:
-        patience_s = PATIENCE_S if patience_s is None else patience_s
         with Follower(
             runtime.again,
             worker,
             cursor=cursor,
             types=types,
-            subprotocols=() if isinstance(worker, str) else SUBPROTOCOLS,
+            on_expired=on_expired,
             patience_s=patience_s,
+            on_loss=LossNotes(before_note),
         ) as follower:
             yield follower
     except CursorMalformed as fault:
-        raise UsageFault(f"{fault}; or use 'earliest' or 'latest'") from None
+        raise UsageFault(f"{fault}; or use 'earliest', 'latest', 'tail:N' or 'time:RFC3339'") from None
     except FeedRefused as fault:
-        gone = fault.code == "runtime.worker_not_found"
-        raise CliError(fault.message, ExitCode.NOT_FOUND if gone else ExitCode.FAILED) from None
+        raise refused(fault, on_expired) from None
     except FeedViolation as fault:
         whose = worker if isinstance(worker, str) else "the runtime"
         raise CliError(f"the feed of {whose} cannot be trusted: {fault}") from fault
+
+
+def refused(fault: FeedRefused, on_expired: OnExpired) -> CliError:
+    """A feed's last word, in ours."""
+    if fault.is_loss:
+        what = loss_in_words(fault.details) if fault.details else fault.message
+        way = (
+            "begin again with '--cursor earliest', or go on with '--on-expired snapshot'"
+            if on_expired == "close"
+            else "this runtime speaks version 1 of the feed, which knows no reset; use '--cursor earliest'"
+        )
+        return CliError(f"{what}; {way}", ExitCode.EXPIRED)
+    if fault.code in _MALFORMED:
+        return UsageFault(fault.message)
+    gone = fault.code == "runtime.worker_not_found"
+    return CliError(fault.message, ExitCode.NOT_FOUND if gone else ExitCode.FAILED)
+
+
+_MALFORMED: Final = frozenset({"runtime.cursor_malformed", "runtime.query_malformed"})
+
+
+class LossNotes:
+    """Says why nothing comes, once for each reason, when it takes longer than a moment."""
+
+    def __init__(self, before_note: Callable[[], None] | None = None) -> None:
+        self._before_note = before_note
+        self._told: tuple[str, int] | None = None
+
+    def __call__(self, loss: Loss) -> None:
+        """A connection is over, or there was none."""
+        if loss.wait_s <= MOMENT_S or self._told == (loss.why, loss.connections):
+            return
+        self._told = (loss.why, loss.connections)
+        if self._before_note is not None:
+            self._before_note()
+        note(f"{loss.why}; coming back in {loss.wait_s:.1f} s")
 
 
 @contextmanager

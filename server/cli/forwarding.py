@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from watchglass.client.faults import ApiError, ClientFault
+from watchglass.client.faults import ApiError, ClientFault, Unreachable
 
 from .faults import CliError
 from .reaching import client_for
@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from watchglass.client.finding import Found
     from watchglass.client.http import Client
 
+Json = dict[str, Any]
+
 READ_BYTES: Final = 64 << 10
 INPUT_BYTES_MAX: Final = 256 << 10
 BACKLOG_WAIT_FIRST_S: Final = 0.02
 BACKLOG_WAIT_MAX_S: Final = 0.5
+LOSS_WAIT_S: Final = 0.2
 
 
 class Lines:
@@ -137,12 +140,10 @@ class StdinForwarder:
         return b"" if self._descriptor is None else os.read(self._descriptor, READ_BYTES)
 
     def _send(self, client: Client, content: str) -> None:
-        from watchglass.client.call import worker_path
-
         wait_s = BACKLOG_WAIT_FIRST_S
         while not self._ended.is_set():
             try:
-                client.post(worker_path(self._worker, "input"), {"kind": "user", "content": content})
+                self._post(client, "input", {"kind": "user", "content": content}, again_when=_UNSENT)
             except ApiError as refusal:
                 _check_reads(refusal)
                 if refusal.code != "input_backlog":
@@ -153,16 +154,36 @@ class StdinForwarder:
                 return
 
     def _close(self, client: Client) -> None:
-        from watchglass.client.call import worker_path
-
         self._ready.wait()
         if self._ended.is_set():
             return
         try:
-            client.post(worker_path(self._worker, "close-stdin"), {})
+            self._post(client, "close-stdin", {}, again_when=_UNSENT_OR_LOST)  # Twice is once.
         except ApiError as refusal:
             _check_reads(refusal)
             raise
+
+    def _post(self, client: Client, act: str, body: Json, *, again_when: frozenset[str]) -> None:
+        """Ask the worker for something; what nobody has got goes to where the runtime is next.
+
+        `again_when`: how far a lost request may have come that is sent again. How
+        long that goes on is decided by who follows the worker.
+        """
+        from watchglass.client.call import worker_path
+
+        while True:
+            try:
+                client.post(worker_path(self._worker, act), body)
+            except Unreachable as fault:
+                if fault.stage not in again_when or self._ended.wait(LOSS_WAIT_S):
+                    raise
+                client.move(self._runtime.again())
+            else:
+                return
+
+
+_UNSENT = frozenset({"unsent"})
+_UNSENT_OR_LOST = frozenset({"unsent", "lost"})
 
 
 class _ReadsNoMore(Exception):

@@ -7,6 +7,7 @@ by the command that needs it, when it needs it; commands themselves are, too.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -89,10 +90,23 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _write_any_text() -> None:
-    """A worker may say what our locale has no letters for."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+    """A worker may say what our locale has no letters for, and all of what it says is to be written."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(getattr(stream, "buffer", None), io.RawIOBase):
+            setattr(sys, name, _buffered(stream))
+        elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _buffered(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    """The same with a buffer, where PYTHONUNBUFFERED has taken it away.
+
+    A raw stream drops what a write leaves out that a signal interrupts (write(2)).
+    """
+    encoding = stream.encoding
+    writer = io.BufferedWriter(cast(io.RawIOBase, stream.detach()))
+    return io.TextIOWrapper(writer, encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
 def _flushed(code: int) -> int:

@@ -25,11 +25,12 @@ from .following import following, on_signals, own_code
 from .forwarding import StdinForwarder
 from .launching import Launch, create_request, launch_of
 from .reaching import client_for, found, path_of
+from .screens import reset_frame
 from .showing import note, write_bytes, write_document, write_json_line, write_line
 
 if TYPE_CHECKING:
     from watchglass.client.finding import Found
-    from watchglass.protocol.said import Joined, Told
+    from watchglass.protocol.said import Said
 
 Json = dict[str, Any]
 
@@ -146,12 +147,12 @@ class _Session:
         return self._code()
 
     def _follow(self) -> None:
-        with following(self._runtime, self._worker, "earliest") as follower:
+        with following(self._runtime, self._worker, "earliest", on_expired="snapshot") as follower:
             copier = Copier(self._runtime, {} if self._as_json else self._copies(), follower.leave)
             if self.forwarder is not None:
                 self.forwarder.start()
             try:
-                for said in follower:
+                for said in follower.everything():
                     copier.wake()
                     self._take(said)
             except (ClientFault, CliError) as fault:
@@ -169,9 +170,15 @@ class _Session:
             for name, stream in streams.items()
         }
 
-    def _take(self, said: Joined | Told) -> None:
+    def _take(self, said: Said) -> None:
         if said.kind == "joined":
+            if said.version == 2:  # Behind a reset it alone may tell how the worker ended.
+                self._exit = said.data["worker"].get("exit") or self._exit
             return
+        if said.kind == "reset":
+            if self._as_json:
+                write_json_line(reset_frame(said))
+            return  # The bytes are in the logs, from where they are copied.
         if self._as_json:
             write_json_line(said.envelope)
         if said.name == "status" and said.data.get("phase") == "running" and self.forwarder is not None:
@@ -269,7 +276,7 @@ def _run_as_task(runtime: Found, launch: Launch, *, remove: bool) -> int:
 
     asked = task_request(launch, None, None)
     with client_for(runtime) as client:
-        code, task = run_task(client, asked)
+        code, task = run_task(runtime, client, asked)
         if remove:
             client.delete(path_of(task))
     return code

@@ -52,6 +52,16 @@ def serve(
             rich_help_panel=_LISTENING,
         ),
     ] = None,
+    tokens_file: Annotated[
+        str | None,
+        typer.Option(
+            "--tokens-file",
+            metavar="PATH",
+            help="Tokens with fewer rights, see 'watchglass token'; without it, tokens.jsonl in the state "
+            "directory, if it is there.",
+            rich_help_panel=_LISTENING,
+        ),
+    ] = None,
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="No token, on loopback alone.", rich_help_panel=_LISTENING)
     ] = False,

@@ -7,6 +7,7 @@ document. The exit code tells success.
 from __future__ import annotations
 
 import json
+import random
 import signal
 import time
 from pathlib import Path
@@ -14,22 +15,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from watchglass.client.faults import Unreachable
+
 from . import options
 from .faults import CliError, ExitCode, UsageFault
 from .following import on_signals
 from .launching import Launch, create_request, launch_of, stdin_text
-from .reaching import reaching
+from .reaching import client_for, found, reaching
 from .showing import note, write_document, write_line
 
 if TYPE_CHECKING:
+    from watchglass.client.finding import Found
     from watchglass.client.http import Client
 
 Json = dict[str, Any]
 
-ROUND_MS: Final = 20_000
-"""So long one request waits for a task's end; then it is asked again."""
-OWNER_HEADER: Final = "x-execgo-owner"
-_FINISHED: Final = frozenset({"success", "failed", "cancelled"})
 _WHOSE = "Whose it is"
 
 Task = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.", show_default=False)]
@@ -83,8 +83,10 @@ def submit(
     """
     launch = launch_of({**locals(), "worker_id": task_id})
     asked = task_request(launch, owner, tenant) if request is None else _given(request)
+    from watchglass.client.task_places import TASKS
+
     with reaching(url, token_file, runtime) as client:
-        answer = client.post("/api/v1/tasks", asked)
+        answer = client.post(TASKS, asked)
     if as_json:
         write_document(answer)
     else:
@@ -104,10 +106,13 @@ def wait(
 ) -> None:
     """Wait for a task's end, and print its final status with its output, as JSON.
 
-    The exit code is 0 when it was a success.
+    A server that is restarted meanwhile is waited for, a minute at most. The exit code is 0 when it was a
+    success.
     """
-    with reaching(url, token_file, runtime) as client:
-        final = wait_finished(client, task, timeout_ms)
+    place = found(url, token_file, runtime)
+    with client_for(place) as client:
+        client.get(task_path(task))  # Tells at once that there is no such task, or no runtime.
+        final = wait_finished(place, client, task, timeout_ms)
     write_document(final)
     raise typer.Exit(code_of(final))
 
@@ -132,13 +137,15 @@ def kill(
         write_document(killed(client, task, owner, reason))
 
 
-def run_task(client: Client, asked: Json) -> tuple[int, str]:
+def run_task(runtime: Found, client: Client, asked: Json) -> tuple[int, str]:
     """Submit, wait, print the final status; Ctrl-C kills the task. The exit code, and the task's id."""
+    from watchglass.client.task_places import TASKS
+
     owner = asked.get("control_context", {}).get("owner")
-    task = client.post("/api/v1/tasks", asked)["task_id"]
+    task = client.post(TASKS, asked)["task_id"]
     try:
         with on_signals(_interrupt, signal.SIGTERM, signal.SIGHUP):
-            final = wait_finished(client, task, None)
+            final = wait_finished(runtime, client, task, None)
     except KeyboardInterrupt:
         note(f"killing {task}")
         write_document(killed(client, task, owner, "interrupted"))
@@ -161,28 +168,38 @@ def task_request(launch: Launch, owner: str | None, tenant: str | None) -> Json:
 
 def task_path(task: str, *rest: str) -> str:
     """The path of a task, or of something of it. Raises UsageFault for what can be no id."""
-    from urllib.parse import quote
+    from watchglass.client import task_places
 
     if not task.strip() or task in {".", ".."}:
         raise UsageFault(f"{task!r} is no task id")
-    return "/".join(["/api/v1/tasks", quote(task, safe=""), *rest])
+    return task_places.task_path(task, *rest)
 
 
-def wait_finished(client: Client, task: str, timeout_ms: int | None) -> Json:
+def wait_finished(runtime: Found, client: Client, task: str, timeout_ms: int | None) -> Json:
     """The final status of a task. Raises CliError when it has none in time."""
-    deadline_s = None if timeout_ms is None else time.monotonic() + timeout_ms / 1000
-    while True:
-        left_ms = ROUND_MS if deadline_s is None else max(0, round(1000 * (deadline_s - time.monotonic())))
-        said = client.get(task_path(task), {"wait_ms": min(left_ms, ROUND_MS)})
-        if said["status"] in _FINISHED:
-            return said
-        if deadline_s is not None and time.monotonic() >= deadline_s:
-            raise CliError(f"task {task} is {said['status']} after {timeout_ms} ms", ExitCode.TIMED_OUT)
+    from watchglass.client.task_places import TaskWait
+
+    path = task_path(task)
+    wait = TaskWait(task, time.monotonic(), None if timeout_ms is None else timeout_ms / 1000)
+    try:
+        while True:
+            try:
+                said = client.get(path, {"wait_ms": wait.wait_ms(time.monotonic())})
+            except Unreachable as fault:
+                jitter = random.random()  # noqa: S311 - It spreads requests and guards nothing.
+                time.sleep(wait.lost(time.monotonic(), fault, jitter=jitter))
+                client.move(runtime.again())
+            else:
+                if wait.answered(time.monotonic(), said["status"]):
+                    return said
+    except TimeoutError as late:
+        raise CliError(str(late), ExitCode.TIMED_OUT) from None
 
 
 def killed(client: Client, task: str, owner: str | None, reason: str | None) -> Json:
     """The status of a task that was made to end."""
     from watchglass.client.call import END_TIMEOUT_S
+    from watchglass.client.task_places import OWNER_HEADER
 
     headers = {} if owner is None else {OWNER_HEADER: owner}
     return client.post(task_path(task, "kill"), {"reason": reason}, headers=headers, timeout_s=END_TIMEOUT_S)

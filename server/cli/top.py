@@ -13,6 +13,7 @@ import typer
 from . import options
 from .reaching import client_for, found
 from .showing import is_terminal, one_line, table_of, write_document, write_line, write_table
+from .sizes import size_text
 from .trees import read_stats, usage_of
 
 if TYPE_CHECKING:
@@ -127,13 +128,4 @@ def _row(worker: Json) -> tuple[str, ...]:
 def _amount(resource: str, amount: int | None) -> str:
     if amount is None:
         return ""
-    return _size(amount) if resource == "memory_bytes" else str(amount)
-
-
-def _size(size_bytes: int) -> str:
-    size = float(size_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
+    return size_text(amount) if resource == "memory_bytes" else str(amount)

@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import base64
-import json
-import os
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from watchglass.client.faults import ClientFault
 from watchglass.protocol.cursor import encode_cursor
 
 from . import options
-from .all_events import print_as_it_comes, print_until_now, shown_as
+from .all_events import Wish, print_as_it_comes, print_until_now
 from .copying import Copier, LogCopy
 from .faults import UsageFault
 from .following import ended_code, following, leaving_on_interrupt
-from .reaching import client_for, found
-from .showing import is_terminal, note, one_line, short, write_bytes, write_json_line, write_line
+from .reaching import client_for, found, path_of
+from .screens import JsonScreen, Screen, TextScreen, facts_of, show_loss
+from .showing import note, one_line, short, write_bytes, write_json_line, write_line
 
 if TYPE_CHECKING:
+    from watchglass.client.finding import Found
     from watchglass.client.follower import Follower
-    from watchglass.protocol.said import Joined, Told
+    from watchglass.protocol.said import Joined, Said, Told
 
 Json = dict[str, Any]
 
 CONTEXT_ENTRIES = 5
 
+_PLACES = "Begin after this event; or 'earliest', 'latest', 'tail:N' (the newest N) or 'time:RFC3339'."
 CursorOption = Annotated[
     str | None,
+    typer.Option("--cursor", metavar="CURSOR", help=_PLACES, show_default=False),
+]
+CursorOrAfter = Annotated[
+    str | None,
+    typer.Option("--cursor", "--after", metavar="CURSOR", help=_PLACES, show_default=False),
+]
+OnExpired = Annotated[
+    Literal["close", "snapshot"],
     typer.Option(
-        "--cursor",
-        metavar="CURSOR",
-        help="Begin after this event; or 'earliest', or 'latest'.",
-        show_default=False,
+        "--on-expired",
+        metavar="close|snapshot",
+        help="When events after the cursor are gone: leave with exit code 7, or go on with what comes now.",
     ),
 ]
 RetryFor = Annotated[
@@ -53,6 +62,7 @@ RetryFor = Annotated[
 def attach(
     worker: options.Worker,
     cursor: CursorOption = None,
+    on_expired: OnExpired = "close",
     retry_for: RetryFor = None,
     url: options.Url = None,
     token_file: options.TokenFile = None,
@@ -65,8 +75,12 @@ def attach(
     again where it was cut: nothing is missed and nothing shown twice. Exits with 0 when the worker succeeded
     or was stopped, with 1 when it failed, was cancelled or lost.
     """
-    screen: Screen = JsonScreen() if as_json else TextScreen(worker, context=cursor is None)
-    with following(found(url, token_file, runtime), worker, cursor, retry_for) as follower:
+    place = found(url, token_file, runtime)
+    before = _said_before(place, worker) if cursor is None else None
+    screen: Screen = JsonScreen() if as_json else TextScreen(worker, before)
+    with following(
+        place, worker, cursor, retry_for, on_expired=on_expired, before_note=screen.close
+    ) as follower:
         phase = _show_all(follower, screen)
         detached = not follower.ended
         last = follower.cursor
@@ -105,20 +119,12 @@ def events(
         typer.Option(
             "--types",
             metavar="NAMES",
-            help="Only events of these names, with commas between them.",
+            help="Of everybody's, only events of these names, with commas between them.",
             show_default=False,
         ),
     ] = None,
-    cursor: Annotated[
-        str | None,
-        typer.Option(
-            "--cursor",
-            "--after",
-            metavar="CURSOR",
-            help="Begin after this event; or 'earliest', or 'latest'.",
-            show_default=False,
-        ),
-    ] = None,
+    cursor: CursorOrAfter = None,
+    on_expired: OnExpired = "close",
     retry_for: RetryFor = None,
     url: options.Url = None,
     token_file: options.TokenFile = None,
@@ -130,22 +136,21 @@ def events(
     Without a worker, the events of all workers and the runtime's own come in one order; a cursor
     of any of them is a place to go on from.
     """
-    names = [] if types is None else types.split(",")
+    place, begin = found(url, token_file, runtime), cursor or "earliest"
     if worker is None:
-        place, show = found(url, token_file, runtime), shown_as(as_json=as_json)
-        chosen, begin = "*" if workers is None else workers, cursor or "earliest"
+        names = [] if types is None else types.split(",")
+        wish = Wish("*" if workers is None else workers, names, begin, on_expired, as_json)
         if follow:
-            print_as_it_comes(place, chosen, begin, names, retry_for, show)
+            print_as_it_comes(place, wish, retry_for)
         else:
-            print_until_now(place, chosen, begin, names, show)
+            print_until_now(place, wish)
         return
     if workers is not None or types is not None:
         raise UsageFault("--workers and --types are for everybody's events: leave out WORKER")
-    with following(found(url, token_file, runtime), worker, cursor or "earliest", retry_for) as follower:
+    with following(place, worker, begin, retry_for, on_expired=on_expired) as follower:
         with leaving_on_interrupt(follower):
-            for said in _until_now(follower) if not follow else follower:
-                if said.kind == "told":
-                    _print_event(said, as_json=as_json)
+            for said in _until_now(follower) if not follow else follower.everything():
+                _print(said, as_json=as_json)
         if follow and not follower.ended:
             note(f"left; go on with: watchglass events -f {worker} --cursor {follower.cursor}")
 
@@ -181,126 +186,17 @@ def logs(
         copy.copy(client)  # Also tells at once what is wrong with the worker or the offset.
     if not follow:
         return
-    with following(place, worker, "latest") as follower, leaving_on_interrupt(follower):
+    with (
+        following(place, worker, "latest", on_expired="snapshot") as follower,  # The bytes are in the log.
+        leaving_on_interrupt(follower),
+    ):
         copier = Copier(place, {stream: copy}, follower.leave)
         for _ in follower:
             copier.wake()
         copier.finish()
 
 
-class Screen(Protocol):
-    """Where `attach` shows what it sees."""
-
-    def join(self, joined: Joined) -> None:
-        """A connection begins."""
-
-    def tell(self, told: Told) -> None:
-        """An event, once."""
-
-    def close(self) -> None:
-        """Nothing more is shown."""
-
-
-class JsonScreen:
-    """Envelopes, one a line."""
-
-    def join(self, joined: Joined) -> None:
-        """Nothing: a snapshot is no event."""
-
-    def tell(self, told: Told) -> None:
-        """The envelope."""
-        write_json_line(told.envelope)
-
-    def close(self) -> None:
-        """Nothing."""
-
-
-class TextScreen:
-    """What a worker says, as it says it; what it does, one line each.
-
-    Text goes to stdout as it is, a worker's stderr to stderr; lines of our own
-    begin on a line of their own.
-    """
-
-    def __init__(self, worker: str, *, context: bool) -> None:
-        self._worker = worker
-        self._context = context
-        self._connections = 0
-        self._at_line_start = True
-        self._deltas_shown = False
-
-    def join(self, joined: Joined) -> None:
-        """Say where we are; at the first connection, what was said before."""
-        self._connections += 1
-        if self._connections > 1:
-            self._begin_line()
-            note("connection lost and taken up again where it was cut")
-            return
-        said = joined.data
-        note(f"attached to {self._worker} ({said.get('phase', said['status'])}); Ctrl-C detaches")
-        # A text of speech `text` always comes in deltas, so its end brings nothing new.
-        self._deltas_shown = (said.get("greeting") or {}).get("speech") == "text"
-        if self._context:
-            for entry in said.get("entries", [])[-CONTEXT_ENTRIES:]:
-                self._said(_MARKS.get(entry["role"], entry["role"]), entry["content"])
-            open_text = (said.get("in_flight") or {}).get("text", "")
-            self._deltas_shown = self._deltas_shown or bool(open_text)
-            self._text(open_text)
-
-    def tell(self, told: Told) -> None:
-        """Show an event in its own way."""
-        name, data = told.name, told.data
-        if name in {"text_delta", "thinking_delta"}:
-            self._deltas_shown = True
-            self._text(data["text"])
-        elif name in {"text_done", "thinking_done"}:
-            self._text("" if self._deltas_shown else data["text"])
-            self._deltas_shown = False
-            self._begin_line()
-        elif name == "output":
-            self._output(data)
-        elif name in {"user_message", "system_item"}:
-            self._said(_MARKS["user" if name == "user_message" else "system"], input_text(data))
-        elif name == "execution_plan":
-            for reason in data["fallback_reasons"]:
-                self._line(f"[not given] {one_line(reason)}")
-        elif name != "end":
-            self._line(f"[{name}] {short(data)}")
-
-    def close(self) -> None:
-        """End the line."""
-        self._begin_line()
-
-    def _output(self, data: Json) -> None:
-        if data["stream"] == "stdout":
-            self._text(data["text"])
-            return
-        sys.stdout.flush()
-        sys.stderr.write(data["text"])
-        sys.stderr.flush()
-
-    def _text(self, text: str) -> None:
-        if text:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            self._at_line_start = text.endswith("\n")
-
-    def _said(self, mark: str, content: str) -> None:
-        for line in content.splitlines() or [""]:
-            self._line(f"{mark} {one_line(line)}")
-
-    def _line(self, text: str) -> None:
-        self._begin_line()
-        write_line(f"\x1b[2m{text}\x1b[0m" if _in_colour() else text)
-
-    def _begin_line(self) -> None:
-        if not self._at_line_start:
-            write_line("")
-            self._at_line_start = True
-
-
 _NOTHING = encode_cursor(0)
-_MARKS = {"user": ">", "system": "#", "assistant": "<", "tool": "*"}
 
 
 class JsonChunks:
@@ -321,40 +217,60 @@ class JsonChunks:
         self._offset += len(data)
 
 
-def input_text(data: Json) -> str:
-    """The text of a `user_message` or a `system_item`."""
-    if "segments" in data:
-        return "".join(segment.get("content") or "" for segment in data["segments"])
-    item = data.get("item")
-    content = item.get("content") if isinstance(item, dict) else item
-    return content if isinstance(content, str) else json.dumps(item)
-
-
 def _show_all(follower: Follower, screen: Screen) -> str | None:
     """Show everything until the end, or until the reader leaves; the last phase that was told."""
     phase: str | None = None
     with leaving_on_interrupt(follower):
-        for said in follower:
+        for said in follower.everything():
             if said.kind == "told":
                 screen.tell(said)
                 if said.name == "status":
                     phase = said.data.get("phase", said.data["status"])
-            else:
+            elif said.kind == "joined":
                 screen.join(said)
-                phase = said.data.get("phase", said.data["status"])
+                phase = said.phase
+            else:
+                screen.reset(said)
     return phase
 
 
-def _until_now(follower: Follower) -> Iterator[Joined | Told]:
-    """The frames up to the worker's head at the moment of the first join."""
+def _said_before(runtime: Found, worker: str) -> Callable[[Joined], list[Json]]:
+    """Asks for the newest entries of a worker's transcript as of a join."""
+
+    def ask(joined: Joined) -> list[Json]:
+        if joined.version == 1:
+            return list(joined.data.get("entries", []))[-CONTEXT_ENTRIES:]
+        length = joined.data["transcript_len"]
+        query = {"start": max(0, length - CONTEXT_ENTRIES), "limit": CONTEXT_ENTRIES}
+        try:
+            with client_for(runtime) as client:
+                items = client.get(path_of(worker, "transcript"), query)["transcript"]["items"]
+        except ClientFault as fault:
+            note(f"what was said before cannot be shown: {fault}")
+            return []
+        return [entry for entry in items if entry["sequence"] <= length]  # Later ones come as events.
+
+    return ask
+
+
+def _until_now(follower: Follower) -> Iterator[Said]:
+    """What is said up to the worker's head at the moment of the first join."""
     head = ""
-    for said in follower:
+    for said in follower.everything():
         yield said
-        head = head or said.data.get("as_of", said.cursor)
+        if said.kind == "joined":
+            head = head or said.as_of
         position = _NOTHING if follower.cursor in {None, "earliest"} else follower.cursor
         assert position is not None
-        if position >= head:  # Cursors sort as text as they do as numbers.
+        if head and position >= head:  # Cursors sort as text as they do as numbers.
             return
+
+
+def _print(said: Said, *, as_json: bool) -> None:
+    if said.kind == "told":
+        _print_event(said, as_json=as_json)
+    elif said.kind == "reset":
+        show_loss(facts_of(said), as_json=as_json)
 
 
 def _print_event(told: Told, *, as_json: bool) -> None:
@@ -363,7 +279,3 @@ def _print_event(told: Told, *, as_json: bool) -> None:
         return
     time = told.envelope.get("ts") or ""
     write_line(f"{time}  {told.cursor}  {one_line(told.name):<14}  {short(told.data)}")
-
-
-def _in_colour() -> bool:
-    return is_terminal() and not os.environ.get("NO_COLOR")

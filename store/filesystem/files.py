@@ -62,6 +62,14 @@ class Files:
         if written != len(data):
             raise short_write(written, len(data))
 
+    def write_new(self, path: str, data: bytes) -> None:
+        """Make a whole file where none is. Raises OSError; then there may be a part of it."""
+        fd = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        try:
+            self.write_at(fd, data, 0)
+        finally:
+            self.close(fd)
+
     def replace(self, path: str, data: bytes, *, synced: bool = False) -> None:
         """Put a whole file in the place of another in one step. Raises OSError; then the old one stands.
 

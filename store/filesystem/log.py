@@ -255,7 +255,7 @@ class FileLog:
         state = self._state
         assert state is not None
         size_bytes = _size_bytes(records)
-        if not self._takes(state, size_bytes, len(records)) or self._pending_bytes > PENDING_BYTES_MAX:
+        if not self._can_be_pending(state, size_bytes, len(records)):
             with suppress(StoreFault):  # It is safe where it is; whoever needs it in its segment is told.
                 self.flush()
                 if not self._takes(state, size_bytes, len(records)):
@@ -265,6 +265,19 @@ class FileLog:
         self._pending_events += len(records)
         self._ground.dirty[self] = None
         self._show(state, records, events, offsets)
+
+    def _can_be_pending(self, state: LogState, size_bytes: int, count: int) -> bool:
+        """Whether the segment takes an append when its time comes; the first one is not made before that."""
+        if self._pending_bytes > PENDING_BYTES_MAX:
+            return False
+        if state.writer is not None or self._age_us is not None:
+            return self._takes(state, size_bytes, count)
+        if not self._pending:
+            return True
+        return (
+            self._pending_bytes + size_bytes <= self._segment_bytes
+            and self._pending_events + count <= self._segment_events
+        )
 
     def _show(
         self,

@@ -106,7 +106,12 @@ def note_of(change: Literal["create", "save"], encoded: bytes) -> bytes:
 
 def write_record(files: Files, directory: str, encoded: bytes) -> None:
     """Keep it in its worker's folder. Raises OSError."""
-    files.replace(f"{directory}/{RECORD_FILE}", sealed(encoded[:-1] + b"," + KEY)[0])
+    files.replace(f"{directory}/{RECORD_FILE}", sealed_record(encoded))
+
+
+def sealed_record(encoded: bytes) -> bytes:
+    """What its file holds."""
+    return sealed(encoded[:-1] + b"," + KEY)[0]
 
 
 def read_record(files: Files, directory: str) -> Kept | None:

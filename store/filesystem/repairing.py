@@ -12,8 +12,9 @@ from pathlib import Path
 from watchglass.store.numbering import ClockUs
 
 from .aside import Aside
-from .checking import Companion, RuntimeCheck, check_runtime
+from .checking import check_runtime
 from .files import Files
+from .inspection import Companion, RuntimeCheck
 from .layout import DirectoryLock, Layout
 
 _ROUNDS = 4

@@ -51,6 +51,13 @@ class Opening(NamedTuple):
     offsets: StreamOffsets
 
 
+class Mark(NamedTuple):
+    """How many events a log ever had up to a sequence, with it; that never changes."""
+
+    seq: Seq
+    events: int
+
+
 class Place(NamedTuple):
     """A point of a segment behind a sealed line: how far it is, and the checksum's state there."""
 
@@ -64,7 +71,7 @@ BEGIN = Place(0, 0)
 class Segment:
     """A segment as its log knows it. `size_bytes` of its file are committed."""
 
-    __slots__ = ("first", "opening", "path", "size_bytes")
+    __slots__ = ("first", "marks", "opening", "path", "size_bytes")
 
     def __init__(
         self, directory: str, first: Seq, size_bytes: int = 0, opening: Opening | None = None
@@ -73,6 +80,8 @@ class Segment:
         self.path = f"{directory}/{segment_name(first)}"
         self.size_bytes = size_bytes
         self.opening = opening
+        self.marks: list[Mark] = []
+        """Of what was counted in it, in order; see `counting`."""
 
 
 def opening_line(opening: Opening) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,16 @@ from typing import Literal
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import StoreFault, StoreIo, WorkerExists, WorkerNotFound
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, generated_id
-from watchglass.store.base import Finding, Log, Onlooker, OnVisible, Record, Retention, StoreUnusable
+from watchglass.store.base import (
+    NO_FILES,
+    Finding,
+    Log,
+    Onlooker,
+    OnVisible,
+    Record,
+    Retention,
+    StoreUnusable,
+)
 from watchglass.store.garbage import not_searched
 from watchglass.store.incoming import remove_incoming
 from watchglass.store.numbering import ClockUs, Numbering, system_clock_us
@@ -31,7 +40,16 @@ from .layout import Layout, only_runtime, prepare
 from .loading import LogState, Salvage
 from .log import FileLog, Ground
 from .receiving import Receiving
-from .records import Kept, complete_log, note_of, read_view, write_record, write_view
+from .records import (
+    RECORD_FILE,
+    Kept,
+    complete_log,
+    note_of,
+    read_view,
+    sealed_record,
+    write_record,
+    write_view,
+)
 from .recovery import Recovered, Recovery
 from .settling import Settling
 from .sync import SyncThread
@@ -96,7 +114,9 @@ class FilesystemStore:
 
     # Records.
 
-    async def create(self, record: WorkerRecord, on_visible: OnVisible) -> Log:
+    async def create(
+        self, record: WorkerRecord, on_visible: OnVisible, *, beside: Mapping[str, bytes] = NO_FILES
+    ) -> Log:
         """See `Store.create`."""
         worker_id = record.worker_id
         if worker_id in self._kept:
@@ -105,7 +125,7 @@ class FilesystemStore:
         born = self._ground.numbering.reserve()
         kept = Kept(record, born, born)
         encoded = kept.encoded()
-        self._make_worker(worker_id, encoded)
+        self._make_worker(worker_id, {RECORD_FILE: sealed_record(encoded), **beside})
         if self._ground.wal is not None:
             self._ground.wal.note(note_of("create", encoded))
             self._settling.record_changed(worker_id)
@@ -115,7 +135,7 @@ class FilesystemStore:
         self._logs[worker_id] = log
         return log
 
-    def _make_worker(self, worker_id: WorkerId, encoded: bytes) -> None:
+    def _make_worker(self, worker_id: WorkerId, content: Mapping[str, bytes]) -> None:
         """Make a worker's folder with all that belongs in it, in one step. Raises StoreIo."""
         files = self._files
         unborn, directory = self._layout.unborn(worker_id), self._layout.worker(worker_id)
@@ -124,7 +144,8 @@ class FilesystemStore:
                 files.rmtree(unborn)
                 files.make_directory(unborn)
             files.make_directory(f"{unborn}/events")
-            write_record(files, unborn, encoded)
+            for name, data in content.items():
+                files.write_new(f"{unborn}/{name}", data)
             files.rename(unborn, directory)
         except OSError as fault:
             files.rmtree(unborn, ignore_errors=True)
@@ -178,7 +199,7 @@ class FilesystemStore:
             self._files.rename(directory, files)
             raise
 
-    async def save(self, record: WorkerRecord) -> None:
+    async def save(self, record: WorkerRecord, *, durable: bool = True) -> None:
         """See `Store.save`."""
         worker_id = record.worker_id
         self._refuse_when_closed("save", worker_id)
@@ -203,7 +224,11 @@ class FilesystemStore:
         wal = self._ground.wal
         if wal is not None:
             self._settling.record_changed(worker_id)
-            await wal.ask(note_of("save", encoded))
+            note = note_of("save", encoded)
+            if durable:
+                await wal.ask(note)
+            else:
+                wal.note(note)
 
     async def load(self) -> Sequence[WorkerRecord]:
         """See `Store.load`."""

@@ -166,7 +166,7 @@ class WriteAhead:
             raise StoreIo("write", self._directory, fault.strerror or str(fault))
 
     def note(self, line: bytes) -> None:
-        """Take a change of the catalog into the next round that can be written, whenever that comes."""
+        """Take a change of the catalog into the next round that comes by itself, in a second at most."""
         self._noted.append(_Note(line, None))
 
     def ask(self, line: bytes) -> asyncio.Future[None]:
@@ -201,7 +201,7 @@ class WriteAhead:
 
     def hurry(self) -> None:
         """Begin to bring to the disk what nobody waits for."""
-        if self._repeat:
+        if self._repeat or self._noted:
             self.write_round()
         self._sync(also_unawaited=True)
 

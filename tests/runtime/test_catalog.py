@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from watchglass.protocol.errors import InvalidQuery, ResourceLimitExceeded, WorkerExists, WorkerNotFound
 from watchglass.protocol.lifecycle import Phase, WorkerStatus
 from watchglass.runtime.catalog import Catalog, Entry, WorkerFilter
-from watchglass.runtime.driver import DriverContext
+from watchglass.runtime.driver_context import DriverContext
 
 from support.workers import worker_of
 

@@ -46,7 +46,7 @@ async def said(runtime: Runtime, worker_id: str) -> list[tuple[str, object]]:
 async def test_a_driver_that_fails_tells_its_observers_and_kills_its_worker_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("watchglass.runtime.driver.new_speech", lambda _name, *_: Faulty())
+    monkeypatch.setattr("watchglass.runtime.streams.new_speech", lambda _name, *_: Faulty())
     async with open_runtime() as runtime:
         for worker_id in ("broken", "whole"):
             await runtime.create_worker(request_of(worker_id=worker_id, execution=CAT))

@@ -99,7 +99,7 @@ def _not_filtered(_plan: ExecutionPlan, _launch: LaunchPlan, _found: Verified) -
 
 
 async def test_strict_kills_what_does_not_bear_its_plan_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("watchglass.runtime.driver.shortfalls", _not_filtered)
+    monkeypatch.setattr("watchglass.runtime.starting.shortfalls", _not_filtered)
     async with open_runtime() as runtime:
         worker = await runtime.create_worker(request_of(execution=CAT, policy=STRICT))
         told = await soon(said(runtime, worker.worker_id))
@@ -111,7 +111,7 @@ async def test_strict_kills_what_does_not_bear_its_plan_out(monkeypatch: pytest.
 
 
 async def test_adaptive_tells_it_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("watchglass.runtime.driver.shortfalls", _not_filtered)
+    monkeypatch.setattr("watchglass.runtime.starting.shortfalls", _not_filtered)
     async with open_runtime() as runtime:
         worker = await runtime.create_worker(request_of(execution=CAT))
         told = await soon(said(runtime, worker.worker_id, until="alert"))

@@ -96,7 +96,7 @@ def test_an_origin_that_is_not_listed_is_refused() -> None:
 
 @pytest.mark.parametrize("authorization", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"BEARER  {TOKEN} "])
 def test_the_token_lets_in(authorization: str) -> None:
-    rules().check_token(asked(authorization=authorization))
+    rules().caller(asked(authorization=authorization))
 
 
 @pytest.mark.parametrize(
@@ -116,23 +116,23 @@ def test_the_token_lets_in(authorization: str) -> None:
 )
 def test_anything_else_does_not(authorization: str) -> None:
     with pytest.raises(Unauthorized):
-        rules().check_token(asked(authorization=authorization))
+        rules().caller(asked(authorization=authorization))
     with pytest.raises(Unauthorized):
-        rules().check_token(asked())
+        rules().caller(asked())
 
 
 def test_a_token_in_the_query_does_not_count() -> None:
     with pytest.raises(Unauthorized):
-        rules().check_token({**asked(), "query_string": f"token={TOKEN}&access_token={TOKEN}".encode()})
+        rules().caller({**asked(), "query_string": f"token={TOKEN}&access_token={TOKEN}".encode()})
 
 
 def test_some_paths_need_no_token_and_nothing_near_them_does_without() -> None:
     for path in OPEN_PATHS:
-        rules().check_token(asked(path))
+        rules().caller(asked(path))
         for near in (f"{path}/", f"/{path}", path.upper(), f"{path}x"):
             with pytest.raises(Unauthorized):
-                rules().check_token(asked(near))
+                rules().caller(asked(near))
 
 
 def test_without_a_token_everybody_is_let_in() -> None:
-    rules(token=None).check_token(asked())
+    rules(token=None).caller(asked())

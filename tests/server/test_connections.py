@@ -11,6 +11,7 @@ import pytest
 from watchglass.protocol.parsing import decode
 from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.server.config import FeedBounds
+from watchglass.server.connections import KEEP_ALIVE_S
 
 from support.inprocess import BEARER, InProcess, listening
 from support.tasks import soon
@@ -113,3 +114,25 @@ async def test_a_stop_waits_neither_for_idle_clients_nor_for_silent_observers() 
     for _, writer in idle:
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_head_that_never_ends_is_no_observer_and_is_closed() -> None:
+    async with listening(bounds=FeedBounds(close_s=0.2)) as server:
+        await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
+        assert server.connections._config.keep_alive_timeout == KEEP_ALIVE_S
+        server.connections._config.keep_alive_timeout = 1.0
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        head = "GET /v1/workers/w/events/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: " + "x" * 10_000
+
+        async def dribble() -> None:
+            for byte in head:
+                writer.write(byte.encode())
+                await asyncio.sleep(0.01)
+
+        async with asyncio.TaskGroup() as tasks:
+            slowly = tasks.create_task(dribble())
+            assert await soon(reader.read()) == b""
+            assert server.runtime.summary().observer_count == 0
+            slowly.cancel()
+        writer.close()
+        await until(lambda: len(server.connections) == 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -124,3 +125,38 @@ async def test_what_is_written_at_once_behind_the_end_goes_nowhere(how: str) -> 
         calls = list(sent.calls)
         assert not writer.write_at_once(b"too late")
         assert sent.calls == calls
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[tuple[GatheringWriter, asyncio.StreamReader, asyncio.Transport]]:
+    ours, theirs = socket.socketpair()
+    _, writer = await asyncio.open_connection(sock=ours)
+    reader, other = await asyncio.open_connection(sock=theirs)
+    assert isinstance(other.transport, asyncio.Transport)
+    try:
+        yield GatheringWriter(writer), reader, other.transport
+    finally:
+        writer.transport.abort()
+        other.transport.abort()
+
+
+async def test_what_the_socket_does_not_take_at_once_follows_in_order() -> None:
+    sent = [bytes([number]) * (512 << 10) for number in range(1, 4)]
+    async with connected() as (writer, reader, _):
+        kept_up = [writer.write_at_once(each) for each in sent]
+        assert not any(kept_up), "each is more than the socket and a peer that keeps up may owe"
+        writer.write(b"last")
+        received = await reader.readexactly(sum(map(len, sent)) + 4)
+        assert received == b"".join(sent) + b"last"
+        assert writer.write_at_once(b"again")
+        assert await reader.readexactly(5) == b"again"
+
+
+async def test_who_writes_at_once_to_a_peer_that_left_hears_of_it() -> None:
+    async with connected() as (writer, _, other):
+        other.abort()
+        await asyncio.sleep(0)
+        writer.write_at_once(b"for nobody")
+        assert not writer.write_at_once(b"nor this")
+        with pytest.raises(ConnectionError):
+            await writer.drain()

@@ -16,6 +16,7 @@ from watchglass.client.local import (
     Discovery,
     LocalFault,
     discovered,
+    look,
     start_ticks,
     state_directory,
     token_path,
@@ -116,13 +117,15 @@ def test_running_servers_are_found_the_newest_first(tmp_path: Path) -> None:
     assert discovered(tmp_path) == [old]
 
 
-def test_a_server_that_died_is_forgotten(tmp_path: Path) -> None:
+def test_a_server_that_died_is_told_apart_and_forgotten_at_the_next_start(tmp_path: Path) -> None:
     announce(tmp_path, replace(a_server("dead"), pid_start_ticks=1))
     dead = subprocess.Popen(["true"])
     dead.wait()
     announce(tmp_path, replace(a_server("gone"), pid=dead.pid))
     assert discovered(tmp_path) == []
-    assert list((tmp_path / "servers").iterdir()) == []
+    assert [server.runtime_id for server in look(tmp_path).gone] == ["gone"]
+    announce(tmp_path, a_server("next"))
+    assert [path.name for path in (tmp_path / "servers").iterdir()] == ["next.json"]
 
 
 def test_what_no_server_wrote_is_left_alone(tmp_path: Path) -> None:

@@ -447,6 +447,20 @@ async def test_a_saved_record_replaces_the_older_one_in_its_place(store: Store) 
     assert list(await store.load()) == [changed, second]
 
 
+async def test_a_record_that_nobody_waits_for_is_saved_as_well(store: Store) -> None:
+    await store.create(record_of("a"), nobody)
+    changed = record_of("a").model_copy(update={"wanted": Wanted.DOWN})
+    await store.save(changed, durable=False)
+    assert list(await store.load()) == [changed]
+
+
+async def test_a_new_worker_s_folder_holds_what_was_put_beside_its_record(store: Store) -> None:
+    await store.create(record_of("a"), nobody, beside={"terms.json": b"{}", "empty": b""})
+    directory = store.directory("a")
+    assert ((directory / "terms.json").read_bytes(), (directory / "empty").read_bytes()) == (b"{}", b"")
+    assert (directory / "terms.json").stat().st_mode & 0o777 == 0o600
+
+
 async def test_a_worker_of_the_catalog_is_opened_with_its_log(store: Store, log: Log) -> None:
     before = await log.append(said("a"))
     seen: list[Record] = []

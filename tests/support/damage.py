@@ -18,8 +18,9 @@ from watchglass.protocol.lifecycle import Phase, Wanted
 from watchglass.protocol.workers import WorkerExit
 from watchglass.store.base import Log, Record, Retention, StreamOffsets
 from watchglass.store.filesystem import open_filesystem_store
-from watchglass.store.filesystem.checking import RuntimeCheck, check_runtime
+from watchglass.store.filesystem.checking import check_runtime
 from watchglass.store.filesystem.files import Files
+from watchglass.store.filesystem.inspection import RuntimeCheck
 from watchglass.store.filesystem.repairing import Repair, repair_runtime
 from watchglass.store.worker_record import WorkerEnd
 

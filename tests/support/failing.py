@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import StoreIo
 from watchglass.protocol.events import Event
 from watchglass.store.base import (
+    NO_FILES,
     READ_BYTES_MAX,
     READ_RECORDS_MAX,
     Log,
@@ -101,13 +102,15 @@ class FailingStore(MemoryStore):
     def runtime_log(self) -> Log:
         return FailingLog(super().runtime_log, self._room)
 
-    async def create(self, record: WorkerRecord, on_visible: OnVisible) -> Log:
+    async def create(
+        self, record: WorkerRecord, on_visible: OnVisible, *, beside: Mapping[str, bytes] = NO_FILES
+    ) -> Log:
         self._room.check()
-        return FailingLog(await super().create(record, on_visible), self._room)
+        return FailingLog(await super().create(record, on_visible, beside=beside), self._room)
 
-    async def save(self, record: WorkerRecord) -> None:
+    async def save(self, record: WorkerRecord, *, durable: bool = True) -> None:
         self._room.check()
-        await super().save(record)
+        await super().save(record, durable=durable)
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
-"""Readers of the feed's version 2 over each transport, that come back when they are cut.
+"""Readers of the feed over each transport, that come back when they are cut.
 
 A reading checks on every connection what the feed owes it: `hello` first, the
-chain of `prev`, one `sync`, replay before live. The clients are not ours.
+chain of `prev`, one `sync`, replay before live; of version 1 the snapshot at the
+asked place. The clients are not ours.
 """
 
 from __future__ import annotations
@@ -154,6 +155,29 @@ async def read_socket(url: str, reading: Reading) -> None:
                 assert kind == "snapshot", frame
 
 
+async def read_socket_v1(url: str, reading: Reading) -> None:
+    """One connection of version 1, up to the worker's end."""
+    async with connect(
+        f"{url.replace('http', 'ws', 1)}/v1/workers/{reading.worker_id}/events/ws{reading.parameters}",
+        additional_headers=BEARER,
+        proxy=None,
+        compression=None,
+    ) as feed:
+        first = True
+        async for frame in frames_of(feed):
+            assert frame["kind"] == "event", frame
+            envelope = frame["envelope"]
+            assert (envelope["payload"]["event"] == "snapshot") is first
+            if first:
+                assert not reading.envelopes or envelope["cursor"] == reading.cursor
+                first = False
+                continue
+            reading.take(envelope)
+            if envelope["payload"]["event"] == "end":
+                reading.ended = True
+                return
+
+
 async def read_stream(url: str, reading: Reading) -> None:
     """One stream of server-sent events, to its end."""
     headers = {"Accept": "text/event-stream"}
@@ -203,13 +227,16 @@ TRANSPORTS: dict[str, Callable[[str, Reading], Awaitable[None]]] = {
     "long_poll": read_polling,
 }
 
+"""Those of version 2, which know a filter."""
+EVERY_TRANSPORT = {"websocket_v1": read_socket_v1, **TRANSPORTS}
+
 
 async def follow(transport: str, url: str, reading: Reading, *, retry: bool = True) -> Reading:
     """Read to the end, coming back after every cut."""
     while not reading.ended:
         reading.connections += 1
         try:
-            await TRANSPORTS[transport](url, reading)
+            await EVERY_TRANSPORT[transport](url, reading)
         except CUT:
             if not retry:
                 raise

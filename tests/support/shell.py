@@ -41,13 +41,13 @@ def command(
 
 @contextmanager
 def started(
-    state_dir: Path, *argv: str, env: Mapping[str, str] | None = None
+    state_dir: Path, *argv: str, env: Mapping[str, str] | None = None, stdin: int = subprocess.DEVNULL
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A command that goes on; killed at the end of the block when it is still there."""
     with subprocess.Popen(
         watchglass(*argv),
         env=environment(state_dir, env),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

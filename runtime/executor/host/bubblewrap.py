@@ -10,6 +10,7 @@ no mount astray (CVE-2026-87766).
 from __future__ import annotations
 
 import errno
+import functools
 import os
 
 WORKSPACE = "/workspace"
@@ -98,6 +99,18 @@ def _system(doors: Doors, *, has_network: bool) -> list[str]:
     """The given root, or the host's programs and the few of its settings that programs look for."""
     if doors.rootfs is not None:
         return ["--ro-bind-fd", str(doors.rootfs), "/"]
+    network = _setting("resolv.conf") if has_network else []
+    return [
+        *host_system(),
+        *network,
+        *_copy(doors.passwd, "/etc/passwd"),
+        *_copy(doors.groups, "/etc/group"),
+    ]
+
+
+@functools.cache
+def host_system() -> list[str]:
+    """The host's programs and settings. The spawn daemon asks first, for all whom it forks."""
     said = ["--ro-bind", "/usr", "/usr"]
     for name in _SYSTEM:
         if os.path.islink(f"/{name}"):  # noqa: PTH114 - pathlib would weigh on every supervisor.
@@ -105,9 +118,13 @@ def _system(doors: Doors, *, has_network: bool) -> list[str]:
         elif os.path.isdir(f"/{name}"):  # noqa: PTH112
             said += ["--ro-bind", f"/{name}", f"/{name}"]
     said += ["--perms", "0755", "--dir", "/etc"]
-    for name in (*_SETTINGS, *(("resolv.conf",) if has_network else ())):
-        said += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    return [*said, *_copy(doors.passwd, "/etc/passwd"), *_copy(doors.groups, "/etc/group")]
+    for name in _SETTINGS:
+        said += _setting(name)
+    return said
+
+
+def _setting(name: str) -> list[str]:
+    return ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
 
 
 def passwd(uid: int) -> bytes:

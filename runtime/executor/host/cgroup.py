@@ -217,10 +217,13 @@ class Groups:
                 group.tell(told)
         return told
 
-    def remove(self) -> None:
-        """Once the tree is empty. What cannot be removed in REMOVE_S_MAX is left to the next probe."""
-        cgroup_removal.destroy(self.paths, within_s=REMOVE_S_MAX)
-        self._groups = []
+    def remove(self) -> bool:
+        """Once the tree is empty; whether they are gone.
+
+        What cannot be removed in REMOVE_S_MAX is left to the next probe after the supervisor's end.
+        """
+        paths, self._groups = self.paths, []
+        return cgroup_removal.destroy(paths, within_s=REMOVE_S_MAX)
 
 
 def make_parent(path: str, version: int, serves: frozenset[str]) -> None:

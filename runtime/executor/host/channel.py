@@ -65,14 +65,21 @@ class Channel:
             self.closed = True
         return bool(received)
 
-    def receive_plan(self) -> int | None:
-        """Wait for the first frame and what came with it; return its descriptor.
+    def receive_plan(self) -> tuple[bytes, int] | None:
+        """Wait for a plan and its descriptor. What comes before it is for a worker that is over.
 
-        None: the server died before it had sent all of it.
+        None: the server left before it had sent all of it.
         """
         files: list[int] = []
         self._socket.setblocking(True)
-        while not self.inbox:
+        while True:
+            while self.inbox:
+                kind, body = self.inbox.popleft()
+                if kind == wire.PLAN:
+                    if not files:
+                        raise wire.WireError("a plan came without a folder")
+                    self._socket.setblocking(False)
+                    return body, files[0]
             try:
                 received, came, _flags, _address = socket.recv_fds(
                     self._socket, _RECEIVE_BYTES, 1, socket.MSG_CMSG_CLOEXEC
@@ -83,10 +90,15 @@ class Channel:
                 return None
             files += came
             self.inbox.extend(self._decoder.feed(received))
-        self._socket.setblocking(False)
-        if not files:
-            raise wire.WireError("the first frame came without a folder")
-        return files[0]
+
+    def offer(self) -> None:
+        """Say that another plan may come, however long the server takes to make room for it.
+
+        Of the worker before nothing more is said.
+        """
+        self._taken = None
+        self._socket.setblocking(True)
+        self.send(wire.FREE)
 
     def send(self, kind: int, body: bytes = b"") -> None:
         """To a server that left it sends nothing, and keeps nothing."""

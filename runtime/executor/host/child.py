@@ -15,7 +15,7 @@ import resource
 import signal
 import warnings  # noqa: F401 - os.execvpe imports it, which a restricted child may not read any more.
 
-from . import identity, linux, signals
+from . import identity, linux
 from .cgroup import Groups
 from .entering import Entrance, RootfsRefused
 from .plan import Plan
@@ -103,7 +103,6 @@ class _Child:
             os.setsid()
             for target, fd in enumerate(stdio):
                 os.dup2(fd, target)
-            signals.reset()
             os.umask(_UMASK)
             if status is None:
                 self._run(parent)
@@ -157,7 +156,6 @@ class _Child:
         linux.signal_on_parent_death(signal.SIGKILL)  # After it, for a change of the uid clears it.
         if os.getppid() != parent:
             os._exit(127)
-        linux.refuse_new_privileges()
 
 
 def _set_limits(plan: Plan, groups: Groups) -> None:

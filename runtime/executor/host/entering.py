@@ -146,7 +146,7 @@ def _held_open(pipe: int) -> int:
 
 def _in_memory(name: str, content: bytes) -> int:
     fd = os.memfd_create(name)
-    with os.fdopen(os.dup(fd), "wb") as file:
-        file.write(content)
-    os.lseek(fd, 0, os.SEEK_SET)
+    written = 0
+    while written < len(content):
+        written += os.pwrite(fd, content[written:], written)  # So it is read from its beginning.
     return fd

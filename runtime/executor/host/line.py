@@ -41,16 +41,21 @@ class Boss:
 class Line:
     """At most one channel, and everything that is said over it."""
 
-    __slots__ = ("_boss", "_channel", "_egress", "_is_listening", "_last", "_listener", "_loop")
+    __slots__ = ("_boss", "_channel", "_egress", "_first", "_is_listening", "_last", "_listener", "_loop")
 
     def __init__(self, boss: Boss, loop: Loop, channel: Channel, listener: Listener | None) -> None:
         self._boss = boss
         self._loop = loop
-        self._channel = channel
+        self._channel = self._first = channel
         self._listener = listener
         self._is_listening = False
         self._last: tuple[int, bytes] | None = None
         self._egress: int | None = None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the server that launched the worker is still there, and no other ever was."""
+        return self._channel is self._first and not self._channel.closed
 
     def open(self) -> None:
         """Serve the channel, beginning with what came together with the plan, and listen."""

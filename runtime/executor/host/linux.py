@@ -85,7 +85,8 @@ def close_all_fds(*, but: tuple[int, ...]) -> None:
     """
     first = 3
     for fd in sorted(but):
-        os.closerange(first, fd)
+        if first < fd:
+            os.closerange(first, fd)
         first = fd + 1
     os.closerange(first, os.sysconf("SC_OPEN_MAX"))
 

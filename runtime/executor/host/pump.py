@@ -107,10 +107,8 @@ class Pump:
         """Move what one read gives; True when something was kept. `is_closed` after the end."""
         if self.is_closed or self.is_held:
             return False
-        if not self._buffer:  # Made when the worker first speaks: many are silent.
-            self._buffer = bytearray(READ_BYTES)
         try:
-            count = os.readv(self.pipe, [self._buffer])
+            count = self._read()
         except BlockingIOError:
             return False
         if count == 0:
@@ -147,6 +145,16 @@ class Pump:
             self.error_number = error.errno
         finally:
             os.close(self._log)
+
+    def _read(self) -> int:
+        """Into the buffer, which is made when the worker first speaks: many are silent. Raises OSError."""
+        if self._buffer:
+            return os.readv(self.pipe, [self._buffer])
+        first = os.read(self.pipe, READ_BYTES)
+        if first:
+            self._buffer = bytearray(READ_BYTES)
+            self._buffer[: len(first)] = first
+        return len(first)
 
     def _keep(self) -> bool:
         """Write what is not written, and tell the index of it, also when there was room for a part alone."""

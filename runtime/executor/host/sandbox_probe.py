@@ -95,7 +95,7 @@ class _Box:
         return _of(self._try(bwraps[0], uid, lambda trial: trial.run(namespaces)), "bubblewrap")
 
     def _try(self, bwrap: str, uid: int | None, act: Callable[[Trial], str]) -> str:
-        place = f"{_PLACES}/watchglass-probe-{os.urandom(8).hex()}"
+        place = f"{_PLACES}/watchglass-probe-{os.getpid()}-{os.urandom(8).hex()}"
         os.mkdir(place, 0o700)  # noqa: PTH102 - pathlib would weigh on the spawn daemon.
         try:
             trial = Trial(bwrap, uid, place, self._template)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import struct
 
@@ -132,6 +133,7 @@ def call_numbers(machine: str) -> dict[str, int]:
     return {name: number for name, numbers in _NUMBERS.items() if (number := numbers[column]) is not None}
 
 
+@functools.cache
 def own_filter(*, internet: bool = True) -> bytes:
     """The filter for this machine. Raises Unsupported."""
     return build(os.uname().machine, internet=internet)

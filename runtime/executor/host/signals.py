@@ -1,10 +1,15 @@
-"""What signals mean outside the server, and what they mean to a worker: nothing special."""
+"""What signals mean outside the server, and what they mean to a worker: nothing special.
+
+What is to pass us by is caught, and not ignored: an exec gives what was caught its
+default back, so a worker finds no trace of us, and nothing is done for that between
+its fork and its exec.
+"""
 
 from __future__ import annotations
 
 import signal
 
-IGNORED = (
+CAUGHT = (
     signal.SIGINT,  # A terminal's Ctrl-C and a service manager's first signal
     signal.SIGQUIT,  # are for the server, which then tells us.
     signal.SIGHUP,
@@ -15,13 +20,11 @@ IGNORED = (
 
 
 def settle() -> None:
-    """In the spawn daemon, once: forget what the server inherited or set, and ignore IGNORED."""
+    """In the spawn daemon, once: forget what the server inherited or set, and let CAUGHT pass by."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        signal.signal(number, signal.SIG_IGN if number in IGNORED else signal.SIG_DFL)
+        signal.signal(number, _pass_by if number in CAUGHT else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def reset() -> None:
-    """In what becomes the worker: an ignored signal would survive exec. The rest is as `settle` left it."""
-    for number in (*IGNORED, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+def _pass_by(_number: int, _frame: object) -> None:
+    """What was interrupted goes on by itself, see PEP 475."""

@@ -22,9 +22,9 @@ import socket
 import sys
 from collections.abc import Callable
 
-from . import linux, signals, tree, verify
+from . import bubblewrap, linux, seccomp, signals, tree, verify
+from .lives import supervise
 from .loop import Loop
-from .supervisor import supervise
 from .wire import ANSWER, PROBE, SETTLE
 
 ORPHAN_TICK_S = 0.02
@@ -141,8 +141,12 @@ def main(files_max: int) -> None:
     os.close(null)
     os.chdir("/")
     linux.adopt_orphans()
-    linux.boot_id()  # Asked once, for all supervisors.
+    linux.refuse_new_privileges()  # All that is ever executed below us is a worker.
+    linux.boot_id()  # This and what follows is found out once, for all supervisors.
     verify.own_namespaces()
+    bubblewrap.host_system()
+    with contextlib.suppress(seccomp.Unsupported):
+        seccomp.own_filter()
     spawnd = Spawnd(server)
     gc.collect()
     gc.freeze()

@@ -8,7 +8,7 @@ not for the worker to read or write, not for a disk that is full. Its life:
     running   STARTED; bytes both ways, deadlines
     ending    the leader is dead, or force is due: the tree is killed
     draining  the tree is empty: the pipes are read to their end
-    gone      exit.json, then EXIT, then the sync of exit.json
+    gone      exit.json, then EXIT, then the sync of exit.json; see `lives.py` for what follows
 
 A worker that outlives its server goes through the same life with no channel, or
 with one after the other. EXIT is sent, and exit.json written, only when the tree
@@ -20,19 +20,15 @@ A process that the kernel cannot kill (in an uninterruptible wait) keeps it in
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import select
 import signal
-import socket
 import time
 
-from . import entering, netns, tree, wire
+from . import netns, tree, wire
 from .budget import Budget
-from .cgroup import CgroupRefused
 from .channel import Channel, Listener
-from .child import ForkFailed
 from .ladder import CPU_TIME, KILL, LEASE, STOP, WALL_TIME, Ladder
 from .launch import Launch, failed
 from .line import Boss, Line
@@ -59,54 +55,6 @@ CPU_GRACE_S = 2.0
 KILL_TICK_MIN_S = 0.005
 KILL_TICK_MAX_S = 0.25
 """Between two attempts to kill a tree; growing, as what survives one is likely stuck in the kernel."""
-
-
-def supervise(server: socket.socket) -> None:
-    """Serve the channel until its worker is over and reported, or no plan can come any more."""
-    channel = Channel(server)
-    directory = channel.receive_plan()
-    if directory is None:
-        return
-    kind, body = channel.inbox.popleft()
-    if kind != wire.PLAN:
-        raise wire.WireError(f"the first frame is of kind {kind}, not a plan")
-    plan = Plan(body)
-    loop = Loop()
-    listener = None
-    try:
-        entering.refuse_root(plan)
-        if plan.outlives_server:
-            listener = Listener(directory)
-        worker = Worker(plan, directory)
-    except OSError as error:
-        failure = _setup_failure(plan, error)
-        if listener is not None:
-            listener.close()
-        fcntl.flock(directory, fcntl.LOCK_UN)  # Before the server knows: it may launch here again at once.
-        _tell_failed(channel, loop, failure)
-    else:
-        Supervisor(plan, loop, worker, channel, listener).run()
-
-
-def _setup_failure(plan: Plan, error: OSError) -> dict[str, object]:
-    if isinstance(error, ForkFailed):
-        return failed("spawn", "process", error)
-    if isinstance(error, CgroupRefused):
-        return failed("cgroup", error.filename, error)
-    if isinstance(error, entering.RootUnconfined):
-        return failed(
-            "sandbox", "bubblewrap as root is no sandbox, and the worker has no uid of its own", error
-        )
-    return failed("setup", plan.directory, error)
-
-
-def _tell_failed(channel: Channel, loop: Loop, failure: dict[str, object]) -> None:
-    """Send it, however long the server takes to make room for it."""
-    channel.send(wire.FAILED, json.dumps(failure).encode())
-    if channel.wants_write:
-        loop.watch(channel.fileno(), lambda _events: channel.flush(), select.POLLOUT)
-    while channel.wants_write:
-        loop.handle(loop.wait(None))
 
 
 class Supervisor(Boss):
@@ -138,8 +86,8 @@ class Supervisor(Boss):
         self._stdin_end_told = False
         self._taken_told = 0
 
-    def run(self) -> None:
-        """From the fork to the last frame."""
+    def run(self) -> bool:
+        """From the fork to the last frame; whether nothing of it is left but what is on the disk."""
         self._loop.watch(self._worker.input.pipe, self._on_stdin, 0)
         self._line.open()
         while not self._launch.is_ready:
@@ -158,9 +106,9 @@ class Supervisor(Boss):
             self._line.hang_up()
             self._worker.settle(runs=False)
             self._line.finish(wire.FAILED, json.dumps(failure).encode())
-            return
+            return False
         self._drain()
-        self._tell_exit()
+        return self._tell_exit() and self._line.is_first
 
     def _turn(self) -> None:
         """Wait for something, note who died, then act."""
@@ -412,9 +360,10 @@ class Supervisor(Boss):
                 pump.give_up()
                 self._watch_output(pump)
 
-    def _tell_exit(self) -> None:
+    def _tell_exit(self) -> bool:
         """exit.json, then EXIT with the same content. A disk that refuses the first stops not the second.
 
+        False: something refused, the disk or a control group.
         The server does not wait for the disk: once it has EXIT, its journal is what keeps the end.
         """
         report = self._worker.exit_report(
@@ -423,11 +372,15 @@ class Supervisor(Boss):
             duration_ms=round((self._ended_at - self._started_at) * 1000),
             strays_killed=len(self._strays),
         )
-        self._worker.groups.remove()
+        is_clean = self._worker.groups.remove()
         try:
             self._worker.record.write_exit(json.dumps(report).encode())
         except OSError as error:
+            is_clean = False
             report["output_errno"] = report["output_errno"] or error.errno
         self._line.finish(wire.EXIT, json.dumps(report).encode())
-        with contextlib.suppress(OSError):  # It is told; nobody is left to hear of this.
+        try:
             self._worker.record.sync_exit()
+        except OSError:  # It is told; nobody is left to hear of this.
+            is_clean = False
+        return is_clean

@@ -22,7 +22,8 @@ From the server:              From the supervisor:
     CLOSE_STDIN                   WAKE          output was written since the last one
     STOP         u64 grace_ms     TAKEN         u64, bytes of input the pipe took in all
     KILL                          STDIN_CLOSED  no further input can be delivered
-    SIGNAL       u8 number        EXIT          JSON, the content of exit.json; the last frame
+    SIGNAL       u8 number        EXIT          JSON, the content of exit.json; the worker's last frame
+                                  FREE          the supervisor can have another worker
                                   STATE         JSON {pid, started_at_us, received_input_bytes,
                                                 taken_bytes, stdin_closed, stdin_closing, cause,
                                                 verified}
@@ -30,9 +31,12 @@ From the server:              From the supervisor:
 
 `verified` is what `verify.py` found in force after the start, or null.
 
-The first channel is one end of a pair. PLAN comes first and once, and with its
-first byte a descriptor: the worker's folder, locked (flock) until run.json tells
-of a program that runs, or the launch has failed. STARTED or FAILED answers it.
+The first channel is one end of a pair. PLAN comes first, and with its first byte
+a descriptor: the worker's folder, locked (flock) until run.json tells of a program
+that runs, or the launch has failed. STARTED or FAILED answers it. After a FREE
+another PLAN may come, and with it another worker; what else was on its way to the
+one before is dropped. FREE is said on the first channel alone, and when exit.json is
+on the disk: so whoever finds run.json without it finds the supervisor with this worker.
 The end of the channel is the server's lease running out: a supervisor that sees
 it kills its worker.
 
@@ -70,6 +74,7 @@ STDIN_CLOSED = 69
 EXIT = 70
 STATE = 71
 EGRESS = 72
+FREE = 73
 
 CONTROL = "ctl.sock"
 

@@ -8,6 +8,7 @@ import socket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from watchglass.runtime.egress.gateway import Gateway
 from watchglass.runtime.egress.proxy import EgressProxy
 from watchglass.runtime.egress.resolving import SystemResolver
 from watchglass.runtime.egress.routing import Allowlist
@@ -53,7 +54,7 @@ async def _serve(said: bytes, *allowed: str) -> None:
     resolver = SystemResolver()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        proxy = EgressProxy(listener, Allowlist(allowed), resolver, on_news=lambda: None)
+        proxy = EgressProxy(listener, Allowlist(allowed), Gateway(resolver), on_news=lambda: None)
         serving = asyncio.create_task(proxy.serve())
         port = listener.getsockname()[1]
         await _ask(port, said)

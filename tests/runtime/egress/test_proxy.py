@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from watchglass.protocol.places import Address
+from watchglass.runtime.egress.gateway import Gateway, Passed
 from watchglass.runtime.egress.proxy import EgressLimits, EgressProxy
 from watchglass.runtime.egress.request import HEAD_BYTES_MAX
 from watchglass.runtime.egress.resolving import Resolver
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.asyncio
 
 DEFAULT = EgressLimits()
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Type: text/plain\r\n\r\nhello"
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 class Way:
@@ -61,7 +63,10 @@ async def nobody(name: str) -> Sequence[Address]:
 
 @asynccontextmanager
 async def way(
-    *allowed: str, resolve: Resolver = nobody, limits: EgressLimits = DEFAULT
+    *allowed: str,
+    resolve: Resolver = nobody,
+    limits: EgressLimits = DEFAULT,
+    gateway: Gateway | None = None,
 ) -> AsyncIterator[Way]:
     """After the block no task of the proxy is left; a descriptor that is would warn, and so fail the test."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -70,7 +75,7 @@ async def way(
     proxy = EgressProxy(
         listener,
         Allowlist(allowed),
-        resolve,
+        gateway or Gateway(resolve),
         on_news=lambda: setattr(made[0], "news", made[0].news + 1),
         limits=limits,
     )
@@ -112,7 +117,7 @@ async def test_a_tunnel_carries_any_bytes_both_ways_and_each_end_by_itself() -> 
     async with serving(echo) as place, way(place.place) as out:
         reader, writer = await out.connected()
         writer.write(connect(place.place) + sent[:100])  # What comes too early is not lost.
-        assert await soon(reader.readuntil(b"\r\n\r\n")) == b"HTTP/1.1 200 Connection established\r\n\r\n"
+        assert await soon(reader.readuntil(b"\r\n\r\n")) == ESTABLISHED
         writer.write(sent[100:])
         writer.write_eof()
         assert await soon(reader.read()) == sent
@@ -370,6 +375,35 @@ async def test_a_worker_that_hammers_is_told_of_in_few_words() -> None:
         assert out.denials() == [("a.example", 1, "not_allowed", 1), ("a.example", 1, "not_allowed", 10)]
         assert out.news == 2
         assert out.proxy.tally.denied == 25
+
+
+async def test_workers_share_the_room_and_a_connection_beyond_it_waits() -> None:
+    gateway = Gateway(nobody, connections_max=1)
+    async with (
+        serving(echo) as place,
+        way(place.place, gateway=gateway) as one,
+        way(place.place, gateway=gateway) as other,
+    ):
+        reader, writer = await one.connected()
+        writer.write(connect(place.place))
+        assert await soon(reader.readuntil(b"\r\n\r\n")) == ESTABLISHED
+        waiting = asyncio.create_task(other.status(connect("a.example:1")))
+        await until(lambda: bool(gateway.waiting))
+        assert (gateway.open, gateway.waiting) == (1, 1)
+        assert not waiting.done()
+        writer.close()
+        assert await waiting == 403
+        await until(lambda: gateway.open == 0)
+
+
+async def test_what_all_workers_did_is_summed_also_when_they_have_ended() -> None:
+    gateway = Gateway(nobody)
+    async with answering(OK) as place, way(place.place, gateway=gateway) as out:
+        async with way(gateway=gateway) as ended:
+            assert await ended.status(connect("a.example:1")) == 403
+        await out.ask(get(place.place))
+        assert gateway.passed == Passed(1, len(place.heard[0]), len(OK), 1)
+    assert gateway.passed == Passed(1, len(place.heard[0]), len(OK), 1)
 
 
 async def test_connections_end_with_the_proxy() -> None:

@@ -14,6 +14,9 @@ import pytest
 
 from watchglass.protocol.workers import WorkerInput
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
+from watchglass.runtime.lag import NONE
+from watchglass.server.metrics import Metrics
+from watchglass.server.open_feeds import OpenFeeds
 from watchglass.store.filesystem import open_filesystem_store
 
 from support.boxes import TRIES, needs_box
@@ -106,6 +109,11 @@ async def test_it_reaches_the_listed_places_and_nothing_else(tmp_path: Path) -> 
         usage = told[names.index("egress_usage")][1]
         assert (usage["connections"], usage["denied"]) == (1, 3)
         assert usage["received_bytes"] == len(HELLO)
+        assert runtime.gateway.passed._asdict() == usage
+        assert (runtime.gateway.open, runtime.gateway.waiting) == (0, 0)
+        shown = Metrics(runtime, OpenFeeds()).exposition(NONE)
+        assert b"watchglass_egress_connections_total 1.0\n" in shown
+        assert b"watchglass_egress_denied_total 3.0\n" in shown
 
 
 async def test_a_tunnel_carries_what_it_says_both_ways(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from watchglass.runtime.egress import SystemResolver, WorkerEgress
+from watchglass.runtime.egress import Gateway, SystemResolver, WorkerEgress
 from watchglass.runtime.executor import LaunchPlan, SandboxLaunch, open_executor
 from watchglass.runtime.executor._channel import Channel
 from watchglass.runtime.executor.host import channel, wire
@@ -35,7 +35,7 @@ HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 SERVER = """
 import asyncio, json, sys
 from pathlib import Path
-from watchglass.runtime.egress import SystemResolver, WorkerEgress
+from watchglass.runtime.egress import Gateway, SystemResolver, WorkerEgress
 from watchglass.runtime.executor import LaunchPlan, SandboxLaunch, open_executor
 async def main(plan, box, allowed):
     plan["directory"] = Path(plan["directory"])
@@ -43,7 +43,7 @@ async def main(plan, box, allowed):
     async with open_executor(log_path=plan["directory"] / "spawnd.log") as executor:
         said = asyncio.Event()
         process = await executor.launch(LaunchPlan(sandbox=SandboxLaunch(**box), **plan), said.set)
-        egress = WorkerEgress(process.take_egress(), allowed, SystemResolver(), on_news=lambda: None)
+        egress = WorkerEgress(process.take_egress(), allowed, Gateway(SystemResolver()), on_news=lambda: None)
         process.write_input(sys.stdin.buffer.read())
         while True:
             for chunk in process.read_output(4000):
@@ -169,7 +169,7 @@ async def test_after_a_kill_of_its_server_it_reaches_the_place_through_the_next_
         subject = await lab.adopt(plan, {"stdout": b"200 hello\n", "stderr": b""})
         listener = subject.process.take_egress()
         assert listener is not None
-        egress = WorkerEgress(listener, [place.place], SystemResolver(), on_news=lambda: None)
+        egress = WorkerEgress(listener, [place.place], Gateway(SystemResolver()), on_news=lambda: None)
         await subject.until_says(b"found\n200 hello\n")
         subject.process.write_input(f"{ask}GET other.example:80\n".encode())
         await subject.until_says(b"other.example:80: not_allowed\n")
@@ -223,7 +223,8 @@ async def test_a_descriptor_arrives_with_its_frame_whatever_is_before_and_behind
         if kind == wire.EGRESS:
             came.append(str(Path(f"/proc/self/fd/{receiver.files[0]}").readlink()))
 
-    receiver = Channel(ours, on_frame, lambda: None)
+    receiver = Channel(ours)
+    receiver.attach(on_frame, lambda: None)
 
     def moved() -> bool:
         sender.flush()

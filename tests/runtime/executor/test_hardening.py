@@ -88,7 +88,8 @@ async def test_a_restricted_file_system_is_the_workspace_and_a_system_to_read(
     script = f"""
         echo kept > file && cat file
         echo temporary > $TMPDIR/x && cat $TMPDIR/x
-        cat {secret}; echo x > /etc/x; echo x > /tmp/x; ls /root; cat /proc/{os.getpid()}/environ
+        cat {secret}; echo x > /etc/x; echo x > /tmp/x-{os.getpid()}
+        ls /root; cat /proc/{os.getpid()}/environ
         head -c1 /etc/passwd > /dev/null && echo read
     """
     subject = await hardened(lab, "/bin/sh", "-c", script, restricted_filesystem=True)

@@ -17,7 +17,7 @@ import pytest
 from watchglass.protocol.execution import SandboxProfile
 from watchglass.runtime.executor import LaunchPlan, SandboxLaunch, bubblewraps
 from watchglass.runtime.executor.host import identity, linux, signals, tracing, wire
-from watchglass.runtime.executor.host.supervisor import supervise
+from watchglass.runtime.executor.host.lives import supervise
 
 from support.boxes import TRIES, boxed, needs_box
 from support.passing import let_others_pass
@@ -78,6 +78,7 @@ def _supervise(ours: socket.socket, theirs: socket.socket) -> None:
         signals.settle()
         identity.become(NOBODY)
         linux.adopt_orphans()
+        linux.refuse_new_privileges()
         supervise(theirs)
         code = 0
     finally:

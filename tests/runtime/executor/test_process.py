@@ -33,7 +33,9 @@ def daemon(close_stdio=False, clear_env=False):
         while True:
             signal.pause()
     os.close(tell)
-    print(os.read(ready, 20).decode(), flush=True)
+    pid = os.read(ready, 20).decode()
+    os.wait()  # The one between has left.
+    print(pid, flush=True)
 """
 
 

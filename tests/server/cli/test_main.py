@@ -29,7 +29,7 @@ def test_all_commands_are_there() -> None:
     asked = (
         "serve ps create run input attach logs events transcript stop cancel interrupt signal close-stdin rm"
     )
-    ours = "plan submit wait kill status top explain export import drain doctor demo"
+    ours = "plan submit wait kill status top observers explain export import drain doctor token demo"
     assert set(COMMANDS) == {*asked.split(), *ours.split()}
 
 
@@ -48,6 +48,7 @@ def test_the_manual_documents_the_exit_codes(capsys: pytest.CaptureFixture[str])
         "4  not authorised",
         "5  no ",
         "6  the task",
+        "7  events after",
     ]:
         assert line in out
 
@@ -127,7 +128,8 @@ def test_where_no_runtime_runs_the_exit_code_is_5(tmp_path: Path) -> None:
     done = command(tmp_path, "ps")
     assert (done.returncode, done.stdout) == (5, b"")
     assert done.stderr.decode() == (
-        "watchglass: error: no runtime is running; start one with 'watchglass serve'\n"
+        f"watchglass: error: no runtime is running here (looked in {tmp_path}); "
+        "start one with 'watchglass serve', or name one elsewhere by its URL (WATCHGLASS_URL)\n"
     )
 
 

@@ -9,7 +9,9 @@ import pytest
 
 from watchglass.store.base import Retention, StreamOffsets
 from watchglass.store.filesystem import open_filesystem_store
-from watchglass.store.filesystem.checking import RuntimeCheck, check_runtime, holder_of
+from watchglass.store.filesystem.checking import check_runtime
+from watchglass.store.filesystem.holder import holder_of
+from watchglass.store.filesystem.inspection import RuntimeCheck
 
 from support.damage import Ticking, flip
 from support.failing_files import FailingFiles

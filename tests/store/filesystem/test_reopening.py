@@ -394,6 +394,24 @@ async def test_a_damaged_view_is_no_view(tmp_path: Path) -> None:
 # A hand that removes things.
 
 
+@pytest.mark.parametrize("lost", ["nothing", "the file"])
+async def test_a_record_that_nobody_waited_for_is_there_again(tmp_path: Path, lost: str) -> None:
+    """A kill leaves the file; a loss of power may take it, and then a durable append brings its note."""
+    root = tmp_path / "root"
+    changed = record_of("w").model_copy(update={"reason": "why"})
+    async with opened(root) as store:
+        log = await store.create(record_of("w"), nobody)
+        await log.append(said("a"), durable=True)
+        await store.save(changed, durable=False)
+        if lost == "the file":
+            await log.append(said("b"), durable=True)
+        copy = killed(root)
+    if lost == "the file":
+        (runtime_of(copy) / "workers" / "w" / "worker.json").unlink()
+    async with opened(copy) as store:
+        assert list(await store.load()) == [changed]
+
+
 @pytest.mark.parametrize("durable", [False, True])
 @pytest.mark.parametrize("durability", ["fsync", "os"])
 async def test_a_worker_whose_folder_is_removed_is_missing_and_troubles_nobody(

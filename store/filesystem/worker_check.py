@@ -1,0 +1,180 @@
+"""Checks one worker's folder: its record, its log, its view, and what a companion keeps there."""
+
+from __future__ import annotations
+
+import stat
+from functools import partial
+from pathlib import Path
+
+from watchglass.protocol.cursor import BEGINNING, Seq
+from watchglass.protocol.identity import WorkerId, id_fault
+
+from .fixing import forget_log, make_directory, move, restore_record
+from .inspection import Inspection, note
+from .journals import Journal
+from .layout import EVENTS
+from .loading import NO_OFFSETS
+from .log import LogFacts
+from .log_check import LogCheck
+from .mending import Bounds, LogName, mend_log
+from .problems import Exam, Problem
+from .records import RECORD_FILE, VIEW_FILE, Kept, complete_facts, known_log, read_record, read_view
+from .segment import SEGMENT_FILE
+
+
+class WorkerCheck:
+    """The part of a check that looks at workers."""
+
+    def __init__(self, inspection: Inspection, logs: LogCheck) -> None:
+        self._inspection = inspection
+        self._files = inspection.files
+        self._layout = inspection.layout
+        self._heads = inspection.heads
+        self._found = inspection.found
+        self._companion = inspection.companion
+        self._logs = logs
+
+    def worker(self, name: str, journal: Journal) -> Exam:
+        """One name among the workers. Raises OSError."""
+        directory = self._layout.worker(name)
+        if name.startswith("+"):
+            if self._inspection.is_live:
+                return Exam()
+            return note("leftover", directory, "is what is left of a worker that was never told of")
+        if id_fault(name) is not None or not stat.S_ISDIR(self._files.stat(directory).st_mode):
+            return note("foreign_file", directory, "is no worker; it is left alone")
+        kept, exam = self._record(name, directory, journal)
+        if kept is None:
+            if not exam.fixes:
+                self._heads[name] = BEGINNING  # It stays.
+            return exam
+        self._heads[name] = BEGINNING
+        self._found.workers += 1
+        exam.add(self._events(name, directory, kept, journal))
+        if not self._inspection.is_live:
+            exam.add(self._leftovers(directory))
+        if self._is_unreadable_view(directory):
+            path = f"{directory}/{VIEW_FILE}"
+            meaning = "is not what was written; nothing is lost: it is made again from the events"
+            exam.problems.append(
+                Problem(
+                    severity="warning",
+                    code="view_unreadable",
+                    path=path,
+                    meaning=meaning,
+                    repair="moves it aside",
+                    worker_id=name,
+                )
+            )
+            exam.fixes.append(partial(move, path))
+        if self._companion is not None:
+            exam.add(self._companion.examine(directory, name))
+        return exam
+
+    def _record(self, name: WorkerId, directory: str, journal: Journal) -> tuple[Kept | None, Exam]:
+        """The worker's record, from its file or from a write-ahead file."""
+        path = f"{directory}/{RECORD_FILE}"
+        code, what = "", ""
+        kept: Kept | None = None
+        try:
+            kept = read_record(self._files, directory)
+            if kept is None:
+                code, what = "record_unreadable", "is not what was written"
+            elif kept.record.worker_id != name:
+                code, what = "record_foreign", f"is that of worker {kept.record.worker_id!r}"
+        except FileNotFoundError:
+            code, what = "record_missing", "is missing"
+        if not code:
+            return kept, Exam()
+        again = journal.kept.get(name)
+        running = None if self._companion is None else self._companion.running(directory)
+        exam = Exam()
+        repair: str | None
+        if again is not None:
+            meaning = f"{what}; nothing is lost: a write-ahead file has it"
+            repair = "writes it again"
+            exam.fixes.append(partial(restore_record, directory, again, is_there=code != "record_missing"))
+        else:
+            meaning = (
+                f"{what}: the worker is not listed and its events cannot be read; others are not affected"
+            )
+            repair = "moves the worker's whole folder aside"
+            if running is not None:
+                repair = None
+                meaning += f"; its program still runs (supervisor {running}): end it before a repair"
+            else:
+                exam.fixes.append(partial(move, directory))
+        exam.problems.append(
+            Problem(severity="error", code=code, path=path, meaning=meaning, repair=repair, worker_id=name)
+        )
+        return again, exam
+
+    def _events(self, name: WorkerId, directory: str, kept: Kept, journal: Journal) -> Exam:
+        events = f"{directory}/{EVENTS}"
+        facts = None if kept.log is None else complete_facts(kept.log)
+        made = Exam()
+        try:
+            exam = self._logs.log(events, LogName(name), journal, facts, kept.born)
+        except FileNotFoundError:
+            if not Path(directory).is_dir():
+                raise
+            meaning = "is missing: events of this worker are lost, if it had any; others are not affected"
+            made.problems.append(
+                Problem(
+                    severity="error",
+                    code="events_missing",
+                    path=events,
+                    meaning=meaning,
+                    repair="makes it, with an alert in it",
+                    worker_id=name,
+                )
+            )
+            made.fixes.append(partial(make_directory, events))
+            lost = facts or LogFacts(Seq(kept.born + 1), BEGINNING, BEGINNING, NO_OFFSETS)
+            bounds = Bounds(lost, BEGINNING, kept.born, is_live=False)
+            exam = mend_log(self._files, events, LogName(name), (), bounds)
+            exam.problems.clear()
+            self._heads[name] = exam.head
+        made.add(exam)
+        if facts is None:
+            return made
+        if exam.fixes:
+            made.fixes.append(partial(forget_log, directory, kept))
+        elif self._is_stale(events, kept, facts):
+            meaning = (
+                "tells of events that are not there any more: their files were taken away, and reads of them "
+                "fail; all others are there"
+            )
+            made.problems.append(
+                Problem(
+                    severity="error",
+                    code="record_stale",
+                    path=f"{directory}/{RECORD_FILE}",
+                    meaning=meaning,
+                    repair="writes it again, without what is wrong",
+                    worker_id=name,
+                )
+            )
+            made.fixes.append(partial(forget_log, directory, kept))
+        return made
+
+    def _is_stale(self, events: str, kept: Kept, facts: LogFacts) -> bool:
+        """Whether what the record keeps of its log would be believed, and is not so."""
+        if known_log(self._files, events, kept.log) is None:
+            return False
+        names = [name for name in self._files.listdir(events) if SEGMENT_FILE.match(name)]
+        return min(int(name[:16], 16) for name in names) != facts.oldest
+
+    def _is_unreadable_view(self, directory: str) -> bool:
+        try:
+            return read_view(self._files, directory) is None and Path(f"{directory}/{VIEW_FILE}").exists()
+        except IsADirectoryError:
+            return True
+
+    def _leftovers(self, directory: str) -> Exam:
+        exam = Exam()
+        for folder in (directory, f"{directory}/{EVENTS}"):
+            for name in self._inspection.names(folder):
+                if name.endswith(".new"):
+                    exam.add(note("leftover", f"{folder}/{name}", "was never finished, and is not used"))
+        return exam
