@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import update_wrapper
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from watchglass.protocol.follow import EARLIEST, LATEST, OnExpired
+from watchglass.protocol.follow_all import EVERYBODY, workers_of
 from watchglass.protocol.tasks import TaskStatusResponse
 from watchglass.protocol.workers import ImportAnswer
 
@@ -100,6 +101,7 @@ class AsyncClient:
     transcript = asked(calls.transcript)
     append_events = asked(calls.append_events)
     poll_events = asked(calls.poll_events)
+    poll_all_events = asked(calls.poll_all_events)
     explain = asked(calls.explain)
     read_log = asked(calls.read_log)
     metrics = asked(calls.metrics)
@@ -129,6 +131,23 @@ class AsyncClient:
             CursorMalformed: `after` is no cursor, nor `earliest`, `latest`, `tail:<n>` or `time:<RFC 3339>`.
         """
         return Follow(self._feeds, worker_id, after, types=types, patience_s=patience_s)
+
+    def follow_all(
+        self,
+        workers: str | Iterable[str] = EVERYBODY,
+        after: str = EARLIEST,
+        *,
+        types: Collection[str] = (),
+        patience_s: float = PATIENCE_S,
+    ) -> Follow:
+        """The runtime's own events and those of `workers`, in one order, each once; it never ends by itself.
+
+        `workers`: `*` for everybody, ids, or nothing at all.
+
+        Raises:
+            CursorMalformed: See `follow`.
+        """
+        return Follow(self._feeds, workers_of(workers), after, types=types, patience_s=patience_s)
 
     def watch(
         self,

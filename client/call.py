@@ -95,9 +95,10 @@ def api_error(answer: Answer) -> ApiError:
     said = decoded(answer.content)
     error = said.get("error") if said is not None else None
     after_s = _seconds(answer.headers.get("retry-after"))
-    if isinstance(error, dict) and isinstance(error.get("code"), str):
+    if said is not None and isinstance(error, dict) and isinstance(error.get("code"), str):
         message, details = str(error.get("message", error["code"])), error.get("details")
-        facts = details if isinstance(details, dict) else None
+        beside = {name: fact for name, fact in said.items() if name not in {"kind", "error"}}
+        facts = details if isinstance(details, dict) else beside
         return ApiError(answer.status, error["code"], message, after_s, facts)
     text = f"the runtime answered {answer.status} {answer.reason}".strip()
     return ApiError(answer.status, f"http_{answer.status}", text, after_s)

@@ -242,6 +242,23 @@ def poll_events(
     return endpoints.POLL_EVENTS.call(lambda answer: answer, worker_id, query=asked)
 
 
+def poll_all_events(
+    workers: str | Iterable[str] = "*",
+    cursor: str = "earliest",
+    *,
+    wait_s: int | None = None,
+    limit: int | None = None,
+    types: Iterable[str] = (),
+) -> Call[EventsAnswer]:
+    """The same of the runtime and of `workers`: `*` for everybody, ids, or nothing at all.
+
+    Ask with the answer's `next` to go on. `follow_all` does all of that by itself.
+    """
+    named = workers if isinstance(workers, str) else ",".join(workers)
+    asked = {"cursor": cursor, "wait_s": wait_s, "limit": limit, "types": ",".join(types) or None}
+    return endpoints.POLL_ALL_EVENTS.call(lambda answer: answer, query={"workers": named or None, **asked})
+
+
 def explain(worker_id: str) -> Call[WorkerExplanation]:
     """Why a worker is where it is."""
     return endpoints.EXPLAIN.call(lambda answer: answer.explanation, worker_id)

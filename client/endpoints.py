@@ -168,6 +168,7 @@ CLOSE_STDIN: Final = _act("close-stdin")
 TRANSCRIPT: Final = _get(f"{_WORKER}/transcript", TranscriptAnswer)
 APPEND_EVENTS: Final = Endpoint("POST", f"{_WORKER}/events", AppendEventsRequest, answer=AppendEventsAnswer)
 POLL_EVENTS: Final = Endpoint("GET", f"{_WORKER}/events", timeout_s=POLL_TIMEOUT_S, answer=EventsAnswer)
+POLL_ALL_EVENTS: Final = Endpoint("GET", "/v1/events", timeout_s=POLL_TIMEOUT_S, answer=EventsAnswer)
 EXPLAIN: Final = _get(f"{_WORKER}/explain", ExplanationAnswer)
 READ_LOG: Final = Place("GET", f"{_WORKER}/logs/{{stream}}")
 EXPORT_WORKER: Final = Place("GET", f"{_WORKER}/export")
@@ -199,6 +200,7 @@ ENDPOINTS: Final = (
     TRANSCRIPT,
     APPEND_EVENTS,
     POLL_EVENTS,
+    POLL_ALL_EVENTS,
     EXPLAIN,
     READ_LOG,
     EXPORT_WORKER,

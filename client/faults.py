@@ -14,7 +14,8 @@ class ApiError(ClientFault):
     """The runtime refused. Callers match on `code`; `status` is HTTP's.
 
     `retry_after_s`: when another try may help, if the runtime says so. `details`
-    are the facts of a refusal below `/api/v1`, our own exacter code as `fault` among them.
+    are the facts of a refusal below `/api/v1`, our own exacter code as `fault` among
+    them, and what a reset says of a cursor that cannot be honoured (410).
     """
 
     def __init__(

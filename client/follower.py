@@ -1,4 +1,4 @@
-"""Following one worker over WebSocket, synchronously: `protocol.follow` with a socket.
+"""Following one worker, or many, over WebSocket, synchronously: `protocol.follow` with a socket.
 
     with Follower(lambda: address, worker_id, cursor="earliest") as follower:
         for said in follower: ...          # Joined at a connection, Told for an event, Reset
@@ -27,7 +27,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from watchglass.protocol.follow import CLOSED_NORMALLY, Following, OnExpired
+from watchglass.protocol.follow import CLOSED_NORMALLY, OnExpired
+from watchglass.protocol.follow_all import Workers, following
 from watchglass.protocol.said import Farewell, Joined, Reset, Told
 
 from .address import Address
@@ -67,7 +68,7 @@ class Follower:
     def __init__(
         self,
         where: Callable[[], Address],
-        worker_id: str,
+        whose: str | Workers,
         *,
         cursor: str | None = None,
         types: Collection[str] = (),
@@ -84,7 +85,7 @@ class Follower:
             CursorMalformed: The cursor is none, nor a word for a place.
         """
         self._where = where
-        self._following = Following(worker_id, cursor, types=types, on_expired=on_expired)
+        self._following = following(whose, cursor, types=types, on_expired=on_expired)
         self._journey = Journey(self._following, time.monotonic(), patience_s=patience_s)
         self._subprotocols = [Subprotocol(name) for name in subprotocols]
         self._on_loss = on_loss

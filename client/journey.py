@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from watchglass.protocol.follow import SUBPROTOCOL_V2, Following
+from watchglass.protocol.follow_all import FollowingAll
 
 from .call import Answer, api_error, query_text, worker_path
 from .faults import Unreachable
 
 SUBPROTOCOLS: Final = (SUBPROTOCOL_V2,)
 """What is asked for; a server that chooses none speaks version 1."""
+ALL_FEED_PATH: Final = "/v1/events/ws"
 FRAME_BYTES_MAX: Final = 8 << 20
 """A snapshot holds at most 768 Ki characters, and JSON may need six bytes for one."""
 QUEUE_FRAMES_MAX: Final = 8
@@ -44,7 +46,9 @@ class Journey:
     def target(self) -> str:
         """Path and query of the next connection."""
         following = self.following
-        return worker_path(following.worker_id, "events", "ws") + query_text(following.query())
+        is_of_all = isinstance(following, FollowingAll)
+        path = ALL_FEED_PATH if is_of_all else worker_path(following.worker_id, "events", "ws")
+        return path + query_text(following.query())
 
     def begin(self, now_s: float) -> None:
         """A connection is tried."""

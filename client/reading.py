@@ -1,4 +1,4 @@
-"""Readers of one worker's feed for asyncio and trio: `protocol.follow` with a socket.
+"""Readers of a feed for asyncio and trio: `protocol.follow` with a socket.
 
     async with wg.follow(worker_id, after=cursor) as events:
         async for event in events: ...
@@ -18,7 +18,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from watchglass.protocol.follow import CLOSED_NORMALLY, Following, OnExpired
+from watchglass.protocol.follow import CLOSED_NORMALLY, OnExpired
+from watchglass.protocol.follow_all import Workers, following
 from watchglass.protocol.said import Farewell, Said, Told
 
 from .address import Address
@@ -45,7 +46,7 @@ class Feeds:
 
 
 class Reader:
-    """One worker's feed, over any number of connections; belongs to one task at a time.
+    """One worker's feed, or a runtime's, over any number of connections; belongs to one task at a time.
 
     Iterating raises `FeedRefused` (the feed's last word is final),
     `FeedViolation`, `ApiError` (refused before the feed began) and `Unreachable`
@@ -56,7 +57,7 @@ class Reader:
     def __init__(
         self,
         feeds: Feeds,
-        worker_id: str,
+        whose: str | Workers,
         after: str,
         *,
         types: Collection[str] = (),
@@ -66,7 +67,7 @@ class Reader:
         """See `Following`. Raises CursorMalformed."""
         self._socket: FeedSocket | None = None
         self._feeds = feeds
-        self._following = Following(worker_id, after, types=types, on_expired=on_expired)
+        self._following = following(whose, after, types=types, on_expired=on_expired)
         self._journey = Journey(self._following, time.monotonic(), patience_s=patience_s)
         self._url = ""
         self._taken: Iterator[Said | Farewell] = iter(())
@@ -209,7 +210,7 @@ class Watch(Reader):
 
 
 class Follow(Reader):
-    """The events of a worker, each once, in order, until it has ended."""
+    """The events of a worker until it has ended, or of many, each once, in order."""
 
     def __aiter__(self) -> Self:
         return self

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from watchglass.protocol.follow import EARLIEST, LATEST, OnExpired
+from watchglass.protocol.follow_all import EVERYBODY, workers_of
 from watchglass.protocol.said import Said, Told
 from watchglass.protocol.tasks import TaskStatusResponse
 from watchglass.protocol.workers import ImportAnswer
@@ -98,6 +99,7 @@ class SyncClient:
     transcript = asked(calls.transcript)
     append_events = asked(calls.append_events)
     poll_events = asked(calls.poll_events)
+    poll_all_events = asked(calls.poll_all_events)
     explain = asked(calls.explain)
     read_log = asked(calls.read_log)
     metrics = asked(calls.metrics)
@@ -127,6 +129,35 @@ class SyncClient:
             CursorMalformed: `after` is no cursor, nor `earliest`, `latest`, `tail:<n>` or `time:<RFC 3339>`.
         """
         with closing(self.watch(worker_id, after, types=types, patience_s=patience_s)) as everything:
+            for said in everything:
+                if isinstance(said, Told):
+                    yield said
+
+    def follow_all(
+        self,
+        workers: str | Iterable[str] = EVERYBODY,
+        after: str = EARLIEST,
+        *,
+        types: Collection[str] = (),
+        patience_s: float = PATIENCE_S,
+    ) -> Generator[Told, None, None]:
+        """The runtime's own events and those of `workers`, in one order, each once; it never ends by itself.
+
+        `workers`: `*` for everybody, ids, or nothing at all.
+
+        Raises (when it is read):
+            CursorMalformed: See `follow`.
+        """
+        with (
+            Follower(
+                self._where,
+                workers_of(workers),
+                cursor=after,
+                types=types,
+                patience_s=patience_s,
+            ) as follower,
+            closing(follower.everything()) as everything,
+        ):
             for said in everything:
                 if isinstance(said, Told):
                     yield said

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal, Self
 
 SHOWN_CHARS_MAX = 80
 SAID_CHARS_MAX = 400
@@ -405,7 +405,23 @@ class CursorMalformed(CursorFault):
         self.value = value
 
 
-class CursorUnknown(CursorFault):
+class CursorLost(CursorFault):
+    """Base of those that were good once, or look so.
+
+    `worker_id`: of whom retention dropped something, where the logs of several are read as one.
+    """
+
+    worker_id: str | None = None
+
+    def of(self, worker_id: str | None) -> Self:
+        """The same, naming whose log it was; None: the runtime's own."""
+        whose = "the runtime's own log" if worker_id is None else f"the log of worker {worker_id!r}"
+        self.worker_id = "runtime" if worker_id is None else worker_id
+        self.args = (f"{self}; it was {whose}",)
+        return self
+
+
+class CursorUnknown(CursorLost):
     """No event of this worker that is still kept has this cursor."""
 
     code = "cursor_unknown_or_expired"
@@ -423,7 +439,7 @@ class CursorUnknown(CursorFault):
         self.newest = newest
 
 
-class CursorExpired(CursorFault):
+class CursorExpired(CursorLost):
     """Retention overtook a reader while it was reading."""
 
     code = "cursor_expired"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum, StrEnum
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 from orjson import JSONDecodeError, loads
 from pydantic import Field
@@ -20,6 +20,9 @@ from .base import Wire
 from .errors import LossReason
 from .frames import Envelope
 from .workers import WorkerDetail
+
+if TYPE_CHECKING:
+    from .all_workers import AllHello, AllSnapshot
 
 SUBPROTOCOL: Final = "watchglass.feed.v2"
 RETRY_AFTER_MS_MIN: Final = 250
@@ -251,7 +254,7 @@ def retry_after_ms(dice: float) -> int:
     return RETRY_AFTER_MS_MIN + round(dice * (RETRY_AFTER_MS_MAX - RETRY_AFTER_MS_MIN))
 
 
-def encode_control(frame: Control) -> bytes:
+def encode_control(frame: Control | AllHello | AllSnapshot) -> bytes:
     """The text of a frame that is no `events`; what is not said is left out of a diagnostic."""
     if isinstance(frame, Diagnostic) and frame.retry_after_ms is None:
         return frame.model_dump_json(exclude={"retry_after_ms"}).encode()

@@ -228,10 +228,12 @@ class Following:
 
     def _snapshot(self, body: Json) -> Iterator[Said]:
         position = self._check_joined("snapshot")
-        worker = _member(body, "worker")
-        yield Joined(
-            encode_cursor(position), encode_cursor(_seq(body, "as_of")), worker.get("phase"), body, version=2
-        )
+        phase = self._phase_of(body)
+        yield Joined(encode_cursor(position), encode_cursor(_seq(body, "as_of")), phase, body, version=2)
+
+    def _phase_of(self, snapshot: Json) -> str | None:
+        phase: str | None = _member(snapshot, "worker").get("phase")
+        return phase
 
     def _events(self, body: Json) -> Iterator[Said | Farewell]:
         self._check_joined("events")
@@ -278,9 +280,12 @@ class Following:
         self._move(seq)
         self._settled = False
         self._losses = self._gaps = 0
-        self.ended = name == "end"
+        self.ended = self._is_end(name)
         if not self._types or name in self._types:
             yield Told(cursor, name, data, envelope)
+
+    def _is_end(self, name: str) -> bool:
+        return name == "end"
 
     def _diagnosed(self, body: Json) -> Iterator[Farewell]:
         said = _member(body, "diagnostic") if self._version == 1 else body

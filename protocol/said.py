@@ -46,6 +46,12 @@ class Told:
     envelope: Json
 
     @property
+    def worker_id(self) -> str | None:
+        """Whose event it is; `runtime` for the runtime's own."""
+        worker_id = self.envelope.get("worker_id")
+        return worker_id if isinstance(worker_id, str) else None
+
+    @property
     def ts(self) -> str | None:
         """When it was journalled (RFC 3339, µs), if the runtime says so."""
         ts = self.envelope.get("ts")

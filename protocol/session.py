@@ -112,6 +112,8 @@ ABSENT: Final[dict[str, Route]] = {
     "workers.logs": Route("GET", f"{_WORKER}/logs/{{stream}}"),
     "workers.export": Route("GET", f"{_WORKER}/export"),
     "workers.import": Route("POST", "/v1/workers/import"),
+    "runtime.feed": Route("GET", "/v1/events"),
+    "runtime.watch": Route("GET", "/v1/events/ws"),
     "runtime.metrics": Route("GET", "/metrics"),
 }
 """What is no method here: feeds are subscriptions, and raw bytes of any size are no JSON."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .catalog import WorkerFilter
 from .observation import Reader
 from .options import RuntimeOptions
-from .pins import Pin, pinned_frame, unpinned
+from .pins import Pin, pinned_frame, pinned_watched, unpinned
 from .runtime import Runtime, open_runtime
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "WorkerFilter",
     "open_runtime",
     "pinned_frame",
+    "pinned_watched",
     "unpinned",
 ]

@@ -6,8 +6,10 @@ import asyncio
 from collections import deque
 from typing import Literal, NamedTuple
 
-from watchglass.protocol.cursor import Seq
+from watchglass.protocol.all_workers import WORKER_REMOVED
+from watchglass.protocol.cursor import Seq, encode_cursor
 from watchglass.protocol.errors import InvalidQuery, LimitTooLarge, WrongRuntimeCursor
+from watchglass.protocol.event_filter import event_name
 from watchglass.protocol.events import Event
 from watchglass.protocol.frames import decode_event
 from watchglass.protocol.identity import RuntimeId, WorkerId, WorkerRef
@@ -91,6 +93,13 @@ class Announcements:
         else:
             worker.untold.append((kind, message))
 
+    async def tell_removed(self, worker: Worker) -> None:
+        """Tell that a worker left with its events, and of which sequences they were."""
+        message = f"worker {worker.worker_id} removed"
+        data = {"message": message, "worker_ref": worker.ref.model_dump(), **left_with(worker)}
+        async with self._turn:
+            await self._journal.tell(Event(WORKER_REMOVED, data))
+
     @property
     def diagnostics(self) -> list[RuntimeDiagnostic]:
         """The newest ones that are kept."""
@@ -129,8 +138,9 @@ class Announcements:
                 )
         records = await self._log.read(after=after, max_records=limit)
         last = records[-1].seq if records else after
+        told = (record for record in records if event_name(record.line) in _KINDS)
         return RuntimeEventBatch(
-            events=[event for event in map(_runtime_event, records) if _is_of(event, only)],
+            events=[event for event in map(_runtime_event, told) if _is_of(event, only)],
             next_cursor=RuntimeEventCursor(runtime_id=self._runtime_id, next_event_id=last + 1),
             has_more=last < self._log.head,
         )
@@ -138,6 +148,17 @@ class Announcements:
     def _diagnose(self, severity: Severity, code: str, message: str, ref: WorkerRef | None) -> None:
         self.diagnostic_count += 1
         self._diagnostics.append(_Noted(self.diagnostic_count, severity, code, message, ref))
+
+
+_KINDS = frozenset(RuntimeEventKind)
+
+
+def left_with(worker: Worker) -> dict[str, str | None]:
+    """Of which sequences the events were that leave with a worker; none of one that was imported."""
+    log = worker.log
+    if worker.record.imported or not log.head:
+        return {"oldest": None, "head": None}
+    return {"oldest": encode_cursor(log.oldest), "head": encode_cursor(log.head)}
 
 
 def _is_of(event: RuntimeEvent, worker_id: WorkerId | None) -> bool:

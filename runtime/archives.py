@@ -136,7 +136,7 @@ class Archives:
         Somebody wants to keep it, so a task comes as a worker, which no collector takes away.
         """
         self.check_running()
-        record = _without_secrets(arrived.record).model_copy(update={"task": None})
+        record = _without_secrets(arrived.record).model_copy(update={"task": None, "imported": True})
         await self.store.receive(
             record,
             arrived.records(),
@@ -181,7 +181,7 @@ def _as_exported(worker: Worker) -> WorkerRecord:
         usage=life.usage,
         transcript_len=worker.view.transcript_len,
     )
-    return _without_secrets(worker.record.model_copy(update={"end": end}))
+    return _without_secrets(worker.record.model_copy(update={"end": end, "imported": False}))
 
 
 def _without_secrets(record: WorkerRecord) -> WorkerRecord:

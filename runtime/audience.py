@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable
 
 from watchglass.protocol.cursor import Seq
-from watchglass.store.base import Log, Run
+from watchglass.store.base import ReadableLog, Run
 from watchglass.store.run import first_after
 
 Take = Callable[[Run], bool]
@@ -36,7 +36,7 @@ class Seat:
 class Audience:
     """The seats before one log."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: ReadableLog) -> None:
         self._log = log
         self._position = log.head
         self._seats: dict[Seat, None] = {}
@@ -45,14 +45,14 @@ class Audience:
     def __len__(self) -> int:
         return len(self._seats)
 
-    def sit(self, take: Take) -> Seat:
-        """Hear what lies behind the log's present head. `leave` must follow."""
+    def sit(self, take: Take, *, after: Seq | None = None) -> Seat:
+        """Hear what comes from now on, behind a position; None: the log's head. `leave` must follow."""
         loop = asyncio.get_running_loop()
         if self._task is None:
             self._position = self._log.head
             self._task = loop.create_task(self._serve(), name="audience")
             self._task.add_done_callback(self._on_done)
-        seat = Seat(self._log.head, take, loop.create_future())
+        seat = Seat(self._log.head if after is None else after, take, loop.create_future())
         self._seats[seat] = None
         return seat
 
@@ -114,13 +114,13 @@ class Audiences:
     """One audience a log, as long as somebody sits in it."""
 
     def __init__(self) -> None:
-        self._by_log: dict[Log, Audience] = {}
+        self._by_log: dict[ReadableLog, Audience] = {}
 
-    def of(self, log: Log) -> Audience:
+    def of(self, log: ReadableLog) -> Audience:
         """The audience of a log; made when there is none. `left` must follow."""
         return self._by_log.setdefault(log, Audience(log))
 
-    def left(self, log: Log) -> None:
+    def left(self, log: ReadableLog) -> None:
         """Somebody stood up: forget an audience where nobody sits."""
         if not len(self._by_log.get(log, ())):
             self._by_log.pop(log, None)

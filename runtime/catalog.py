@@ -6,7 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from watchglass.protocol.errors import InvalidQuery, ResourceLimitExceeded, WorkerExists, WorkerNotFound
+from watchglass.protocol.all_workers import RUNTIME_NAME
+from watchglass.protocol.errors import (
+    InvalidQuery,
+    InvalidWorkerId,
+    ResourceLimitExceeded,
+    WorkerExists,
+    WorkerNotFound,
+)
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.lifecycle import Phase, WorkerStatus, status_of
 
@@ -72,9 +79,12 @@ class Catalog:
         """Keep an id for a worker that is being created.
 
         Raises:
+            InvalidWorkerId: It is the runtime's own, in the envelopes of its events.
             WorkerExists: It is taken.
             ResourceLimitExceeded: The catalog is full.
         """
+        if worker_id == RUNTIME_NAME:
+            raise InvalidWorkerId(worker_id, "is what the runtime's own events have; choose another one")
         if worker_id in self._entries or worker_id in self._held:
             raise WorkerExists(worker_id)
         if len(self._entries) + len(self._held) >= self._workers_max:
@@ -99,6 +109,11 @@ class Catalog:
             return self._entries[worker_id]
         except KeyError:
             raise WorkerNotFound(worker_id) from None
+
+    def find(self, worker_id: WorkerId) -> Worker | None:
+        """The worker with this id, if there is one."""
+        entry = self._entries.get(worker_id)
+        return None if entry is None else entry.worker
 
     def remove(self, worker_id: WorkerId) -> None:
         """Forget a worker, if it is there."""

@@ -37,6 +37,7 @@ from .idempotency import IdempotencyKeys, digest_of
 from .reading import Reading
 from .signal_names import signal_number
 from .tally import Tally
+from .worker import Worker
 
 T = TypeVar("T")
 
@@ -148,7 +149,7 @@ class Changing(Reading):
             raise WorkerActive(worker_id, entry.worker.life.phase)
         self._catalog.remove(worker_id)
         self._dispatcher.release(worker_id)  # One that could not be taken over holds its room until now.
-        await self._changes.finish(self._store.delete(worker_id))
+        await self._changes.finish(self._delete(entry.worker))
 
     async def import_worker(self, pieces: AsyncIterator[bytes]) -> Imported:
         """Keep the worker of an archive, as it was when it was exported.
@@ -163,6 +164,10 @@ class Changing(Reading):
         return await self._archives.take(pieces)
 
     # Inside.
+
+    async def _delete(self, worker: Worker) -> None:
+        await self._store.delete(worker.worker_id)
+        await self._announcements.tell_removed(worker)
 
     async def _create_once(
         self, key: str, claimed: asyncio.Future[WorkerId], request: CreateWorkerRequest

@@ -179,6 +179,8 @@ class Creation:
         """The creation is refused: nothing of it is kept."""
         self.catalog.remove(entry.worker.worker_id)
         await self.store.delete(entry.worker.worker_id)
+        if entry.worker.log.head:  # Whoever watches everything may have seen its first events.
+            await self.announcements.tell_removed(entry.worker)
 
     def admit(self, entry: Entry) -> asyncio.Task[None] | None:
         """Launch now, or leave the worker in the queue. It may have been stopped already."""

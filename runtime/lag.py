@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import CursorExpired
 from watchglass.protocol.frames import envelope_time_us
-from watchglass.store.base import Log
+from watchglass.store.base import ReadableLog
 
 _TRIES = 3
 """Retention may come to a position while it is counted from."""
@@ -33,7 +33,7 @@ class Lag:
 NONE = Lag()
 
 
-async def lag_behind(logs: Iterable[Log], position: Seq, now_us: int) -> Lag:
+async def lag_behind(logs: Iterable[ReadableLog], position: Seq, now_us: int) -> Lag:
     """Over all these logs together.
 
     Raises:
@@ -46,7 +46,7 @@ async def lag_behind(logs: Iterable[Log], position: Seq, now_us: int) -> Lag:
     return found
 
 
-async def _lag_of(log: Log, position: Seq, now_us: int) -> Lag:
+async def _lag_of(log: ReadableLog, position: Seq, now_us: int) -> Lag:
     for _ in range(_TRIES):
         through, after = log.head, max(position, log.trimmed_through)
         try:

@@ -1,4 +1,4 @@
-"""Readers of a worker's log. Readers pull, nobody pushes.
+"""Readers of a worker's log, or of several that are read as one. Readers pull, nobody pushes.
 
 A reader is a position. It is woken, takes what lies after its position, and
 goes on at its own pace; a slow one costs nobody anything.
@@ -15,8 +15,10 @@ head it may `listen` together with all others (`audience.py`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Protocol
 
 from watchglass.protocol.cursor import Seq, decode_cursor, encode_cursor
 from watchglass.protocol.errors import CursorExpired, CursorUnknown, ResourceLimitExceeded
@@ -25,46 +27,71 @@ from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.start import EARLIEST as EARLIEST
 from watchglass.protocol.start import LATEST as LATEST
 from watchglass.protocol.start import After, Earliest, FeedQuery, Latest, Start
-from watchglass.store.base import Log, Record, Run
+from watchglass.store.base import ReadableLog, Record, Run
 
 from .audience import Audiences, Seat, Take
-from .pins import Pin, pinned, unpinned
+from .merged_log import MergedLog
+from .pins import pinned, unpinned
 from .placing import find_place
-from .worker import Worker
+
+SubjectPin = Callable[[Any, Seq, int], bytes]
+"""The snapshot of a subject, of the kind that it is for; see `Pin`."""
+
+
+class Subject(Protocol):
+    """What is watched: a worker, or several as one (`chronicle.py`)."""
+
+    @property
+    def worker_id(self) -> WorkerId:
+        """Whose events these are; of several, the runtime's name."""
+
+    @property
+    def log(self) -> ReadableLog:
+        """Its events."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has ended and its log has its end: nothing will follow."""
+
+    @property
+    def whose(self) -> str:
+        """Whose log it is, in the words of a fault."""
+
+    async def wake(self) -> None:
+        """Have ready what a snapshot is made of. Raises StoreIo, StoreMissing, StoreCorrupt."""
+
+    def explain(self, lost: CursorUnknown) -> None:
+        """Say more of what is lost, where there is more to say."""
 
 
 class Reader:
-    """One observer's place in one worker's log."""
+    """One observer's place in one log."""
 
     def __init__(
         self,
-        worker: Worker,
+        subject: Subject,
         position: Seq | None,
         audiences: Audiences,
         now_us: Callable[[], int],
-        pin: Pin = pinned,
+        pin: SubjectPin = pinned,
         reset: Reset | None = None,
     ) -> None:
         """A reader at a position; None: at the head."""
-        self._worker = worker
-        self._log: Log = worker.log
+        self._subject = subject
+        self._log = subject.log
         self._audiences = audiences
         self._now_us = now_us
-        self.worker_id: WorkerId = worker.worker_id
+        self._pinned = partial(pin, subject)
+        self.worker_id: WorkerId = subject.worker_id
         self._seat: Seat | None = None
         self.reset = reset
         """Why it does not begin where it asked to."""
-        self._place(position, pin)
+        self._place(position)
 
-    def _place(self, position: Seq | None, pin: Pin) -> None:
+    def _place(self, position: Seq | None) -> None:
         self.as_of = self._log.head
         self.position = self.as_of if position is None else position
-        self.snapshot = pin(self._worker, self.position, self._now_us())
-
-    @property
-    def log(self) -> Log:
-        """The worker's log."""
-        return self._log
+        self.snapshot = self._pinned(self.position, self._now_us())
 
     @property
     def taken(self) -> Seq:
@@ -84,27 +111,33 @@ class Reader:
     @property
     def worker_is_complete(self) -> bool:
         """Whether the worker has ended and its log has its end: nothing will follow."""
-        return self._worker.is_complete
+        return self._subject.is_complete
 
     @property
     def is_complete(self) -> bool:
         """Whether the worker's log is, and this reader has all of it."""
-        return self._worker.is_complete and self.position >= self._log.head
+        return self._subject.is_complete and self.position >= self._log.head
 
-    async def start_over(self, fault: CursorExpired, pin: Pin) -> Reset:
+    async def start_over(self, fault: CursorExpired) -> Reset:
         """Go on at the head with a new snapshot, for retention has overtaken this reader.
 
         Raises:
             StoreIo, StoreMissing, StoreCorrupt: The log cannot be read.
         """
-        await self._worker.view.wake(self._log)
-        self._place(None, pin)
+        await self._subject.wake()
+        self._place(None)
         return Reset(
             reason=fault.loss,
             requested=fault.asked,
             oldest=encode_cursor(self._log.oldest),
             head=encode_cursor(self.as_of),
         )
+
+    def logs_behind(self, position: Seq) -> Sequence[ReadableLog]:
+        """The logs that have something behind a position, each by itself where it reads many as one."""
+        if isinstance(self._log, MergedLog):
+            return self._log.logs_behind(position)
+        return [self._log] if self._log.head > position else []
 
     async def count_replayed(self) -> int:
         """How many events lie between the position and `as_of`. Raises CursorExpired."""
@@ -130,6 +163,8 @@ class Reader:
         run = await self._log.read(after=self.position)
         if run:
             self.position = run.last
+        else:
+            self._pass_what_left()
         return run
 
     async def listen(self, take: Take) -> None:
@@ -142,8 +177,8 @@ class Reader:
         Raises as `next_batch`, and what `take` raises.
         """
         audience = self._audiences.of(self._log)
-        assert self.position == self._log.head, "who is behind must go by itself"
-        seat = self._seat = audience.sit(take)
+        assert self.position >= self._log.head, "who is behind must go by itself"
+        seat = self._seat = audience.sit(take, after=self.position)
         try:
             await seat.left
         finally:
@@ -169,6 +204,11 @@ class Reader:
             run = await self._log.read(after=self.position)
             if run:
                 return run
+            self._pass_what_left()
+
+    def _pass_what_left(self) -> None:
+        """Nothing is to be read up to the head: of several logs, the one that had it may have left."""
+        self.position = max(self.position, self._log.head)
 
 
 class Observation:
@@ -183,14 +223,14 @@ class Observation:
     @asynccontextmanager
     async def join(
         self,
-        worker: Worker,
+        subject: Subject,
         cursor: FeedQuery | str | None,
-        pin: Pin = pinned,
+        pin: SubjectPin = pinned,
     ) -> AsyncIterator[Reader]:
         """A reader after `cursor` (none or `latest`: from now on, `earliest`: from the first kept event).
 
         `cursor` may be a whole query, which says more; its filter is the caller's.
-        `pin` says the worker's snapshot.
+        `pin` says the snapshot.
 
         Raises:
             CursorMalformed, CursorUnknown: It cannot be resumed from.
@@ -202,24 +242,29 @@ class Observation:
         self.observer_count += 1  # From here on, for the next line may wait.
         try:
             query = cursor if isinstance(cursor, FeedQuery) else _query(cursor)
-            position, lost = await self._find_place(worker, query)
+            position, lost = await self._find_place(subject, query)
             if pin is not unpinned:
-                await worker.view.wake(worker.log)
-            reset = None if lost is None else _reset(worker.log, lost)
-            yield Reader(worker, position, self._audiences, self._now_us, pin, reset)
+                await subject.wake()
+            reset = None if lost is None else _reset(subject.log, lost)
+            yield Reader(subject, position, self._audiences, self._now_us, pin, reset)
         finally:
             self.observer_count -= 1
 
-    async def _find_place(self, worker: Worker, query: FeedQuery) -> tuple[Seq | None, CursorUnknown | None]:
+    async def _find_place(
+        self, subject: Subject, query: FeedQuery
+    ) -> tuple[Seq | None, CursorUnknown | None]:
         try:
-            return await find_place(worker.log, query.start, query.requested, self._now_us()), None
+            return await find_place(
+                subject.log, query.start, query.requested, self._now_us(), subject.whose
+            ), None
         except CursorUnknown as lost:
+            subject.explain(lost)
             if query.on_expired == "close":
                 raise
             return None, lost
 
 
-def _reset(log: Log, lost: CursorUnknown) -> Reset:
+def _reset(log: ReadableLog, lost: CursorUnknown) -> Reset:
     return Reset(
         reason=lost.loss,
         requested=lost.asked,

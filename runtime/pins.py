@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from watchglass.protocol.all_workers import SNAPSHOT_WORKERS_MAX
 from watchglass.protocol.cursor import Seq, encode_cursor
 from watchglass.protocol.feed_v2 import SnapshotFrame, encode_control
 from watchglass.protocol.frames import encode_snapshot
 from watchglass.store.numbering import rfc3339
 
+from .chronicle import Watched
 from .worker import Worker
 
 Pin = Callable[[Worker, Seq, int], bytes]
@@ -32,6 +34,11 @@ def pinned_frame(worker: Worker, _position: Seq, _time_us: int) -> bytes:
     )
 
 
-def unpinned(_worker: Worker, _position: Seq, _time_us: int) -> bytes:
+def pinned_watched(watched: Watched, _position: Seq, _time_us: int) -> bytes:
+    """The snapshot frame of a feed of several workers."""
+    return watched.snapshot_frame(SNAPSHOT_WORKERS_MAX)
+
+
+def unpinned(_subject: object, _position: Seq, _time_us: int) -> bytes:
     """None: the reader wants events alone."""
     return b""

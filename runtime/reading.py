@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from watchglass import __version__
+from watchglass.protocol.all_workers import Chosen
 from watchglass.protocol.capabilities import Capabilities, PlanAnswer
 from watchglass.protocol.errors import InvalidRequest, RuntimeStopped, WrongRuntime
 from watchglass.protocol.identity import RuntimeId, WorkerId
@@ -35,14 +36,15 @@ from .announcements import Announcements
 from .archives import Archives
 from .capabilities import HostCapabilities
 from .catalog import Catalog, WorkerFilter
+from .chronicle import Chronicle
 from .creation import Creation
 from .describing import described
 from .dispatcher import Dispatcher
 from .explaining import explain, without_others
 from .ledger import Ledger
-from .observation import Observation, Reader
+from .observation import Observation, Reader, SubjectPin
 from .options import RuntimeOptions
-from .pins import Pin, pinned
+from .pins import Pin, pinned, unpinned
 from .probing import Probing
 from .resources import resources
 
@@ -60,6 +62,7 @@ class Reading:
     _ledger: Ledger
     _dispatcher: Dispatcher
     _observation: Observation
+    _chronicle: Chronicle
     _announcements: Announcements
     _archives: Archives
     _probing: Probing
@@ -150,6 +153,21 @@ class Reading:
     ) -> AsyncIterator[Reader]:
         """Watch one worker (see `Observation.join`). Raises WorkerNotFound and what `join` raises."""
         async with self._observation.join(self._catalog.get(worker_id).worker, cursor, pin) as reader:
+            yield reader
+
+    @asynccontextmanager
+    async def observe_all(
+        self, chosen: Chosen, cursor: FeedQuery | str | None = None, *, pin: SubjectPin = unpinned
+    ) -> AsyncIterator[Reader]:
+        """Watch the runtime's own events and those of the chosen workers, in the order of their sequences.
+
+        Raises WorkerNotFound, InvalidQuery (see `Chronicle.opened`) and what `join` raises; what
+        retention dropped says whose it was.
+        """
+        async with (
+            self._chronicle.opened(chosen) as watched,
+            self._observation.join(watched, cursor, pin) as reader,
+        ):
             yield reader
 
     @property

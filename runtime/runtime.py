@@ -31,6 +31,7 @@ from .capacity import host_capacity, ledger_of
 from .catalog import Catalog
 from .changes import Changes
 from .changing import Changing
+from .chronicle import Chronicle
 from .creation import Creation
 from .dispatcher import Dispatcher
 from .egress import Gateway, SystemResolver
@@ -77,6 +78,7 @@ class Runtime(Changing, Services):
         self._ledger = ledger_of(options)
         self._dispatcher = Dispatcher(self._ledger, options.waiting_workers_max)
         self._observation = Observation(options.observers_max, system_clock_us)
+        self._chronicle = Chronicle(store, self._catalog, system_clock_us, self.summary)
         self._keys = IdempotencyKeys()
         self._announcements = Announcements(
             self.runtime_id, store.runtime_log, options.limits.max_event_batch_items

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from watchglass.protocol.cursor import encode_cursor
+from watchglass.protocol.errors import CursorUnknown
 from watchglass.protocol.events import Event, Json
 from watchglass.protocol.execution import Reservation, Usage
 from watchglass.protocol.identity import WorkerId, WorkerRef
@@ -129,6 +130,18 @@ class Worker:
         if self.life.reservation is None:
             return None
         return _time(self.view.reserved_at or self.life.reserved_us)
+
+    @property
+    def whose(self) -> str:
+        """See `Subject`."""
+        return "this worker"
+
+    async def wake(self) -> None:
+        """Have its view ready. Raises StoreIo, StoreMissing, StoreCorrupt: the log cannot be read."""
+        await self.view.wake(self.log)
+
+    def explain(self, lost: CursorUnknown) -> None:
+        """It is this worker's events, and nobody else's."""
 
     def on_visible(self, records: Sequence[Record], events: Sequence[Event]) -> None:
         """Fold new events into the view, in the step in which they become visible."""

@@ -32,6 +32,7 @@ from watchglass.protocol.errors import (
     NotFound,
     RuntimeFault,
 )
+from watchglass.protocol.feed_v2 import SUBPROTOCOL
 from watchglass.protocol.session import ROUTE as SESSION_ROUTE
 from watchglass.runtime import Runtime
 
@@ -43,7 +44,15 @@ from .capabilities_api import capabilities_api
 from .config import FeedBounds
 from .cors import is_preflight, origin_headers, preflight_headers
 from .docs_api import docs_api, document
-from .events_path import EVENTS_ROUTE, asked_events_of, asks_for_stream, is_events_path
+from .events_path import (
+    ALL_EVENTS_ROUTE,
+    ALL_FEED_ROUTE,
+    EVENTS_ROUTE,
+    asked_events_of,
+    asks_for_all_events,
+    asks_for_stream,
+    is_events_path,
+)
 from .exchange import RUNTIME_KEY
 from .feed import FEED_ROUTE, FeedsV1, feed_worker_id
 from .feed_v2 import FeedsV2, asks_for_v2
@@ -62,6 +71,7 @@ from .refusals import refusal
 from .runtime_api import LEAVING_KEY, runtime_api
 from .session_socket import Sessions
 from .sse import EventStreams
+from .subjects import AllWorkers, OneWorker, Subject
 from .task_runtime_api import task_runtime_api
 from .tasks_api import tasks_api
 from .workers_api import workers_api
@@ -96,9 +106,9 @@ class Application:
         self.feeds = OpenFeeds(access)
         self._metrics = Metrics(runtime, self.feeds)
         self._feeds_v1 = FeedsV1(runtime, self.feeds, close_s=bounds.close_s)
-        self._feeds_v2 = FeedsV2(runtime, self._metrics, self.feeds, bounds)
-        self._long_polls = LongPolls(runtime, self.feeds)
-        self._event_streams = EventStreams(runtime, self._metrics, self.feeds, bounds)
+        self._feeds_v2 = FeedsV2(self._metrics, self.feeds, bounds)
+        self._long_polls = LongPolls(self.feeds)
+        self._event_streams = EventStreams(self._metrics, self.feeds, bounds)
         self.sessions = Sessions(runtime, leaving, self._metrics, self.feeds, access, bounds)
         self._http = _http_app(runtime, self._metrics, Observers(self.feeds), leaving)
 
@@ -139,11 +149,13 @@ class Application:
             scope[_ROUTE_KEY] = IMPORT_ROUTE
             await exchange.answer_model(await import_worker(self._runtime, scope, exchange.receive))
             return
+        if asks_for_all_events(scope):
+            await self._serve_all(scope, exchange, receive, send)
+            return
         worker_id = asked_events_of(scope)
         if worker_id is not None:
             scope[_ROUTE_KEY] = EVENTS_ROUTE
-            events = self._event_streams if asks_for_stream(scope) else self._long_polls
-            await events.serve(scope, exchange.receive, exchange.send, worker_id)
+            await self._serve_events(scope, exchange, OneWorker(self._runtime, worker_id))
             return
         if scope["type"] == "http":
             await self._http(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]  # As above.
@@ -156,8 +168,24 @@ class Application:
         if worker_id is None:
             raise NotFound(scope["path"])
         scope[_ROUTE_KEY] = FEED_ROUTE
-        feeds = self._feeds_v2 if asks_for_v2(scope) else self._feeds_v1
-        await feeds.serve(scope, receive, send, worker_id)
+        if asks_for_v2(scope):
+            await self._feeds_v2.serve(scope, receive, send, OneWorker(self._runtime, worker_id))
+        else:
+            await self._feeds_v1.serve(scope, receive, send, worker_id)
+
+    async def _serve_all(self, scope: Scope, exchange: _Exchange, receive: Receive, send: Send) -> None:
+        subject = AllWorkers(self._runtime, scope)
+        scope[_ROUTE_KEY] = ALL_EVENTS_ROUTE if scope["type"] == "http" else ALL_FEED_ROUTE
+        if scope["type"] == "http":
+            await self._serve_events(scope, exchange, subject)
+        elif asks_for_v2(scope):
+            await self._feeds_v2.serve(scope, receive, send, subject)
+        else:
+            raise InvalidRequest(f"offer the WebSocket subprotocol {SUBPROTOCOL}: this feed has no version 1")
+
+    async def _serve_events(self, scope: Scope, exchange: _Exchange, subject: Subject) -> None:
+        events = self._event_streams if asks_for_stream(scope) else self._long_polls
+        await events.serve(scope, exchange.receive, exchange.send, subject)
 
 
 def create_app(

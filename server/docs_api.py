@@ -52,7 +52,7 @@ from .archives_api import IMPORT_FAULTS, IMPORT_ROUTE, MEDIA_TYPE
 from .auth import OPEN_PATHS
 from .docs_page import page
 from .errors import STATUS, ErrorAnswer
-from .events_path import EVENTS_ROUTE
+from .events_path import ALL_EVENTS_ROUTE, ALL_FEED_ROUTE, EVENTS_ROUTE
 from .exchange import FAULTS_ATTRIBUTE
 from .feed import FEED_ROUTE
 from .long_poll import EVENTS_MAX, WAIT_S_DEFAULT, WAIT_S_MAX
@@ -170,6 +170,32 @@ _EVENTS = {
         "204": {"description": "A stream that was told everything already: the worker has ended."},
     },
 }
+_WORKERS = {
+    "name": "workers",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "whose events, beside the runtime's own: * for everybody's, or ids, comma separated",
+}
+_ALL_EVENTS = {
+    **_EVENTS,
+    "summary": "Read the events of the runtime and of its workers: one answer, or a stream.",
+    "description": "As the events of one worker, in the order of their sequences; they never end. "
+    "With the WebSocket subprotocol watchglass.feed.v2, the feed.",
+    "operationId": "get_all_events",
+    "parameters": [_WORKERS, *cast("list[dict[str, Any]]", _EVENTS["parameters"])[1:]],
+    "responses": {
+        status: told
+        for status, told in cast("dict[str, Any]", _EVENTS["responses"]).items()
+        if status != "204"
+    },
+}
+_ALL_FEED = {
+    "summary": "Watch the runtime and its workers (WebSocket).",
+    "description": "Version 2 of the feed, subprotocol watchglass.feed.v2: everybody's events in one order.",
+    "operationId": "get_all_feed",
+    "parameters": [_WORKERS, _CURSOR, *_FEED_QUERY],
+    "responses": {"101": {"description": "The feed follows."}},
+}
 _IMPORT = {
     "summary": "Import a worker that was exported, as it was.",
     "description": "The body is what an export answered. Nothing of it is there before all of it is checked; "
@@ -249,49 +275,38 @@ class _Provider(OpenAPIProvider):
 def _document() -> dict[str, Any]:
     provider = cast("QuartSchema", current_app.extensions["QUART_SCHEMA"]).openapi_provider
     schema: dict[str, Any] = provider.schema()
-    feed: dict[str, Any] = {
-        **_FEED,
-        "responses": {**cast("dict[str, Any]", _FEED["responses"]), **_refusals(_FEED_FAULTS, FEED_ROUTE)},
-    }
-    _secure("get", FEED_ROUTE, feed)
-    coming: dict[str, Any] = {
-        **_IMPORT,
-        "responses": {
-            **cast("dict[str, Any]", _IMPORT["responses"]),
-            **_refusals(IMPORT_FAULTS, IMPORT_ROUTE),
-        },
-    }
-    _secure("post", IMPORT_ROUTE, coming)
-    events: dict[str, Any] = {
-        **_EVENTS,
-        "responses": {
-            **cast("dict[str, Any]", _EVENTS["responses"]),
-            **_refusals(_EVENTS_FAULTS, EVENTS_ROUTE),
-        },
-    }
-    gone = events["responses"]["410"]["content"]["application/json"]["schema"]
-    gone["allOf"] = [{"$ref": gone.pop("$ref")}, {"$ref": "#/components/schemas/Reset"}]
-    _secure("get", EVENTS_ROUTE, events)
-    session: dict[str, Any] = {
-        **_SESSION,
-        "responses": {
-            **cast("dict[str, Any]", _SESSION["responses"]),
-            **_refusals((InvalidRequest,), SESSION_ROUTE),
-        },
-    }
-    _secure("get", SESSION_ROUTE, session)
-    both = {**schema["paths"][EVENTS_ROUTE], "get": events}
     ours = {
-        FEED_ROUTE: {"get": feed},
-        IMPORT_ROUTE: {"post": coming},
-        EVENTS_ROUTE: both,
-        SESSION_ROUTE: {"get": session},
+        FEED_ROUTE: {"get": _told("get", FEED_ROUTE, _FEED, _FEED_FAULTS)},
+        ALL_FEED_ROUTE: {"get": _told("get", ALL_FEED_ROUTE, _ALL_FEED, (InvalidRequest, *_FEED_FAULTS))},
+        IMPORT_ROUTE: {"post": _told("post", IMPORT_ROUTE, _IMPORT, IMPORT_FAULTS)},
+        EVENTS_ROUTE: {
+            **schema["paths"][EVENTS_ROUTE],
+            "get": _gone(_told("get", EVENTS_ROUTE, _EVENTS, _EVENTS_FAULTS)),
+        },
+        SESSION_ROUTE: {"get": _told("get", SESSION_ROUTE, _SESSION, (InvalidRequest,))},
+        ALL_EVENTS_ROUTE: {"get": _gone(_told("get", ALL_EVENTS_ROUTE, _ALL_EVENTS, _EVENTS_FAULTS))},
     }
     schema["paths"] = dict(sorted({**schema["paths"], **ours}.items()))
     for model in (ErrorAnswer, TaskErrorAnswer, ImportAnswer, EventsAnswer, Reset):
         told = model.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
         schema["components"]["schemas"].update(told.pop("$defs", {}), **{model.__name__: told})
     return schema
+
+
+def _told(
+    method: str, path: str, operation: dict[str, Any], faults: tuple[type[RuntimeFault], ...]
+) -> dict[str, Any]:
+    """What is no Quart route, with its refusals."""
+    told = {**operation, "responses": {**operation["responses"], **_refusals(faults, path)}}
+    _secure(method, path, told)
+    return told
+
+
+def _gone(operation: dict[str, Any]) -> dict[str, Any]:
+    """410 also has what a reset says."""
+    schema = operation["responses"]["410"]["content"]["application/json"]["schema"]
+    schema["allOf"] = [{"$ref": schema.pop("$ref")}, {"$ref": "#/components/schemas/Reset"}]
+    return operation
 
 
 def _complete(method: str, path: str, operation: dict[str, Any], handler: Callable[..., Any]) -> None:

@@ -251,7 +251,7 @@ async def _why_over(observer: _Observer, speak: Callable[[], Awaitable[None]]) -
 async def _send_all(reader: Reader, observer: _Observer) -> None:
     """Snapshot, backlog, live; ends by raising `_Ended`."""
     snapshot, reader.snapshot = reader.snapshot, b""  # It may be large, and a feed may be long.
-    observer.feed.follow(lambda: reader.taken, lambda: (reader.log,))
+    observer.feed.follow(lambda: reader.taken, lambda: reader.logs_behind(reader.taken))
     await observer.send_one(snapshot, events=0)
     del snapshot
     try:

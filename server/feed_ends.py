@@ -8,9 +8,11 @@ from typing import Any, Final
 
 import orjson
 
+from watchglass.protocol.all_workers import RUNTIME_NAME
 from watchglass.protocol.errors import (
     CursorExpired,
     CursorFault,
+    CursorLost,
     CursorMalformed,
     CursorUnknown,
     InsufficientScope,
@@ -83,21 +85,26 @@ def gone_body(fault: CursorUnknown | CursorExpired) -> bytes:
 
 def gone_facts(fault: CursorUnknown | CursorExpired) -> dict[str, Any]:
     """The same without its kind."""
-    return {**_details(fault), "error": {"code": fault.code, "message": str(fault)}}
+    facts = reset_of(fault).model_dump(exclude={"kind"})
+    return {**facts, **_whose(fault), "error": {"code": fault.code, "message": str(fault)}}
 
 
 def _details(fault: CursorFault) -> dict[str, Any]:
     if isinstance(fault, CursorUnknown | CursorExpired):
-        return reset_of(fault).model_dump(exclude={"kind"})
+        return {**reset_of(fault).model_dump(exclude={"kind"}), **_whose(fault)}
     return {}
+
+
+def _whose(fault: CursorLost) -> dict[str, str]:
+    """Whose events retention dropped, where it could be one of many."""
+    return {} if fault.worker_id is None else {"worker_id": fault.worker_id}
 
 
 def _log_closed(closed: LogClosed, worker_id: str) -> Diagnostic:
     if closed.removed:
         return Diagnostic(code=DiagnosticCode.WORKER_NOT_FOUND, message=str(WorkerNotFound(worker_id)))
-    return later(
-        DiagnosticCode.UPSTREAM_CLOSED, "the runtime has stopped; what this worker said was sent whole"
-    )
+    who = "everybody" if worker_id == RUNTIME_NAME else "this worker"
+    return later(DiagnosticCode.UPSTREAM_CLOSED, f"the runtime has stopped; what {who} said was sent whole")
 
 
 def later(code: DiagnosticCode, message: str) -> Diagnostic:

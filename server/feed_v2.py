@@ -28,10 +28,9 @@ from watchglass.protocol.feed_v2 import (
     events_text,
     is_ping,
 )
-from watchglass.protocol.identity import parse_worker_id
 from watchglass.protocol.ready_frames import text_frame
 from watchglass.protocol.start import FeedQuery, parse_feed_query
-from watchglass.runtime import Reader, Runtime
+from watchglass.runtime import Reader
 
 from .asgi import Message, Receive, Scope, Send, query_parameters
 from .config import FeedBounds
@@ -39,10 +38,10 @@ from .connections import connection_of
 from .ear import Ear
 from .feed_ends import HEARD, diagnosed
 from .frames import FrameSink, frame_sink
-from .greeting import hello, pin_for
 from .hypercorn_socket import feed_socket
 from .metrics import Metrics, Transport
 from .open_feeds import OpenFeed, OpenFeeds
+from .subjects import Subject
 from .telling import Ended, ReadyFrames, Telling
 
 
@@ -54,59 +53,60 @@ def asks_for_v2(scope: Scope) -> bool:
 class FeedsV2:
     """Serves the feed of version 2."""
 
-    def __init__(self, runtime: Runtime, metrics: Metrics, open_feeds: OpenFeeds, bounds: FeedBounds) -> None:
-        self._runtime = runtime
+    def __init__(self, metrics: Metrics, open_feeds: OpenFeeds, bounds: FeedBounds) -> None:
         self._metrics = metrics
         self._open_feeds = open_feeds
         self._bounds = bounds
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, worker_id: str) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send, subject: Subject) -> None:
         """One feed, from before the upgrade to its close.
 
-        Raises (only before the upgrade): InvalidWorkerId, WorkerNotFound,
+        Raises (only before the upgrade): what `Subject.check` raises, and
         ResourceLimitExceeded.
         """
-        parse_worker_id(worker_id)
-        self._runtime.worker(worker_id)
+        subject.check()
         socket = _Socket(scope, receive, send)
         async with AsyncExitStack() as stack:
             try:
                 query = parse_feed_query(query_parameters(scope))
-                reader = await stack.enter_async_context(
-                    self._runtime.observe(worker_id, query, pin=pin_for(query))
-                )
+                reader = await stack.enter_async_context(subject.observe(query))
             except (InvalidQuery, CursorFault, StoreFault) as fault:
                 refused = fault  # What is said with it is said on the socket, with a close code.
-                await self._converse(socket, worker_id, lambda _feed: _raise(refused))
+                await self._converse(socket, subject, lambda _feed: _raise(refused))
                 return
-            await self._converse(socket, worker_id, lambda feed: self._tell(socket, reader, query, feed))
+            await self._converse(
+                socket, subject, lambda feed: self._tell(socket, subject, reader, query, feed)
+            )
 
     async def refuse(self, scope: Scope, receive: Receive, send: Send, fault: RuntimeFault) -> None:
         """Say on the socket what may not be done; a page can read no other answer."""
         await self._converse(_Socket(scope, receive, send), None, lambda _feed: _raise(fault))
 
     async def _converse(
-        self, socket: _Socket, worker_id: str | None, speak_for: Callable[[OpenFeed], Awaitable[None]]
+        self, socket: _Socket, subject: Subject | None, speak_for: Callable[[OpenFeed], Awaitable[None]]
     ) -> None:
         """Accept, speak until something ends it, say why, close."""
         transport = Transport.WEBSOCKET_V2
+        worker_id, name = (None, None) if subject is None else (subject.worker_id, subject.name)
         with self._open_feeds.opened(transport, socket.scope, worker_id, subprotocol=SUBPROTOCOL) as feed:
             try:
                 feed.heed_revocation(socket.ear.observer_lost_right)
                 await socket.accept(feed)
-                last = await _last_frame(socket, worker_id, lambda: speak_for(feed))
+                last = await _last_frame(socket, name, lambda: speak_for(feed))
                 if last is not None:
                     feed.reason = "ended" if isinstance(last, End) else last.code
                     await socket.say_goodbye(last, timeout_s=self._bounds.close_s)
             finally:
                 await socket.ear.close()
 
-    async def _tell(self, socket: _Socket, reader: Reader, query: FeedQuery, feed: OpenFeed) -> None:
+    async def _tell(
+        self, socket: _Socket, subject: Subject, reader: Reader, query: FeedQuery, feed: OpenFeed
+    ) -> None:
         heartbeat_s = self._bounds.heartbeat_s
         telling = Telling(reader, query, socket, heartbeat_s, self._metrics.feed_reset)
         socket.telling = telling
-        feed.follow(lambda: telling.seq, lambda: (reader.log,), query.types)
-        await telling.tell_all(await hello(self._runtime, reader, query, heartbeat_s))
+        feed.follow(lambda: telling.seq, lambda: reader.logs_behind(telling.seq), query.types)
+        await telling.tell_all(await subject.hello(reader, query, heartbeat_s))
 
 
 class _Socket:
@@ -207,7 +207,7 @@ class _Socket:
 
 
 async def _last_frame(
-    socket: _Socket, worker_id: str | None, speak: Callable[[], Awaitable[None]]
+    socket: _Socket, name: str | None, speak: Callable[[], Awaitable[None]]
 ) -> End | Diagnostic | None:
     """Speak until it is over; why it is (None: the observer left)."""
     try:
@@ -216,10 +216,10 @@ async def _last_frame(
         assert socket.telling is not None
         return End(cursor=socket.telling.position)
     except Exception as fault:  # noqa: BLE001 - whatever it is, the observer is told and the log has it.
-        return diagnosed(fault, worker_id)
+        return diagnosed(fault, name)
     assert heard is not None, "a feed ends by a reason alone"
     if isinstance(heard, RuntimeFault):
-        return diagnosed(heard, worker_id)
+        return diagnosed(heard, name)
     return HEARD.get(heard)
 
 

@@ -1,4 +1,4 @@
-"""The feed for whoever can only ask: `GET /v1/workers/{id}/events?cursor=&wait_s=&limit=` (docs/feed.md).
+"""A feed for whoever can only ask: `GET /v1/workers/{id}/events?cursor=&wait_s=&limit=` (docs/feed.md).
 
 An answer comes as soon as there is an event that passes, when the worker has
 ended and all is told, or after `wait_s`; `next` is the cursor to ask with next.
@@ -20,9 +20,8 @@ from watchglass.protocol.errors import CursorExpired, CursorUnknown, RuntimeFaul
 from watchglass.protocol.event_filter import EventFilter
 from watchglass.protocol.feed_v2 import envelopes_after
 from watchglass.protocol.frames import envelope_seq
-from watchglass.protocol.identity import parse_worker_id
 from watchglass.protocol.start import FeedQuery, parse_feed_query, whole_number
-from watchglass.runtime import Reader, Runtime, unpinned
+from watchglass.runtime import Reader
 from watchglass.store.base import READ_RECORDS_MAX, LogClosed
 
 from .asgi import Message, Receive, Scope, Send, answer_http, query_parameters
@@ -30,6 +29,7 @@ from .ear import Ear
 from .feed_ends import gone_body
 from .metrics import Transport
 from .open_feeds import OpenFeed, OpenFeeds
+from .subjects import Subject
 
 WAIT_S_DEFAULT: Final = 25
 WAIT_S_MAX: Final = 60
@@ -40,27 +40,26 @@ JSON_HEADERS: Final = ((b"content-type", b"application/json"), (b"cache-control"
 class LongPolls:
     """Serves one answer at a time."""
 
-    def __init__(self, runtime: Runtime, open_feeds: OpenFeeds) -> None:
-        self._runtime = runtime
+    def __init__(self, open_feeds: OpenFeeds) -> None:
         self._open_feeds = open_feeds
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, worker_id: str) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send, subject: Subject) -> None:
         """One request, to its answer.
 
         Raises: InvalidWorkerId, InvalidQuery, CursorMalformed, WorkerNotFound,
         ResourceLimitExceeded, StoreIo, StoreMissing, StoreCorrupt.
         """
-        parse_worker_id(worker_id)
+        subject.check()
         parameters = query_parameters(scope)
         query = parse_feed_query(parameters)
         wait_s = whole_number(parameters, "wait_s", default=WAIT_S_DEFAULT, least=0, most=WAIT_S_MAX)
         limit = whole_number(parameters, "limit", default=EVENTS_MAX, least=1, most=EVENTS_MAX)
         query = FeedQuery(requested=query.requested, start=query.start, types=query.types)
-        with self._open_feeds.opened(Transport.LONG_POLL, scope, worker_id) as feed:
+        with self._open_feeds.opened(Transport.LONG_POLL, scope, subject.worker_id) as feed:
             ear = Ear(receive, ignored)
 
             async def speak() -> None:
-                status, body = await self._answer(worker_id, query, wait_s, limit, feed)
+                status, body = await self._answer(subject, query, wait_s, limit, feed)
                 length = (b"content-length", str(len(body)).encode())
                 await answer_http(send, status, [*JSON_HEADERS, length], body)
                 feed.reason = "answered" if status == HTTPStatus.OK else CursorExpired.code
@@ -75,11 +74,11 @@ class LongPolls:
                 raise heard
 
     async def _answer(
-        self, worker_id: str, query: FeedQuery, wait_s: int, limit: int, feed: OpenFeed
+        self, subject: Subject, query: FeedQuery, wait_s: int, limit: int, feed: OpenFeed
     ) -> tuple[int, bytes]:
         try:
-            async with self._runtime.observe(worker_id, query, pin=unpinned) as reader:
-                feed.follow(lambda: reader.taken, lambda: (reader.log,), query.types)
+            async with subject.observe(query, silent=True) as reader:
+                feed.follow(lambda: reader.taken, lambda: reader.logs_behind(reader.taken), query.types)
                 prev = encode_cursor(reader.position).encode()
                 lines = await _taken(reader, query, wait_s, limit)
                 body = _body(reader, prev, lines)

@@ -25,7 +25,7 @@ from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import RuntimeFault
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.scopes import Need, Reach, TokenScope
-from watchglass.store.base import Log
+from watchglass.store.base import ReadableLog
 
 from .asgi import Scope
 from .auth import Access, bracketed
@@ -68,8 +68,8 @@ class Place:
 
     position: Callable[[], Seq]
     """Sequence of the last event that it handed to its connection, or passed over by its filter."""
-    logs: Callable[[], Iterable[Log]]
-    """What it tells of: one worker's log, or those of many."""
+    logs: Callable[[], Iterable[ReadableLog]]
+    """What it tells of: one worker's log, or those of many that have something behind the position."""
     types: Sequence[str] | None
     """Its filter; None: it tells everything."""
 
@@ -108,7 +108,7 @@ class OpenFeed:
     def follow(
         self,
         position: Callable[[], Seq],
-        logs: Callable[[], Iterable[Log]],
+        logs: Callable[[], Iterable[ReadableLog]],
         types: Sequence[str] | None = None,
     ) -> None:
         """It has a place; see `Place`."""
@@ -135,7 +135,7 @@ class OpenFeed:
         """Tell it if its caller may no longer watch this: a token was revoked, or is another now."""
         if self._access is None or self._on_revoked is None:
             return
-        reach = Reach.LIST if self.worker_id is None else Reach.WORKER
+        reach = Reach.RUNTIME if self.worker_id is None else Reach.WORKER
         asks = Asked(Need(TokenScope.OBSERVE, reach), self.worker_id)
         fault = self._access.fault_of(self.caller, asks)
         if fault is not None:

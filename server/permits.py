@@ -52,6 +52,8 @@ NEEDS: Final[dict[tuple[str, str], Need]] = {
     ("GET", f"{_WORKER}/logs/{{stream}}"): _READ_WORKER,
     ("GET", f"{_WORKER}/export"): _DRIVE_WORKER,  # The workspace is in it, secrets and all.
     ("GET", "/v1/observers"): _READ_LIST,
+    ("GET", "/v1/events"): _READ_RUNTIME,
+    ("GET", "/v1/events/ws"): _READ_RUNTIME,
     ("GET", "/v1/events/batch"): _READ_LIST,
     ("GET", "/v1/session/ws"): _READ_LIST,  # Each of its commands is asked for by itself.
     ("GET", "/v1/runtime"): _READ_RUNTIME,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from watchglass.protocol.errors import RuntimeFault
+from watchglass.protocol.errors import MethodNotAllowed, RuntimeFault
 
 from . import tasks_errors
 from .errors import error_answer
+from .events_path import ALL_EVENTS_ROUTE
 
 
 def refusal(fault: RuntimeFault, path: str) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body."""
-    return tasks_errors.error_answer(fault) if tasks_errors.is_ours(path) else error_answer(fault)
+    if tasks_errors.is_ours(path):
+        return tasks_errors.error_answer(fault)
+    status, headers, content = error_answer(fault)
+    if isinstance(fault, MethodNotAllowed) and path == ALL_EVENTS_ROUTE:
+        headers = {**headers, "allow": "GET"}
+    return status, headers, content

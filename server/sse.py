@@ -1,4 +1,4 @@
-"""The feed as server-sent events: `GET /v1/workers/{id}/events`, `Accept: text/event-stream` (docs/feed.md).
+"""A feed as server-sent events: `GET …/events` with `Accept: text/event-stream` (docs/feed.md).
 
     id: wo_…                     where to resume: the browser sends it back as `Last-Event-ID`
     event: text_delta            the payload's name; `feed.hello`, `feed.sync` … for frames that are no events
@@ -18,19 +18,18 @@ from typing import Final
 from watchglass.protocol.errors import CursorUnknown, RuntimeFault
 from watchglass.protocol.event_filter import event_name
 from watchglass.protocol.feed_v2 import Diagnostic, End, cursor_of, encode_control, envelopes_after
-from watchglass.protocol.identity import parse_worker_id
 from watchglass.protocol.start import FeedQuery, parse_feed_query
-from watchglass.runtime import Reader, Runtime
+from watchglass.runtime import Reader
 
 from .asgi import Receive, Scope, Send, answer_http, header, query_parameters
 from .config import FeedBounds
 from .connections import connection_of
 from .ear import Ear, Heard
 from .feed_ends import HEARD, diagnosed, gone_body
-from .greeting import hello, pin_for
 from .long_poll import JSON_HEADERS, ignored
 from .metrics import Metrics, Transport
 from .open_feeds import OpenFeed, OpenFeeds
+from .subjects import Subject
 from .telling import Ended, Telling
 
 HEADERS: Final = (
@@ -43,30 +42,27 @@ HEADERS: Final = (
 class EventStreams:
     """Serves streams of server-sent events."""
 
-    def __init__(self, runtime: Runtime, metrics: Metrics, open_feeds: OpenFeeds, bounds: FeedBounds) -> None:
-        self._runtime = runtime
+    def __init__(self, metrics: Metrics, open_feeds: OpenFeeds, bounds: FeedBounds) -> None:
         self._metrics = metrics
         self._open_feeds = open_feeds
         self._bounds = bounds
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, worker_id: str) -> None:
+    async def serve(self, scope: Scope, receive: Receive, send: Send, subject: Subject) -> None:
         """One stream, to its end.
 
         Raises (only before the stream begins): InvalidWorkerId, InvalidQuery,
         CursorMalformed, WorkerNotFound, ResourceLimitExceeded, StoreIo,
         StoreMissing, StoreCorrupt.
         """
-        parse_worker_id(worker_id)
+        subject.check()
         last_event_id = header(scope, b"last-event-id")
         query = parse_feed_query(query_parameters(scope), last_event_id=last_event_id)
         async with AsyncExitStack() as stack:
-            feed = stack.enter_context(self._open_feeds.opened(Transport.SSE, scope, worker_id))
+            feed = stack.enter_context(self._open_feeds.opened(Transport.SSE, scope, subject.worker_id))
             ear = Ear(receive, ignored)
             stack.push_async_callback(ear.close)
             try:
-                reader = await stack.enter_async_context(
-                    self._runtime.observe(worker_id, query, pin=pin_for(query))
-                )
+                reader = await stack.enter_async_context(subject.observe(query))
             except CursorUnknown as fault:
                 feed.reason = fault.code
                 await _answer(ear, send, 410, gone_body(fault))
@@ -80,14 +76,16 @@ class EventStreams:
                 connection.on_stall = ear.observer_stalled
             voice = _Stream(send, feed)
             telling = self._telling(reader, query, voice)
-            feed.follow(lambda: telling.seq, lambda: (reader.log,), query.types)
+            feed.follow(lambda: telling.seq, lambda: reader.logs_behind(telling.seq), query.types)
             feed.heed_revocation(ear.observer_lost_right)
-            heard = await ear.speak_until_heard(lambda: self._tell(reader, query, telling, voice, feed))
+            heard = await ear.speak_until_heard(
+                lambda: self._tell(subject, reader, query, telling, voice, feed)
+            )
             if isinstance(heard, RuntimeFault):
                 if not voice.begun:
                     feed.reason = heard.code
                     raise heard
-                await _end(voice, feed, telling, diagnosed(heard, worker_id))
+                await _end(voice, feed, telling, diagnosed(heard, subject.name))
             elif heard is Heard.STALLED:
                 feed.reason = "stalled"
                 await self._say_stalled(telling, voice)
@@ -104,12 +102,18 @@ class EventStreams:
                 await voice.end(HEARD[Heard.STALLED], telling.position if telling.can_bookmark else None)
 
     async def _tell(
-        self, reader: Reader, query: FeedQuery, telling: Telling, voice: _Stream, feed: OpenFeed
+        self,
+        subject: Subject,
+        reader: Reader,
+        query: FeedQuery,
+        telling: Telling,
+        voice: _Stream,
+        feed: OpenFeed,
     ) -> None:
         """Everything, and in the end why there is no more."""
         await voice.begin()
         try:
-            await telling.tell_all(await hello(self._runtime, reader, query, self._bounds.heartbeat_s))
+            await telling.tell_all(await subject.hello(reader, query, self._bounds.heartbeat_s))
         except Ended:
             feed.reason = "ended"
             await voice.end(End(cursor=telling.position), telling.position)

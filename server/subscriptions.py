@@ -175,7 +175,7 @@ class Subscriptions:
         )
         subscription.telling = telling
         assert subscription.feed is not None, "it is open"
-        subscription.feed.follow(lambda: telling.seq, lambda: (reader.log,), query.types)
+        subscription.feed.follow(lambda: telling.seq, lambda: reader.logs_behind(telling.seq), query.types)
         await telling.greet(await hello(self._runtime, reader, query, self._heartbeat_s))
 
 

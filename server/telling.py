@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn, Protocol
 
+from watchglass.protocol.all_workers import AllHello
 from watchglass.protocol.cursor import Seq, decode_cursor, encode_cursor
 from watchglass.protocol.errors import CursorExpired
 from watchglass.protocol.event_filter import EventFilter
@@ -28,7 +29,7 @@ from watchglass.protocol.feed_v2 import (
 )
 from watchglass.protocol.ready_frames import text_frame
 from watchglass.protocol.start import FeedQuery
-from watchglass.runtime import Reader, pinned_frame
+from watchglass.runtime import Reader
 from watchglass.store.base import Run
 from watchglass.store.run import first_after
 
@@ -107,7 +108,7 @@ class Telling:
         """Whether the position is what was sent: not before the greeting, nor when a send was cut."""
         return self._greeted.is_set() and not self._is_sending
 
-    async def tell_all(self, hello: Hello) -> NoReturn:
+    async def tell_all(self, hello: Hello | AllHello) -> NoReturn:
         """Speak until it is over; never returns.
 
         Raises:
@@ -135,7 +136,7 @@ class Telling:
         async with self._turn:
             await self._say(Bookmark(cursor=self.position), self.position)
 
-    async def greet(self, hello: Hello) -> None:
+    async def greet(self, hello: Hello | AllHello) -> None:
         """Say where the reader stands; with it goes the snapshot, which may be large."""
         reader = self._reader
         snapshot, reader.snapshot = reader.snapshot, b""  # It may be large, and a feed may be long.
@@ -150,7 +151,7 @@ class Telling:
             await self._sync_if_due()
 
     async def _start_over(self, fault: CursorExpired) -> None:
-        reset = await self._reader.start_over(fault, pinned_frame)
+        reset = await self._reader.start_over(fault)
         snapshot, self._reader.snapshot = self._reader.snapshot, b""
         async with self._turn:
             await self._say_reset(reset)
@@ -173,6 +174,9 @@ class Telling:
                 await asyncio.sleep(0)  # Others have their turn.
             elif reader.is_complete:
                 raise Ended
+            elif not self._synced:
+                async with self._turn:
+                    await self._sync()  # What was up to `as_of` and did not come has left meanwhile.
             else:
                 await self._await_next(left_s)
 
@@ -246,6 +250,9 @@ class Telling:
     async def _sync_if_due(self) -> None:
         if self._synced or self._position < encode_cursor(self._reader.as_of).encode():
             return
+        await self._sync()
+
+    async def _sync(self) -> None:
         self._synced = True
         await self._say(Sync(cursor=self.position), self.position)
 
@@ -253,6 +260,6 @@ class Telling:
         self._on_reset(reset.reason)
         await self._say(reset, None)
 
-    async def _say(self, frame: Control, cursor: str | None) -> None:
+    async def _say(self, frame: Control | AllHello, cursor: str | None) -> None:
         self._said_s = self._time()
         await self._voice.say(frame.kind, encode_control(frame), cursor)

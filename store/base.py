@@ -18,6 +18,8 @@ Promised by every store and checked in `tests/store/test_store_promises.py`:
   retention it gets `CursorExpired`, never a silent clamp.
 * A record's line never changes: it is the envelope that observers receive.
 * Logs do not share room: a chatty worker expires nobody else's events.
+* An event may become visible after a later one of another log. Whoever reads several
+  logs as one goes no further than `visible_through`: nothing at or below it is to come.
 * A worker that comes from elsewhere (`receive`) is there whole or not at all, also
   over a kill; its events keep their sequences, and those issued later are higher.
 """
@@ -95,10 +97,12 @@ class StoreUnusable(Exception):
 
 
 OnVisible = Callable[[Sequence[Record], Sequence[Event]], None]
+Onlooker = Callable[[WorkerId | None, Sequence[Record]], None]
+"""Told of an append: whose log it is (None: the runtime's own), and its records. It must not wait."""
 
 
-class Log(Protocol):
-    """One worker's events (or the runtime's own), numbered and kept."""
+class ReadableLog(Protocol):
+    """Events in order, numbered and kept: one log, or several that are read as one."""
 
     @property
     def head(self) -> Seq:
@@ -111,25 +115,6 @@ class Log(Protocol):
     @property
     def trimmed_through(self) -> Seq:
         """Sequence of the newest event that retention dropped; 0 when it dropped none."""
-
-    @property
-    def offsets(self) -> StreamOffsets:
-        """The newest offsets that were appended; zeros before the first."""
-
-    async def append(
-        self, events: Sequence[Event], *, durable: bool = False, offsets: StreamOffsets | None = None
-    ) -> Sequence[Record]:
-        """Number, encode and write all events (at least one), or none.
-
-        `durable` asks for the store's strongest level before the return.
-
-        Raises:
-            InvalidRequest: An event holds what JSON cannot say.
-            StoreIo: The write failed; nothing of it is visible, now or later.
-                Or it is written and visible, and its durability failed: then
-                the head has moved.
-            StoreMissing: Somebody removed the log's files; its readers get `LogClosed`.
-        """
 
     async def read(
         self, *, after: Seq, max_records: int = READ_RECORDS_MAX, max_bytes: int = READ_BYTES_MAX
@@ -163,6 +148,29 @@ class Log(Protocol):
         """
 
 
+class Log(ReadableLog, Protocol):
+    """One worker's events (or the runtime's own)."""
+
+    @property
+    def offsets(self) -> StreamOffsets:
+        """The newest offsets that were appended; zeros before the first."""
+
+    async def append(
+        self, events: Sequence[Event], *, durable: bool = False, offsets: StreamOffsets | None = None
+    ) -> Sequence[Record]:
+        """Number, encode and write all events (at least one), or none.
+
+        `durable` asks for the store's strongest level before the return.
+
+        Raises:
+            InvalidRequest: An event holds what JSON cannot say.
+            StoreIo: The write failed; nothing of it is visible, now or later.
+                Or it is written and visible, and its durability failed: then
+                the head has moved.
+            StoreMissing: Somebody removed the log's files; its readers get `LogClosed`.
+        """
+
+
 class Store(Protocol):
     """Logs and catalog records of one runtime."""
 
@@ -189,6 +197,17 @@ class Store(Protocol):
     @property
     def runtime_log(self) -> Log:
         """The log of the runtime's own events."""
+
+    @property
+    def issued_through(self) -> Seq:
+        """The newest sequence that was issued: every later event has a higher one."""
+
+    @property
+    def visible_through(self) -> Seq:
+        """Every event of any log, at or below this, is visible now, or never will be. It never goes back."""
+
+    def watch(self, onlooker: Onlooker | None) -> None:
+        """Tell of every append, in the step in which it becomes visible; None: tell nobody any more."""
 
     @property
     def findings(self) -> Sequence[Finding]:

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ from .base import (
     READ_RECORDS_MAX,
     Finding,
     Log,
+    Onlooker,
     OnVisible,
     Record,
     Retention,
@@ -38,14 +40,25 @@ from .tail import Tail
 from .worker_record import WorkerRecord
 
 
+@dataclass(slots=True)
+class MemoryGround:
+    """What the logs of a store share."""
+
+    numbering: Numbering
+    onlooker: Onlooker | None = None
+
+
 class MemoryLog:
     """A log that is nothing but its tail."""
 
     def __init__(
-        self, worker_id: WorkerId, numbering: Numbering, retention: Retention, on_visible: OnVisible
+        self, worker_id: WorkerId | None, ground: MemoryGround, retention: Retention, on_visible: OnVisible
     ) -> None:
+        """`worker_id` None is the runtime's own."""
         self._worker_id = worker_id
-        self._numbering = numbering
+        self._name = "runtime" if worker_id is None else worker_id
+        self._ground = ground
+        self._numbering = numbering = ground.numbering
         self.on_visible = on_visible
         self._tail = Tail(retention, numbering.clock_us)
         self.offsets = StreamOffsets()
@@ -73,8 +86,10 @@ class MemoryLog:
         offsets: StreamOffsets | None = None,
     ) -> Sequence[Record]:
         """See `Log.append`."""
-        records = self._numbering.encode(self._worker_id, events)
+        records = self._numbering.encode(self._name, events)
         self._tail.extend(records)
+        if self._ground.onlooker is not None:
+            self._ground.onlooker(self._worker_id, records)
         self.offsets = offsets or self.offsets
         self.on_visible(records, events)
         return records
@@ -133,15 +148,30 @@ class MemoryStore:
         self.path = root
         self.retention = retention
         self._numbering = Numbering(clock_us)
+        self._ground = MemoryGround(self._numbering)
         self._records: dict[WorkerId, WorkerRecord] = {}
         self._logs: dict[WorkerId, MemoryLog] = {}
         self._views: dict[WorkerId, bytes] = {}
-        self._runtime_log = MemoryLog("runtime", self._numbering, retention, lambda _records, _events: None)
+        self._runtime_log = MemoryLog(None, self._ground, retention, lambda _records, _events: None)
 
     @property
     def runtime_log(self) -> Log:
         """The log of the runtime's own events."""
         return self._runtime_log
+
+    @property
+    def issued_through(self) -> Seq:
+        """See `Store.issued_through`."""
+        return self._numbering.last
+
+    @property
+    def visible_through(self) -> Seq:
+        """See `Store.visible_through`."""
+        return self._numbering.last
+
+    def watch(self, onlooker: Onlooker | None) -> None:
+        """See `Store.watch`."""
+        self._ground.onlooker = onlooker
 
     async def create(
         self, record: WorkerRecord, on_visible: OnVisible, *, beside: Mapping[str, bytes] = NO_FILES
@@ -157,7 +187,7 @@ class MemoryStore:
                 (directory / name).write_bytes(content)
         except OSError as fault:
             raise StoreIo("create", str(directory), fault.strerror or str(fault)) from fault
-        log = MemoryLog(record.worker_id, self._numbering, self.retention, on_visible)
+        log = MemoryLog(record.worker_id, self._ground, self.retention, on_visible)
         self._records[record.worker_id] = record
         self._logs[record.worker_id] = log
         return log
@@ -172,7 +202,7 @@ class MemoryStore:
         files: Path,
     ) -> None:
         """See `Store.receive`."""
-        log = MemoryLog(record.worker_id, self._numbering, self.retention, lambda _records, _events: None)
+        log = MemoryLog(record.worker_id, self._ground, self.retention, lambda _records, _events: None)
         directory = self.directory(record.worker_id)
         try:
             await asyncio.to_thread(log.fill, records, trimmed_through)

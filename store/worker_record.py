@@ -38,7 +38,8 @@ class WorkerRecord(Wire):
     `request_digest` (hex) belongs to `idempotency_key`. `reservation` is what
     the ledger holds for it as soon as it is launched; a passive one has none.
     `task` is there when the worker was asked for as a task, and marks it as one.
-    `end` is set once, when its log is complete.
+    `end` is set once, when its log is complete. `imported`: its events are another
+    runtime's, with the sequences of that one.
     """
 
     worker_id: WorkerId
@@ -53,6 +54,7 @@ class WorkerRecord(Wire):
     reason: str | None = None
     stdin_closed: bool = False
     task: TaskTerms | None = None
+    imported: bool = False
     end: WorkerEnd | None = None
 
     def ended(self, end: WorkerEnd) -> WorkerRecord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from watchglass.client.finding import Found
     from watchglass.client.follower import Follower, Loss
     from watchglass.protocol.follow import OnExpired
+    from watchglass.protocol.follow_all import Workers
     from watchglass.protocol.said import FeedRefused
 
 Json = dict[str, Any]
@@ -30,14 +31,15 @@ WENT_WELL = frozenset({"succeeded", "stopped"})
 @contextmanager
 def following(
     runtime: Found,
-    worker: str,
+    worker: str | Workers,
     cursor: str | None,
     patience_s: float | None = None,
     *,
+    types: Collection[str] = (),
     on_expired: OnExpired = "close",
     before_note: Callable[[], None] | None = None,
 ) -> Iterator[Follower]:
-    """A follower of one worker; what a feed raises becomes one line and an exit code.
+    """A follower of one worker, or of many; what a feed raises becomes one line and an exit code.
 
     Why nothing comes is told to the person who looks; `before_note` makes room for that.
     """
@@ -52,6 +54,7 @@ def following(
             runtime.again,
             worker,
             cursor=cursor,
+            types=types,
             on_expired=on_expired,
             patience_s=patience_s,
             on_loss=LossNotes(before_note),
@@ -60,12 +63,13 @@ def following(
     except CursorMalformed as fault:
         raise UsageFault(f"{fault}; or use 'earliest', 'latest', 'tail:N' or 'time:RFC3339'") from None
     except FeedRefused as fault:
-        raise _refused(fault, on_expired) from None
+        raise refused(fault, on_expired) from None
     except FeedViolation as fault:
-        raise CliError(f"the feed of {worker} cannot be trusted: {fault}") from fault
+        whose = worker if isinstance(worker, str) else "the runtime"
+        raise CliError(f"the feed of {whose} cannot be trusted: {fault}") from fault
 
 
-def _refused(fault: FeedRefused, on_expired: OnExpired) -> CliError:
+def refused(fault: FeedRefused, on_expired: OnExpired) -> CliError:
     """A feed's last word, in ours."""
     if fault.is_loss:
         what = loss_in_words(fault.details) if fault.details else fault.message

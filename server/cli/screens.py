@@ -167,6 +167,14 @@ def facts_of(reset: Reset) -> Json:
     return {name: getattr(reset, name) for name in ("reason", "requested", "oldest", "head")}
 
 
+def show_loss(facts: Json, *, as_json: bool) -> None:
+    """Where events are shown one a line: what is lost, by the facts of a reset, and where it goes on."""
+    if as_json:
+        write_json_line({"kind": "reset", **facts})
+    else:
+        note(f"{loss_in_words(facts)}; going on after {facts.get('head')}")
+
+
 def loss_in_words(facts: Json) -> str:
     """What a cursor that cannot be honoured means for its reader."""
     why = _LOSSES.get(facts.get("reason", ""), "it is no event that is kept")

@@ -13,30 +13,31 @@ from watchglass.client.faults import ClientFault
 from watchglass.protocol.cursor import encode_cursor
 
 from . import options
+from .all_events import Wish, print_as_it_comes, print_until_now
 from .copying import Copier, LogCopy
 from .faults import UsageFault
 from .following import ended_code, following, leaving_on_interrupt
 from .reaching import client_for, found, path_of
-from .screens import JsonScreen, Screen, TextScreen, facts_of, loss_in_words, reset_frame
+from .screens import JsonScreen, Screen, TextScreen, facts_of, show_loss
 from .showing import note, one_line, short, write_bytes, write_json_line, write_line
 
 if TYPE_CHECKING:
     from watchglass.client.finding import Found
     from watchglass.client.follower import Follower
-    from watchglass.protocol.said import Joined, Reset, Said, Told
+    from watchglass.protocol.said import Joined, Said, Told
 
 Json = dict[str, Any]
 
 CONTEXT_ENTRIES = 5
 
+_PLACES = "Begin after this event; or 'earliest', 'latest', 'tail:N' (the newest N) or 'time:RFC3339'."
 CursorOption = Annotated[
     str | None,
-    typer.Option(
-        "--cursor",
-        metavar="CURSOR",
-        help="Begin after this event; or 'earliest', 'latest', 'tail:N' (the newest N) or 'time:RFC3339'.",
-        show_default=False,
-    ),
+    typer.Option("--cursor", metavar="CURSOR", help=_PLACES, show_default=False),
+]
+CursorOrAfter = Annotated[
+    str | None,
+    typer.Option("--cursor", "--after", metavar="CURSOR", help=_PLACES, show_default=False),
 ]
 OnExpired = Annotated[
     Literal["close", "snapshot"],
@@ -95,9 +96,34 @@ def attach(
 
 
 def events(
-    worker: options.Worker,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the worker ends.")] = False,
-    cursor: CursorOption = None,
+    worker: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[WORKER]", help="The worker's id; without it, everybody.", show_default=False
+        ),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the worker ends; of everybody, until Ctrl-C.")
+    ] = False,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            "--workers",
+            metavar="IDS",
+            help="Whose events, beside the runtime's own: ids with commas between, or '*'.  [default: *]",
+            show_default=False,
+        ),
+    ] = None,
+    types: Annotated[
+        str | None,
+        typer.Option(
+            "--types",
+            metavar="NAMES",
+            help="Of everybody's, only events of these names, with commas between them.",
+            show_default=False,
+        ),
+    ] = None,
+    cursor: CursorOrAfter = None,
     on_expired: OnExpired = "close",
     retry_for: RetryFor = None,
     url: options.Url = None,
@@ -105,9 +131,23 @@ def events(
     runtime: options.RuntimeId = None,
     as_json: options.AsJsonLines = False,
 ) -> None:
-    """Print a worker's journal: one event a line, from the earliest that is kept up to now."""
-    place = found(url, token_file, runtime)
-    with following(place, worker, cursor or "earliest", retry_for, on_expired=on_expired) as follower:
+    """Print a worker's journal, or everybody's: one event a line, from the earliest that is kept up to now.
+
+    Without a worker, the events of all workers and the runtime's own come in one order; a cursor
+    of any of them is a place to go on from.
+    """
+    place, begin = found(url, token_file, runtime), cursor or "earliest"
+    if worker is None:
+        names = [] if types is None else types.split(",")
+        wish = Wish("*" if workers is None else workers, names, begin, on_expired, as_json)
+        if follow:
+            print_as_it_comes(place, wish, retry_for)
+        else:
+            print_until_now(place, wish)
+        return
+    if workers is not None or types is not None:
+        raise UsageFault("--workers and --types are for everybody's events: leave out WORKER")
+    with following(place, worker, begin, retry_for, on_expired=on_expired) as follower:
         with leaving_on_interrupt(follower):
             for said in _until_now(follower) if not follow else follower.everything():
                 _print(said, as_json=as_json)
@@ -230,14 +270,7 @@ def _print(said: Said, *, as_json: bool) -> None:
     if said.kind == "told":
         _print_event(said, as_json=as_json)
     elif said.kind == "reset":
-        _print_reset(said, as_json=as_json)
-
-
-def _print_reset(reset: Reset, *, as_json: bool) -> None:
-    if as_json:
-        write_json_line(reset_frame(reset))
-    else:
-        note(f"{loss_in_words(facts_of(reset))}; going on after {reset.head}")
+        show_loss(facts_of(said), as_json=as_json)
 
 
 def _print_event(told: Told, *, as_json: bool) -> None:

@@ -27,6 +27,7 @@ from watchglass.protocol.identity import WorkerId
 from watchglass.store.base import (
     READ_BYTES_MAX,
     READ_RECORDS_MAX,
+    Onlooker,
     OnVisible,
     Record,
     Retention,
@@ -95,6 +96,7 @@ class Ground:
     """Logs that wrote since the last sync, or have something pending."""
     leftover: list[str] = field(default_factory=list)
     """Files of dropped segments that could not be removed yet."""
+    onlooker: Onlooker | None = None
     look_at_s: float = 0.0
     """When it is time to `look` again, by `perf_counter`."""
     seen: tuple[int, int] = (0, 0)
@@ -296,6 +298,9 @@ class FileLog:
         ):
             self._trim(state)
         self._tail.extend(records)
+        onlooker = self._ground.onlooker
+        if onlooker is not None:
+            onlooker(self.worker_id, records)
         self.on_visible(records, events)
 
     def _write(self, state: LogState, records: Sequence[Record], offsets: StreamOffsets | None) -> None:

@@ -19,7 +19,16 @@ from typing import Literal
 from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import StoreFault, StoreIo, WorkerExists, WorkerNotFound
 from watchglass.protocol.identity import RANDOM_BITS, RuntimeId, WorkerId, generated_id
-from watchglass.store.base import NO_FILES, Finding, Log, OnVisible, Record, Retention, StoreUnusable
+from watchglass.store.base import (
+    NO_FILES,
+    Finding,
+    Log,
+    Onlooker,
+    OnVisible,
+    Record,
+    Retention,
+    StoreUnusable,
+)
 from watchglass.store.garbage import not_searched
 from watchglass.store.incoming import remove_incoming
 from watchglass.store.numbering import ClockUs, Numbering, system_clock_us
@@ -86,6 +95,22 @@ class FilesystemStore:
     def runtime_log(self) -> Log:
         """The log of the runtime's own events."""
         return self._runtime_log
+
+    @property
+    def issued_through(self) -> Seq:
+        """See `Store.issued_through`."""
+        return self._ground.numbering.last
+
+    @property
+    def visible_through(self) -> Seq:
+        """See `Store.visible_through`."""
+        wal = self._ground.wal
+        first = None if wal is None else wal.first_unseen
+        return self._ground.numbering.last if first is None else Seq(first - 1)
+
+    def watch(self, onlooker: Onlooker | None) -> None:
+        """See `Store.watch`."""
+        self._ground.onlooker = onlooker
 
     # Records.
 

@@ -123,11 +123,18 @@ class WriteAhead:
         self._file: _WalFile | None = None
         self._retired: list[_WalFile] = []
         self._asked: list[_Asked] = []
+        self._unseen: list[_Asked] = []
         self._noted: list[_Note] = []
         self._scheduled = False
         self._unsynced: list[_Round] = []
         self._syncing: list[_Round] | None = None
         self._repeat: list[bytes] = []
+
+    @property
+    def first_unseen(self) -> Seq | None:
+        """The first sequence that was gathered and is not visible yet: they are gathered in order."""
+        unseen = self._unseen or self._asked
+        return unseen[0].records[0].seq if unseen else None
 
     def gather(
         self,
@@ -218,10 +225,12 @@ class WriteAhead:
         self._repeat = []
         syncs = [each.log.begin_sync() for each in asked if each.log.loose]
         self._unsynced.append(_Round(body, waiters, syncs))
+        self._unseen = asked
         try:
             for each in asked:
                 _show(each)
         finally:
+            self._unseen = []
             self._sync()
         return None
 

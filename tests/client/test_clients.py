@@ -421,3 +421,27 @@ def test_whoever_is_cancelled_leaves_nothing_open_and_can_go_on(served: Served) 
 
     AsyncioShell().run(lambda: in_asyncio(AsyncioShell()))
     TrioShell().run(lambda: in_trio(TrioShell()))
+
+
+def test_everybody_is_followed_over_cut_connections_in_one_order(served: Served, shell: Shell) -> None:
+    async def scenario() -> None:
+        async with shell.connect(served.url, token=served.token) as wg:
+            workers = [(await wg.create_worker()).worker_id for _ in range(3)]
+            first = (await wg.poll_all_events(workers, "tail:1")).next
+            for number in range(EVENTS):
+                await wg.append_events(workers[number % 3], said(range(number, number + 1)))
+            last = (await wg.append_events(workers[0], [("the_last", {})])).last
+            polled = (await wg.poll_all_events(workers, first)).events
+            with pytest.raises(ApiError, match="'nobody'"):
+                await anext(aiter(wg.follow_all(["nobody"])))
+        with cutting(served.host, served.port, [900, 5_000, 20_000, 1, 40_000]) as proxy:
+            async with shell.connect(proxy.url, token=served.token) as wg:
+                taken: list[Told] = []
+                async with wg.follow_all(workers, first) as events:
+                    while not taken or taken[-1].cursor != last:
+                        taken.append(await anext(events))
+        assert len(taken) == EVENTS + 1
+        assert [event.cursor for event in taken] == [each.cursor for each in polled]
+        assert {event.worker_id for event in taken} == set(workers)
+
+    shell.run(scenario)

@@ -28,6 +28,7 @@ from support.shells import SHELLS, Shell
 NEED_NONE = {
     ("GET", "/v1/workers/{worker_id}/events/ws"): "the feed: `follow` and `watch` speak it",
     ("GET", "/v1/session/ws"): "the session: `session` speaks it",
+    ("GET", "/v1/events/ws"): "the feed of everybody: `follow_all` speaks it",
 }
 """What is served and has no call, and why."""
 

@@ -39,6 +39,8 @@ class Reading:
     envelopes: list[Json] = field(default_factory=list)
     resets: list[Json] = field(default_factory=list)
     ended: bool = False
+    over: bool = False
+    """Whether the test has seen enough."""
     connections: int = 0
 
     @property
@@ -46,12 +48,38 @@ class Reading:
         """The query to ask with now."""
         return f"?cursor={quote(self.cursor, safe='')}{self.query}"
 
+    @property
+    def path(self) -> str:
+        """Where the events are; `/ws` behind it is the socket."""
+        return f"/v1/workers/{self.worker_id}/events"
+
     def take(self, envelope: Json) -> None:
         """The next event."""
         assert envelope["worker_id"] == self.worker_id
+        self._keep(envelope)
+
+    def _keep(self, envelope: Json) -> None:
         assert not self.envelopes or envelope["cursor"] > self.envelopes[-1]["cursor"]
         self.envelopes.append(envelope)
         self.cursor = envelope["cursor"]
+
+
+@dataclass(slots=True)
+class AllReading(Reading):
+    """The same of a whole runtime, whose feed never ends: up to what a test takes for the last event."""
+
+    worker_id: str = "runtime"
+    is_last: Callable[[Json], bool] = lambda _envelope: False
+
+    @property
+    def path(self) -> str:
+        """Where the events are."""
+        return "/v1/events"
+
+    def take(self, envelope: Json) -> None:
+        """The next event, whoever's it is."""
+        self._keep(envelope)
+        self.ended = self.over = self.is_last(envelope)
 
 
 class Chain:
@@ -68,8 +96,13 @@ class Chain:
 
 def feed_v2(url: str, worker_id: str, query: str = "") -> connect:
     """A WebSocket of version 2: `async with feed_v2(url, "w") as feed`."""
+    return feed_at(url, f"/v1/workers/{worker_id}/events/ws{query}")
+
+
+def feed_at(url: str, target: str) -> connect:
+    """The same, of any path."""
     return connect(
-        f"{url.replace('http', 'ws', 1)}/v1/workers/{worker_id}/events/ws{query}",
+        f"{url.replace('http', 'ws', 1)}{target}",
         additional_headers=BEARER,
         subprotocols=[Subprotocol(SUBPROTOCOL)],
         proxy=None,
@@ -92,7 +125,7 @@ async def frames_of(feed: ClientConnection) -> AsyncIterator[Json]:
 
 async def read_socket(url: str, reading: Reading) -> None:
     """One connection of version 2, to its end."""
-    async with feed_v2(url, reading.worker_id, reading.parameters) as feed:
+    async with feed_at(url, f"{reading.path}/ws{reading.parameters}") as feed:
         chain: Chain | None = None
         synced = False
         async for frame in frames_of(feed):
@@ -107,6 +140,8 @@ async def read_socket(url: str, reading: Reading) -> None:
                     chain.follow(envelope)
                     assert (envelope["cursor"] <= as_of) is frame["replay"]
                     reading.take(envelope)
+                    if reading.over:
+                        return
             elif kind in {"sync", "bookmark", "end"}:
                 assert kind != "sync" or not synced
                 synced = synced or kind == "sync"
@@ -149,9 +184,7 @@ async def read_stream(url: str, reading: Reading) -> None:
     if reading.envelopes:
         headers["Last-Event-ID"] = reading.cursor
     chain: Chain | None = None
-    async for message in messages(
-        url, f"/v1/workers/{reading.worker_id}/events{reading.parameters}", headers
-    ):
+    async for message in messages(url, f"{reading.path}{reading.parameters}", headers):
         data = orjson.loads(message["data"]) if "data" in message else None
         if chain is None:
             assert message["event"] == "feed.hello"
@@ -160,6 +193,8 @@ async def read_stream(url: str, reading: Reading) -> None:
             assert message["id"] == data["cursor"]
             chain.follow(data)
             reading.take(data)
+            if reading.over:
+                return
         elif message.get("event") == "feed.reset":
             assert data is not None
             reading.resets.append(data)
@@ -171,9 +206,8 @@ async def read_stream(url: str, reading: Reading) -> None:
 
 async def read_polling(url: str, reading: Reading) -> None:
     """One long poll, and the next, to the end."""
-    path = f"/v1/workers/{reading.worker_id}/events"
     while not reading.ended:
-        status, content = await get(url, f"{path}{reading.parameters}&wait_s=5&limit=40")
+        status, content = await get(url, f"{reading.path}{reading.parameters}&wait_s=5&limit=40")
         assert status == 200, content
         answer = orjson.loads(content)
         chain = Chain(answer["events"][0]["prev"]) if answer["events"] else None
@@ -181,6 +215,8 @@ async def read_polling(url: str, reading: Reading) -> None:
             assert chain is not None
             chain.follow(envelope)
             reading.take(envelope)
+            if reading.over:
+                return
         reading.cursor = answer["next"]
         reading.ended = answer["ended"]
 

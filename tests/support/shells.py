@@ -108,6 +108,9 @@ class _InPlace:
     def follow(self, worker_id: str, *args: Any, **kwargs: Any) -> _Steps:
         return _Steps(self._client.follow(worker_id, *args, **kwargs))
 
+    def follow_all(self, *args: Any, **kwargs: Any) -> _Steps:
+        return _Steps(self._client.follow_all(*args, **kwargs))
+
     def watch(self, worker_id: str, *args: Any, **kwargs: Any) -> _Steps:
         return _Steps(self._client.watch(worker_id, *args, **kwargs))
 

@@ -13,7 +13,7 @@ from watchglass.protocol.identity import WorkerRef
 from watchglass.runtime.transcript_fold import Said, TranscriptFold
 from watchglass.runtime.views import WorkerView, system_item, user_message
 from watchglass.store.base import Log, Record, Retention
-from watchglass.store.memory import MemoryLog
+from watchglass.store.memory import MemoryGround, MemoryLog
 from watchglass.store.numbering import Numbering
 
 REF = WorkerRef(runtime_id="rt", worker_id="w")
@@ -82,7 +82,7 @@ class Told:
         self.entries: list[Said] = []
         self._fold = TranscriptFold()
         numbering = Numbering(lambda: 1, after)
-        self.log = log("w", numbering, Retention(max_events=max_events), self._on_visible)
+        self.log = log("w", MemoryGround(numbering), Retention(max_events=max_events), self._on_visible)
 
     def _on_visible(self, records: Sequence[Record], events: Sequence[Event]) -> None:
         for record, event in zip(records, events, strict=True):

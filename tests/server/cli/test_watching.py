@@ -238,3 +238,38 @@ def on_terminal(shell: Shell, env: dict[str, str]) -> bytes:
         os.close(ours)
     assert process.returncode == 0
     return said
+
+
+def test_everybodys_events_come_in_one_order_up_to_now(shell: Shell) -> None:
+    one, two = shell.create("--passive"), shell.create("--passive")
+    shell.text("stop", one)
+    lines = shell.lines("events")
+    cursors = [line["cursor"] for line in lines]
+    assert cursors == sorted(set(cursors))
+    theirs = [line for line in lines if line["worker_id"] == one]
+    assert theirs == shell.lines("events", one)
+    after = shell.lines("events", "--workers", two, "--after", cursors[-2])
+    assert [line["cursor"] for line in after] == [
+        line["cursor"] for line in lines[-1:] if line["worker_id"] in {two, "runtime"}
+    ]
+    created = shell.text("events", "--types", "worker_created").splitlines()
+    assert [line.split()[2:4] for line in created[-2:]] == [["runtime", "worker_created"]] * 2
+
+
+def test_everybody_is_followed_until_somebody_leaves(shell: Shell) -> None:
+    with started(shell.state_dir, "events", "-f", "--types", "worker_created") as process:
+        worker = shell.create("--passive")
+        read_until(process, worker.encode())
+        process.send_signal(signal.SIGINT)
+        code, _, err = ended(process)
+    assert code == 0
+    assert "go on with: watchglass events -f --workers '*' --cursor wo_" in err
+
+
+def test_what_cannot_be_asked_of_everybody_is_a_wrong_command_line(shell: Shell) -> None:
+    worker = shell.create("--passive")
+    for wrong in (("--workers", "a b"), ("--cursor", "yesterday"), (worker, "--workers", "*")):
+        done = shell("events", *wrong)
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1), done
+    done = shell("events", "--workers", "nobody")
+    assert (done.returncode, b"'nobody'" in done.stderr) == (3, True), done
