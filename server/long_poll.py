@@ -97,20 +97,19 @@ async def ignored(_message: Message) -> bool:
 async def _taken(reader: Reader, query: FeedQuery, wait_s: int, limit: int) -> Sequence[bytes]:
     """What passes of the next events, waited for. Raises as `Log.read`, and WorkerNotFound."""
     passes = None if query.types is None else EventFilter(query.types)
+    until_s = asyncio.get_running_loop().time() + wait_s
     try:
-        async with asyncio.timeout(wait_s):
-            while True:
-                run = await reader.take_ready()
-                passing = run.lines if passes is None else passes.passing(run.lines)
-                if len(passing) > limit:
-                    passing = passing[:limit]
-                    reader.position = envelope_seq(passing[-1])
-                if passing or reader.is_complete:
-                    return passing
-                if not run:
-                    await reader.wait()
-                else:
-                    await asyncio.sleep(0)
+        while True:
+            run = await reader.take_ready()
+            passing = run.lines if passes is None else passes.passing(run.lines)
+            if len(passing) > limit:
+                passing = passing[:limit]
+                reader.position = envelope_seq(passing[-1])
+            if passing or reader.is_complete:
+                return passing
+            # Only waiting is cut off, never reading: what takes a moment to read would never be told.
+            async with asyncio.timeout_at(until_s):
+                await (asyncio.sleep(0) if run else reader.wait())
     except TimeoutError:
         return ()
     except LogClosed as closed:

@@ -176,6 +176,15 @@ async def test_places_by_count_and_by_time_are_found_across_the_logs(server: InP
         assert (answer["up_to_date"], answer["ended"]) == (True, False)
 
 
+async def test_who_will_not_wait_is_told_what_is_there(server: InProcess) -> None:
+    for number in range(3):
+        await say(server, "vw"[number % 2], f"n{number}")
+    status, content = await get(url(server), "/v1/events?workers=*&wait_s=0&cursor=earliest")
+    answer = orjson.loads(content)
+    assert (status, answer["up_to_date"]) == (200, True)
+    assert without_prev(answer["events"]) == await logged(server, "w", "v")
+
+
 async def test_a_filter_lets_names_pass_and_the_cursor_moves_on(server: InProcess) -> None:
     await say(server, "w", "no", "yes", "no")
     await say(server, "v", "yes", "no")
