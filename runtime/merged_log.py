@@ -212,7 +212,10 @@ class MergedLog:
         return counted
 
     def logs_behind(self, position: Seq) -> list[ReadableLog]:
-        """Those of the logs that have something behind a position."""
+        """Those of the logs that have something behind a position. At the head no log is looked at."""
+        self._settle()
+        if position >= self.head:
+            return []
         return [source.log for source in self._members.chosen() if source.log.head > position]
 
     async def before_newest(self, count: int) -> Seq:

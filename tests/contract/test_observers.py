@@ -17,7 +17,7 @@ from support.feed import UPGRADE
 from support.processes import wait_true
 from support.serving import Served, serving
 from support.shell import Shell
-from support.watching import SUBPROTOCOL, TRANSPORTS
+from support.watching import OF_EVERYBODY, SUBPROTOCOL, TRANSPORTS
 
 FLAGS = ["--runtime-id=rt-observers", "--stall-s=300"]
 WAYS = {"many frames a call": [], "frame by frame": ["--no-ready-frames"], "on disk": ["--store=fs"]}
@@ -32,6 +32,15 @@ def worker(api: Api) -> Iterator[str]:
     yield worker_id
     api.act(worker_id, "cancel")
     api.request("DELETE", f"/v1/workers/{worker_id}")
+
+
+def events_of(worker_id: str) -> str:
+    return f"/v1/workers/{worker_id}/events"
+
+
+def of_everybody(api: Api) -> list[Json]:
+    """The observers of everybody."""
+    return [each for each in api.get("/v1/observers")["observers"] if each["worker_id"] is None]
 
 
 def observers(api: Api, worker_id: str) -> list[Json]:
@@ -51,11 +60,11 @@ def metric(api: Api, name: str) -> float:
     return 0.0 if found is None else float(found[1])
 
 
-def behind(api: Api, worker_id: str, cursor: str) -> list[Json]:
+def behind(api: Api, events: str, cursor: str) -> list[Json]:
     """Every event after a cursor, by other means: long polls."""
     found: list[Json] = []
     while True:
-        answer = api.get(f"/v1/workers/{worker_id}/events?cursor={cursor}&wait_s=0")
+        answer = api.get(f"{events}cursor={cursor}&wait_s=0")
         found += answer["events"]
         cursor = answer["next"]
         if answer["up_to_date"]:
@@ -63,14 +72,14 @@ def behind(api: Api, worker_id: str, cursor: str) -> list[Json]:
 
 
 @contextmanager
-def deaf(served: Served, worker_id: str, *lines: str) -> Iterator[socket.socket]:
+def deaf(served: Served, events: str, *lines: str) -> Iterator[socket.socket]:
     """An observer that asks and then takes nothing, with as little room as a socket can have."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect((served.host, served.port))
         head = "\r\n".join(
             [
-                f"GET /v1/workers/{worker_id}/events{lines[0]} HTTP/1.1",
+                f"GET {events}{lines[0]} HTTP/1.1",
                 f"Host: {served.host}:{served.port}",
                 f"Authorization: Bearer {served.token}",
                 *lines[1:],
@@ -125,7 +134,7 @@ def test_an_observer_is_listed_with_all_that_is_known_of_it(
 def test_the_lag_of_one_that_takes_nothing_is_exact(
     served: Served, api: Api, worker: str, transport: str
 ) -> None:
-    with deaf(served, worker, *DEAF[transport]):
+    with deaf(served, events_of(worker), *DEAF[transport]):
         wait_true(lambda: [each["cursor"] for each in observers(api, worker)] not in ([], [None]), "it is in")
         while not observers(api, worker)[0]["lag_events"]:  # Until the sockets between us are full.
             say(api, worker, *[BIG] * 30)
@@ -134,7 +143,7 @@ def test_the_lag_of_one_that_takes_nothing_is_exact(
         before_us = time.time_ns() // 1000
         [told] = observers(api, worker)
         after_us = time.time_ns() // 1000
-        unsent = behind(api, worker, told["cursor"])
+        unsent = behind(api, f"{events_of(worker)}?", told["cursor"])
         assert told["lag_events"] == len(unsent)
         assert told["lag_events"] > 700
         oldest_us = datetime.fromisoformat(unsent[0]["ts"]).timestamp() * 1e6
@@ -151,6 +160,41 @@ def test_the_lag_of_one_that_takes_nothing_is_exact(
     assert metric(api, "watchglass_feed_lag_seconds") == 0
 
 
+@pytest.mark.parametrize("transport", OF_EVERYBODY)
+def test_an_observer_of_everybody_is_listed_as_one_of_nobody_in_particular(
+    served: Served, api: Api, worker: str, transport: str
+) -> None:
+    with OF_EVERYBODY[transport](served, None):
+        wait_true(lambda: [each["cursor"] for each in of_everybody(api)] not in ([], [None]), "it is in")
+        [told] = of_everybody(api)
+        assert (told["transport"], told["subprotocol"]) == (transport, SUBPROTOCOLS.get(transport))
+        assert (told["lag_events"], told["lag_s"], told["overtaken"]) == (0, 0.0, False)
+        assert observers(api, worker) == []
+    wait_true(lambda: not of_everybody(api), "it has left")
+
+
+@pytest.mark.parametrize("transport", ["websocket_v2", "sse"])
+def test_the_lag_of_one_that_watches_everybody_is_over_all_their_logs(
+    served: Served, api: Api, worker: str, transport: str
+) -> None:
+    other = api.create()["worker_id"]
+    place, *lines = DEAF[transport]
+    with deaf(served, "/v1/events", f"{place}&workers={worker},{other}", *lines):
+        wait_true(lambda: [each["cursor"] for each in of_everybody(api)] not in ([], [None]), "it is in")
+        while not of_everybody(api)[0]["lag_events"]:  # Until the sockets between us are full.
+            say(api, worker, *[BIG] * 30)
+        for number in range(200):
+            say(api, (worker, other)[number % 2], str(number))
+        wait_true(lambda: len({of_everybody(api)[0]["cursor"] for _ in range(2)}) == 1, "it stands still")
+        [told] = of_everybody(api)
+        unsent = behind(api, f"/v1/events?workers={worker},{other}&", told["cursor"])
+        assert told["lag_events"] == len(unsent) > 200
+        assert {each["worker_id"] for each in unsent} >= {worker, other}
+        assert metric(api, "watchglass_feed_lag_events") == len(unsent)
+    wait_true(lambda: not of_everybody(api), "it has left")
+    api.act(other, "cancel")
+
+
 def settled(api: Api, worker_id: str) -> bool:
     """Whether an observer stands where it stood a moment ago."""
     before, now = (observers(api, worker_id)[0]["cursor"] for _ in range(2))
@@ -160,7 +204,7 @@ def settled(api: Api, worker_id: str) -> bool:
 @pytest.mark.parametrize("transport", ["websocket_v2", "sse"])
 def test_what_a_filter_passes_over_is_no_lag(served: Served, api: Api, worker: str, transport: str) -> None:
     path, *headers = DEAF[transport]
-    with deaf(served, worker, f"{path}&types=exit,end", *headers):
+    with deaf(served, events_of(worker), f"{path}&types=exit,end", *headers):
         wait_true(lambda: [each["cursor"] for each in observers(api, worker)] not in ([], [None]), "it is in")
         say(api, worker, *["text"] * 40)
         head = api.worker(worker)["head"]
@@ -213,12 +257,12 @@ def test_one_that_retention_has_overtaken_is_told_apart(tmp_path: Any) -> None:
     with serving(tmp_path, *flags) as served:
         api = Api(served)
         worker = api.create()["worker_id"]
-        with deaf(served, worker, *DEAF["websocket_v1"]):
+        with deaf(served, events_of(worker), *DEAF["websocket_v1"]):
             wait_true(lambda: len(observers(api, worker)) == 1, "it watches")
             while not observers(api, worker)[0]["overtaken"]:
                 say(api, worker, *[BIG] * 30)
             [told] = observers(api, worker)
             oldest = api.get(f"/v1/workers/{worker}/events?wait_s=0&limit=1")["oldest"]
             assert told["cursor"] < oldest
-            kept = behind(api, worker, "earliest")
+            kept = behind(api, f"{events_of(worker)}?", "earliest")
             assert told["lag_events"] == len(kept)

@@ -19,7 +19,15 @@ from support.processes import children, wait_true
 from support.serving import Served, serving
 from support.shell import Shell, command
 from support.tokens import BOUND, GRANTS, PLAIN, being, text_of, written
-from support.watching import SUBPROTOCOL, TRANSPORTS, Farewell, opened, socket_farewell, socket_feed
+from support.watching import (
+    OF_EVERYBODY,
+    SUBPROTOCOL,
+    TRANSPORTS,
+    Farewell,
+    opened,
+    socket_farewell,
+    socket_feed,
+)
 
 FLAGS = ["--runtime-id=rt-tokens", "--log-level=info"]
 
@@ -202,6 +210,39 @@ def test_a_token_that_is_of_another_worker_now_ends_what_it_opened(
         wait_true(lambda: watches(api, "observe") == 1, "it watches")
         written(served, {**GRANTS, "observe": Grant(TokenScope.OBSERVE, "other")})
         assert watch.farewell() == REBOUND[transport]
+
+
+BOUND_NOW = {
+    "websocket_v2": Farewell(4403, "runtime.forbidden"),
+    "sse": Farewell(200, "runtime.forbidden"),
+    "long_poll": Farewell(403, "insufficient_scope"),
+}
+
+
+@pytest.mark.usefixtures("tokens", "workers")
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events/ws"])
+def test_everybodys_feed_is_for_tokens_of_the_whole_runtime(served: Served, path: str) -> None:
+    for name in PLAIN:
+        with socket_feed(being(served, name), path, SUBPROTOCOL) as connection:
+            assert json.loads(connection.recv(10))["kind"] == "hello"
+    for name in BOUND:
+        with socket_feed(being(served, name), f"{path}?workers=mine", SUBPROTOCOL) as connection:
+            assert socket_farewell(connection) == Farewell(4403, "runtime.forbidden")
+        for accept in ("text/event-stream", "application/json"):
+            bound = Api(being(served, name))
+            answer = bound.request("GET", "/v1/events?workers=mine", headers={"Accept": accept})
+            assert (answer.status, answer.code) == (403, "insufficient_scope")
+
+
+@pytest.mark.usefixtures("tokens", "workers")
+@pytest.mark.parametrize("transport", OF_EVERYBODY)
+def test_a_token_that_is_of_one_worker_now_ends_its_feed_of_everybody(
+    served: Served, api: Api, transport: str
+) -> None:
+    with OF_EVERYBODY[transport](being(served, "observe"), None) as watch:
+        wait_true(lambda: watches(api, "observe") == 1, "it watches")
+        written(served, {**GRANTS, "observe": Grant(TokenScope.OBSERVE, "mine")})
+        assert watch.farewell() == BOUND_NOW[transport]
 
 
 @pytest.mark.usefixtures("workers")

@@ -20,10 +20,14 @@ from support.watched import produce, watched
 pytestmark = pytest.mark.asyncio
 
 CLOSING = struct.pack("!H", CloseCode.STALLED) + b"stalled at wo_"
+V2 = {**UPGRADE, "Sec-WebSocket-Protocol": "watchglass.feed.v2"}
+STREAM = {"Accept": "text/event-stream"}
 ASKING = {
-    "v1": ("/ws?cursor=earliest", UPGRADE),
-    "v2": ("/ws", {**UPGRADE, "Sec-WebSocket-Protocol": "watchglass.feed.v2"}),
-    "sse": ("", {"Accept": "text/event-stream"}),
+    "v1": ("/v1/workers/w/events/ws?cursor=earliest", UPGRADE),
+    "v2": ("/v1/workers/w/events/ws", V2),
+    "v2 of everybody": ("/v1/events/ws?workers=*", V2),
+    "sse": ("/v1/workers/w/events", STREAM),
+    "sse of everybody": ("/v1/events?workers=*", STREAM),
 }
 SAID = {
     "v1": b'{"kind":"diagnostic","diagnostic":{"code":"runtime.websocket_error"',
@@ -44,7 +48,7 @@ async def asked(server: InProcess, transport: str) -> socket.socket:
     path, headers = ASKING[transport]
     sent = {**BEARER, "Host": f"127.0.0.1:{server.port}", **headers}
     head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-    await loop.sock_sendall(observer, f"GET /v1/workers/w/events{path} HTTP/1.1\r\n{head}\r\n".encode())
+    await loop.sock_sendall(observer, f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
     return observer
 
 
@@ -74,8 +78,9 @@ async def test_who_took_no_byte_finds_the_reason_behind_what_it_was_sent(
             await produce(server, *["x" * 60_000] * 17)
         while not connection.stalled:  # noqa: ASYNC110 - nobody tells.
             await asyncio.sleep(0.01)
-        taken = await soon(last_words(stuck, LAST[transport]))
+        taken = await soon(last_words(stuck, LAST[transport.partition(" ")[0]]))
         stuck.close()
+        transport = transport.partition(" ")[0]
         assert SAID[transport] in taken
         sent = re.findall(rb'"cursor":"(wo_[0-9a-f]{16})"', taken)
         if transport != "sse":

@@ -43,8 +43,8 @@ class Watch:
         """Read on to the end."""
 
 
-def _path(worker_id: str, query: str) -> str:
-    return f"/v1/workers/{worker_id}/events{query}"
+def _path(worker_id: str | None, query: str) -> str:
+    return f"/v1/events{query}" if worker_id is None else f"/v1/workers/{worker_id}/events{query}"
 
 
 def _bearer(served: Served) -> dict[str, str]:
@@ -90,7 +90,7 @@ def _version_1(served: Served, worker_id: str) -> Iterator[Watch]:
 
 
 @contextmanager
-def _version_2(served: Served, worker_id: str) -> Iterator[Watch]:
+def _version_2(served: Served, worker_id: str | None) -> Iterator[Watch]:
     with socket_feed(served, f"{_path(worker_id, '')}/ws?cursor=latest", SUBPROTOCOL) as connection:
         connection.recv(ANSWER_S)
         yield Watch(lambda: socket_farewell(connection))
@@ -107,7 +107,7 @@ def _asked(served: Served, path: str, headers: dict[str, str]) -> Iterator[http.
 
 
 @contextmanager
-def _stream(served: Served, worker_id: str) -> Iterator[Watch]:
+def _stream(served: Served, worker_id: str | None) -> Iterator[Watch]:
     with _asked(served, _path(worker_id, "?cursor=latest"), {"Accept": "text/event-stream"}) as connection:
         response = connection.getresponse()
         if response.status != 200:
@@ -122,7 +122,7 @@ def _stream(served: Served, worker_id: str) -> Iterator[Watch]:
 
 
 @contextmanager
-def _poll(served: Served, worker_id: str) -> Iterator[Watch]:
+def _poll(served: Served, worker_id: str | None) -> Iterator[Watch]:
     with _asked(served, _path(worker_id, f"?cursor=latest&wait_s={POLL_S}"), {}) as connection:
 
         def farewell() -> Farewell:
@@ -134,6 +134,12 @@ def _poll(served: Served, worker_id: str) -> Iterator[Watch]:
 
 
 Open = Callable[[Served, str], AbstractContextManager[Watch]]
+OF_EVERYBODY: Final[dict[str, Callable[[Served, None], AbstractContextManager[Watch]]]] = {
+    "websocket_v2": _version_2,
+    "sse": _stream,
+    "long_poll": _poll,
+}
+"""The runtime's own feed, which version 1 has not."""
 TRANSPORTS: Final[dict[str, Open]] = {
     "websocket_v1": _version_1,
     "websocket_v2": _version_2,

@@ -119,6 +119,27 @@ def test_who_asks_for_it_goes_on_after_what_is_gone(forgetful: Shell) -> None:
     assert (reset["kind"], reset["reason"], reset["requested"]) == ("reset", "retention", first)
 
 
+def test_who_reads_everybody_hears_in_the_same_words_what_is_gone(forgetful: Shell) -> None:
+    worker = forgetful.create("--passive")
+    first = Api(forgetful.served).post(f"/v1/workers/{worker}/events", said(1))["first"]
+    for _ in range(3):
+        Api(forgetful.served).post(f"/v1/workers/{worker}/events", said(KEPT))
+    for follow in ([], ["--follow"]):
+        done = forgetful("events", *follow, "--cursor", first)
+        told = done.stderr.decode()
+        assert (done.returncode, told.count("\n")) == (7, 1)
+        assert all(word in told for word in (first, "retention", "--on-expired snapshot")), told
+    [reset] = forgetful.lines("events", "--cursor", first, "--on-expired", "snapshot")
+    assert (reset["kind"], reset["reason"], reset["requested"]) == ("reset", "retention", first)
+    with started(
+        forgetful.state_dir, "events", "-f", "--cursor", first, "--on-expired", "snapshot"
+    ) as process:
+        assert "dropped by retention" in read_until(process, b"going on after wo_", stream="stderr").decode()
+        Api(forgetful.served).post(f"/v1/workers/{worker}/events", said(1, "live\n"))
+        read_until(process, b"live")
+        assert ended(process, signal.SIGINT)[0] == 0
+
+
 def test_a_version_that_knows_no_reset_is_told_apart(forgetful: Shell) -> None:
     served, worker = forgetful.served, forgetful.create("--passive")
     with cutting(served.host, served.port, speaks_v2=False) as proxy:
