@@ -12,7 +12,8 @@ class Verified:
     """Read from /proc of the program itself, which in a sandbox is not the process that `Process.pid` is.
 
     `seccomp`: a filter is loaded. `capabilities`: the effective set. `unshared`:
-    which of mount, pid, uts, ipc, net and user are not the supervisor's.
+    which of mount, pid, uts, ipc, net and user are not the supervisor's. `held_by`:
+    what the worker's control groups serve, of those that the program is in.
     """
 
     pid: int
@@ -21,10 +22,12 @@ class Verified:
     uid: int
     capabilities: int
     unshared: frozenset[str]
+    held_by: frozenset[str]
 
 
 def verified_of(told: Mapping[str, Any] | None) -> Verified | None:
     """From the frame of the supervisor."""
     if told is None:
         return None
-    return Verified(**{**told, "unshared": frozenset(told["unshared"])})
+    sets = {name: frozenset(told.get(name, ())) for name in ("unshared", "held_by")}
+    return Verified(**{**told, **sets})

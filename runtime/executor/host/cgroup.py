@@ -27,6 +27,8 @@ REMOVE_S_MAX = 1.0
 """How long a group may take to become removable when its worker's tree is empty."""
 
 _MAKE_ATTEMPTS_MAX = 8
+_V1_CONTROLLERS = {"memory": "memory", "pids": "pids", "cpu_time": "cpuacct", "freeze": "freezer"}
+"""Which of v1 gives a service; the one hierarchy of v2 has no controller in its name."""
 
 
 class CgroupRefused(OSError):
@@ -78,6 +80,11 @@ class Group:
         for service, name, expected in (("memory", limit, memory_bytes), ("pids", "pids.max", pids_max)):
             if service in self.serves and self._number(name) != expected:
                 raise OSError(errno.EIO, "does not read back", f"{self.path}/{name}")
+
+    @property
+    def name(self) -> str:
+        """Its own folder's."""
+        return self.path.rpartition("/")[2]
 
     def join(self) -> None:
         """Move the process that calls it, and has one thread, here. Raises OSError.
@@ -203,6 +210,24 @@ class Groups:
         for group in self._groups:
             if group is not self._born_in:
                 group.join()
+
+    def holding(self, told: bytes) -> list[str]:
+        """What those of them serve that a process is in; `told` is its /proc/PID/cgroup, see cgroups(7).
+
+        Only the last name of a path counts: it is the worker's own, and how much stands before
+        it depends on where the file system is mounted and on the namespace of who reads.
+        """
+        names: dict[str, str] = {}
+        for line in told.decode().splitlines():
+            _number, controllers, path = line.split(":", 2)
+            name = path.rpartition("/")[2].removesuffix(" (deleted)")
+            names.update(dict.fromkeys(controllers.split(","), name))
+        return sorted(
+            service
+            for group in self._groups
+            for service in group.serves
+            if names.get("" if group.version == 2 else _V1_CONTROLLERS[service]) == group.name
+        )
 
     def kill(self) -> set[int]:
         """SIGKILL all that is in them; who that was. Nobody when no group can kill a tree at once."""

@@ -20,6 +20,7 @@ import time
 
 from . import linux, tracing, tree, verify
 from .bubblewrap import NAME
+from .cgroup import Groups
 
 CATCH_S_MAX = 0.01
 """How long a supervisor that may not trace does nothing but look out for the program."""
@@ -37,6 +38,7 @@ class Inside:
     """
 
     __slots__ = (
+        "_groups",
         "_has_init",
         "_init_pidfd",
         "_is_traced",
@@ -49,8 +51,9 @@ class Inside:
         "verified",
     )
 
-    def __init__(self, pipe: int, *, has_init: bool) -> None:
+    def __init__(self, pipe: int, groups: Groups, *, has_init: bool) -> None:
         """`pipe`, non-blocking, is ours now."""
+        self._groups = groups
         self.pipe = pipe
         self.init = 0
         self.leader = 0
@@ -85,7 +88,7 @@ class Inside:
             tracing.detach(pid)
         elif event == tracing.EXEC:
             self._take_leader(pid)
-            self.verified = verify.in_force(pid)
+            self.verified = verify.in_force(pid, self._groups)
             tracing.detach(pid)
         else:
             tracing.go_on(pid, status)
@@ -98,7 +101,7 @@ class Inside:
             and self._find_leader()
             and _is_executed(self.leader)
         ):
-            self.verified = verify.in_force(self.leader)
+            self.verified = verify.in_force(self.leader, self._groups)
         return self.verified is not None or self._told_code is not None
 
     def catch_leader(self) -> None:

@@ -6,19 +6,22 @@ import functools
 import os
 
 from . import linux
+from .cgroup import Groups
 
 _NAMESPACES = {"mnt": "mount", "pid": "pid", "uts": "uts", "ipc": "ipc", "net": "net", "user": "user"}
 _FILTER = 2  # Of "Seccomp:", proc_pid_status(5).
 
 
-def in_force(pid: int) -> dict[str, object] | None:
-    """{pid, no_new_privs, seccomp, uid, capabilities, unshared}; None: it has ended.
+def in_force(pid: int, groups: Groups) -> dict[str, object] | None:
+    """{pid, no_new_privs, seccomp, uid, capabilities, unshared, held_by}; None: it has ended.
 
     `uid` is the effective one, `capabilities` the effective set as a number,
-    `unshared` the namespaces that are not ours.
+    `unshared` the namespaces that are not ours, `held_by` what those of its
+    worker's control groups serve that it is in.
     """
     try:
         status = linux.read_small_file(f"/proc/{pid}/status")
+        held_by = groups.holding(linux.read_small_file(f"/proc/{pid}/cgroup")) if groups.paths else []
         theirs = _namespaces(str(pid))
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
@@ -29,6 +32,7 @@ def in_force(pid: int) -> dict[str, object] | None:
         "seccomp": int(_field(status, b"Seccomp")) == _FILTER,
         "uid": int(_field(status, b"Uid").split()[1]),
         "capabilities": int(_field(status, b"CapEff"), 16),
+        "held_by": held_by,
         "unshared": [word for word in ours if theirs[word] != ours[word]],
     }
 

@@ -59,8 +59,9 @@ class Worker:
             for ours in (stdin, stdout, stderr):
                 os.set_blocking(ours, False)
             stdio = (stdin_inside, stdout_inside, stderr_inside)
-            self.inside, status_inside = _status_pipe(plan)
+            status, status_inside = _status_pipe(plan)
             self.groups = _groups(plan)
+            self.inside = _inside(plan, status, self.groups)
             self._forked = _fork(plan, stdio, self.groups, directory, status_inside)
         except OSError:
             self.record.abandon()
@@ -129,7 +130,7 @@ class Worker:
 
     def in_force(self) -> dict[str, object] | None:
         """See `verify.py`."""
-        return verify.in_force(self.pid) if self.inside is None else self.inside.verified
+        return verify.in_force(self.pid, self.groups) if self.inside is None else self.inside.verified
 
     def settle(self, *, runs: bool) -> None:
         """The launch is decided: leave run.json if the program runs, and open the folder to others."""
@@ -184,13 +185,19 @@ class Worker:
         }
 
 
-def _status_pipe(plan: Plan) -> tuple[Inside | None, int | None]:
+def _status_pipe(plan: Plan) -> tuple[int | None, int | None]:
     """Our end and bubblewrap's end of what it tells of a sandbox, if there is one. Raises OSError."""
     if plan.sandbox is None:
         return None, None
     ours, theirs = os.pipe()
     os.set_blocking(ours, False)
-    return Inside(ours, has_init="pid" in plan.sandbox.namespaces), theirs
+    return ours, theirs
+
+
+def _inside(plan: Plan, status: int | None, groups: Groups) -> Inside | None:
+    if plan.sandbox is None or status is None:
+        return None
+    return Inside(status, groups, has_init="pid" in plan.sandbox.namespaces)
 
 
 def _groups(plan: Plan) -> Groups:

@@ -17,6 +17,7 @@ from watchglass.protocol.errors import LaunchFailed
 from watchglass.runtime.cgroups import CgroupFolder, CgroupLaunch
 from watchglass.runtime.executor import open_executor
 from watchglass.runtime.executor.host import cgroup_removal, linux
+from watchglass.runtime.executor.host.cgroup import Groups
 from watchglass.runtime.executor.host.hierarchies import hierarchies
 
 if TYPE_CHECKING:
@@ -51,6 +52,28 @@ async def test_a_worker_is_in_its_groups_before_it_runs(lab: Lab, cgroup: Cgroup
     assert len(run["cgroups"]) == len(cgroup.folders)
     for path in map(Path, run["cgroups"]):
         assert any(line.endswith(f"/{path.parent.name}/{path.name}") for line in said.splitlines())
+
+
+@pytest.mark.asyncio
+async def test_that_it_is_in_them_is_read_back_from_the_kernel(lab: Lab, cgroup: CgroupLaunch) -> None:
+    subject = await lab.run("cat", cgroup=cgroup)
+    verified = subject.process.verified
+    assert verified is not None
+    assert verified.held_by == {service for folder in cgroup.folders for service in folder.serves}
+    subject.process.close_stdin()
+    await subject.exit()
+
+
+def test_who_is_not_in_a_group_is_not_held_by_it(cgroup: CgroupLaunch) -> None:
+    folders: list[dict[str, object]] = [
+        {"path": folder.path, "version": folder.version, "serves": sorted(folder.serves)}
+        for folder in cgroup.folders
+    ]
+    groups = Groups(folders, "nobody", memory_bytes=None, pids_max=None)
+    try:
+        assert groups.holding(Path("/proc/self/cgroup").read_bytes()) == []
+    finally:
+        assert groups.remove()
 
 
 @pytest.mark.asyncio
