@@ -16,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 
 from watchglass.protocol.cursor import BEGINNING
 from watchglass.protocol.feed_v2 import SUBPROTOCOL
+from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.runtime import RuntimeOptions
 from watchglass.store.base import Log, Retention
 
@@ -177,12 +178,13 @@ async def test_places_by_count_and_by_time_are_found_across_the_logs(server: InP
 
 
 async def test_who_will_not_wait_is_told_what_is_there(server: InProcess) -> None:
-    for number in range(3):
-        await say(server, "vw"[number % 2], f"n{number}")
-    status, content = await get(url(server), "/v1/events?workers=*&wait_s=0&cursor=earliest")
+    many = [f"worker-{number}" for number in range(40)]  # To read them takes turns of the loop.
+    for worker_id in many:
+        await server.runtime.create_worker(CreateWorkerRequest(worker_id=worker_id))
+    status, content = await get(url(server), "/v1/events?workers=*&wait_s=0&cursor=earliest&limit=512")
     answer = orjson.loads(content)
     assert (status, answer["up_to_date"]) == (200, True)
-    assert without_prev(answer["events"]) == await logged(server, "w", "v")
+    assert without_prev(answer["events"]) == await logged(server, "w", "v", *many)
 
 
 async def test_a_filter_lets_names_pass_and_the_cursor_moves_on(server: InProcess) -> None:
