@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from watchglass.protocol.follow_all import workers_of
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from watchglass.protocol.follow import OnExpired
 
 Json = dict[str, Any]
+
+_LOST: Final = "runtime.cursor_expired"
+"""What a feed would say where a long poll says 410; the facts say the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def _go_on_after_loss(refusal: ApiError, wish: Wish) -> None:
     from watchglass.protocol.said import FeedRefused
 
     if wish.on_expired == "close":
-        raise refused(FeedRefused(refusal.code, refusal.message, refusal.details), wish.on_expired)
+        raise refused(FeedRefused(_LOST, refusal.message, refusal.details), wish.on_expired)
     show_loss(refusal.details, as_json=wish.as_json)
 
 
