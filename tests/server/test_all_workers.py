@@ -324,6 +324,7 @@ async def test_a_quiet_feed_says_where_it_stands_and_answers_a_ping(server: InPr
         assert (await soon(anext(frames)))["kind"] == "bookmark"
 
 
+@pytest.mark.parametrize("server", ["memory"], indirect=True)
 async def test_a_store_that_closes_tells_where_to_come_back(server: InProcess) -> None:
     async with feed_at(url(server), "/v1/events?workers=*&cursor=latest&snapshot=none") as feed:
         frames = frames_of(feed)

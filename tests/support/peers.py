@@ -77,6 +77,7 @@ def session(
         proxy=None,
         max_size=16 << 20,
         compression=None,
+        close_timeout=1,  # A peer that is behind has no room to hear the close that follows.
     )
 
 

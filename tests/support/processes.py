@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from os import close, getpid, pidfd_open
 from pathlib import Path
@@ -63,11 +63,21 @@ def wait_gone(pid: int) -> None:
         close(pidfd)
 
 
-def wait_true(condition: Callable[[], bool], what: str, timeout_s: float = GONE_S) -> None:
+def described(found: Iterable[int]) -> str:
+    """What these processes are, for whoever reads that they should be gone."""
+    words = (Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in found)
+    return ", ".join(f"{pid} ({_state(pid)}) {word}" for pid, word in zip(found, words, strict=True))
+
+
+def wait_true(
+    condition: Callable[[], bool], what: str | Callable[[], str], timeout_s: float = GONE_S
+) -> None:
     """Look at /proc, which tells nobody of its changes, until a condition holds."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, f"after {timeout_s} s: {what}"
+        assert time.monotonic() < deadline, (
+            f"after {timeout_s} s: {what if isinstance(what, str) else what()}"
+        )
         time.sleep(0.01)
 
 

@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .processes import holding, marked, wait_gone, wait_true
+from .processes import described, holding, marked, wait_gone, wait_true
 
 START_S = 30
 STOP_S = 30
@@ -264,7 +264,7 @@ def _end_all(place: Place) -> None:
         if place.family():
             with place.serving("--grace-ms=200"):
                 assert place.drain() == 0
-        wait_true(lambda: not place.family(), "the last server left processes of its workers")
+        wait_true(lambda: not place.family(), lambda: f"the last server left {described(place.family())}")
     finally:
         place.wipe()
 
