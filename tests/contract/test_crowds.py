@@ -191,7 +191,7 @@ SLOW_BYTES_S = 10_000
     [
         ("v2", "memory", "ready frames"),
         ("v1", "fs", "ready frames"),
-        ("v2", "fs", "plain sends"),
+        pytest.param("v2", "fs", "plain sends", marks=pytest.mark.soak),
         ("sse", "memory", "ready frames"),
         pytest.param("v1", "memory", "plain sends", marks=pytest.mark.soak),
         pytest.param("sse", "fs", "ready frames", marks=pytest.mark.soak),
