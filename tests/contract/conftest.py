@@ -1,11 +1,13 @@
 """One server a module: `FLAGS` of the module are its flags.
 
-A module with `WAYS` runs whole for each of them, with its flags added.
+A module with `WAYS` runs whole for each of them, with its flags added; one that is
+slow and tells little more may be a `pytest.param` with the mark of the slow tests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from support.serving import Served, serving
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    ways: dict[str, list[str]] = getattr(metafunc.module, "WAYS", {})
+    ways: dict[str, Any] = getattr(metafunc.module, "WAYS", {})
     if ways and "served" in metafunc.fixturenames:
         metafunc.parametrize("served", ways.values(), ids=list(ways), indirect=True, scope="module")
 

@@ -43,7 +43,7 @@ async def say(served: Served, halves: int) -> None:
     ("way", "readers", "stuck", "mebibytes", "stall_s"),
     [
         ("ready frames", 30, 6, 2, 6),
-        ("plain sends", 30, 6, 2, 6),
+        pytest.param("plain sends", 30, 6, 2, 6, marks=pytest.mark.soak),
         pytest.param("ready frames", 900, 100, 1, 60, marks=pytest.mark.soak),
     ],
 )
@@ -98,7 +98,7 @@ async def test_those_who_never_read_hold_up_nobody_cost_a_bounded_amount_and_are
     ("way", "observers"),
     [
         ("ready frames", 30),
-        ("plain sends", 30),
+        pytest.param("plain sends", 30, marks=pytest.mark.soak),
         pytest.param("ready frames", 1000, marks=pytest.mark.soak),
     ],
 )
@@ -190,7 +190,7 @@ SLOW_BYTES_S = 10_000
     ("transport", "store", "way"),
     [
         ("v2", "memory", "ready frames"),
-        ("v1", "fs", "ready frames"),
+        pytest.param("v1", "fs", "ready frames", marks=pytest.mark.soak),
         pytest.param("v2", "fs", "plain sends", marks=pytest.mark.soak),
         ("sse", "memory", "ready frames"),
         pytest.param("v1", "memory", "plain sends", marks=pytest.mark.soak),

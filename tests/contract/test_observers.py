@@ -20,7 +20,11 @@ from support.shell import Shell
 from support.watching import OF_EVERYBODY, SUBPROTOCOL, TRANSPORTS
 
 FLAGS = ["--runtime-id=rt-observers", "--stall-s=300"]
-WAYS = {"many frames a call": [], "frame by frame": ["--no-ready-frames"], "on disk": ["--store=fs"]}
+WAYS = {
+    "many frames a call": [],
+    "frame by frame": pytest.param(["--no-ready-frames"], marks=pytest.mark.soak),
+    "on disk": ["--store=fs"],
+}
 Json = dict[str, Any]
 BIG = "x" * 30_000
 SUBPROTOCOLS = {"websocket_v2": SUBPROTOCOL}
