@@ -33,7 +33,7 @@ VERSIONS = (1, 2)
 SOME = settings(
     max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-MANY = settings(SOME, max_examples=60)
+MANY = settings(SOME, max_examples=15)
 
 PLACES = st.one_of(st.integers(1, 700), st.integers(1, 20_000))
 PIECES = st.sampled_from([1, 3, 1000, 4096])
