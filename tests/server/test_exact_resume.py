@@ -83,7 +83,7 @@ async def test_any_cuts_at_any_bytes_leave_exactly_the_log(
 @pytest.mark.soak
 @pytest.mark.parametrize("transport", EVERY_TRANSPORT)
 @pytest.mark.parametrize("store", ["memory", "fs-os"])
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(cuts=CUTS, batches=BATCHES, late=st.booleans())
 async def test_many_more_cuts_do_too(
     transport: str, store: str, cuts: list[int | Fate], batches: list[int], late: bool
