@@ -9,7 +9,7 @@ import pytest
 
 from watchglass.protocol.execution import NETWORK_ALLOW_MAX
 from watchglass.protocol.places import allowed_place
-from watchglass.runtime.egress import EgressLimits, proxy_environment
+from watchglass.runtime.egress import CONNECTIONS_MAX, EgressLimits, proxy_environment
 from watchglass.runtime.egress.environment import PROXY_URL
 from watchglass.runtime.egress.request import HEAD_BYTES_MAX, METHODS
 from watchglass.runtime.egress.routing import Reason
@@ -44,6 +44,7 @@ def test_its_bounds_are_those_of_the_code() -> None:
     for text in (
         f"up to {NETWORK_ALLOW_MAX} entries",
         f"at most {limits.connections_max} connections",
+        f"all workers together {CONNECTIONS_MAX:,}",
         f"after\n{limits.head_s:g} s",
         f"over {limits.connect_s:g} s",
         f"for {limits.idle_s / 60:g} minutes",

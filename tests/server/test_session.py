@@ -516,8 +516,7 @@ async def test_a_peer_that_takes_nothing_is_told_and_dropped() -> None:
         sending = asyncio.create_task(loop.sock_sendall(stuck, frame * 5000))
         await until(lambda: len(server.connections._open) > 0)
         connection = next(iter(server.connections._open))
-        while not connection.stalled:  # noqa: ASYNC110 - nobody tells.
-            await asyncio.sleep(0.01)
+        await until(lambda: connection.stalled)
         sending.cancel()
         await asyncio.wait([sending])
         taken = bytearray()

@@ -14,7 +14,7 @@ from watchglass.server.config import FeedBounds
 
 from support.feed import UPGRADE
 from support.inprocess import BEARER, InProcess
-from support.tasks import soon
+from support.tasks import soon, until
 from support.watched import produce, watched
 
 pytestmark = pytest.mark.asyncio
@@ -71,13 +71,11 @@ async def test_who_took_no_byte_finds_the_reason_behind_what_it_was_sent(
     bounds = FeedBounds(stall_s=2.0, close_s=3.0, ready_frames=ready_frames)
     async with watched(bounds=bounds) as server:
         stuck = await asked(server, transport)
-        while server.runtime.summary().observer_count < 1:  # noqa: ASYNC110 - nobody tells.
-            await asyncio.sleep(0.01)
+        await until(lambda: server.runtime.summary().observer_count == 1)
         [connection] = server.connections._open
         for _ in range(8):
             await produce(server, *["x" * 60_000] * 17)
-        while not connection.stalled:  # noqa: ASYNC110 - nobody tells.
-            await asyncio.sleep(0.01)
+        await until(lambda: connection.stalled)
         taken = await soon(last_words(stuck, LAST[transport.partition(" ")[0]]))
         stuck.close()
         transport = transport.partition(" ")[0]
