@@ -44,6 +44,8 @@ class SandboxCapabilities:
     seccomp: Found = MISSING
     own_uid: Found = MISSING
     """A uid of its own for each worker slot; takes a server that is root."""
+    own_place: Found = MISSING
+    """Bringing such a user to its workspace without a sandbox, though the folders above are closed to it."""
     exact_exit: Found = MISSING
     """Telling exit 137 from SIGKILL below bubblewrap."""
     bwrap: str | None = None

@@ -97,6 +97,7 @@ def launch_plan(launching: Launching, host: HostCapabilities, options: RuntimeOp
         stderr_max_bytes=limits.stderr_max_bytes or options.output_max_bytes,
         outlives_server=options.keep_workers,
         workspace=launching.workspace,
+        script=_SCRIPT if launching.execution.kind == "script" else None,
         uid=launching.uid,
         seccomp=is_given(launching.plan, "sandbox.seccomp"),
         sandbox=_sandbox(launching, host) if launching.is_sandboxed else None,
@@ -151,7 +152,6 @@ def _sandbox(launching: Launching, host: HostCapabilities) -> SandboxLaunch:
         namespaces=frozenset(name for name, is_unshared in unshared.model_dump().items() if is_unshared),
         rootfs=launching.given.rootfs,
         egress=launching.has_egress,
-        script=_SCRIPT if launching.execution.kind == "script" else None,
     )
 
 

@@ -125,6 +125,11 @@ def _for_uid(_reason: str, facts: HostFacts) -> Iterator[str]:
         yield "run the server as root, if each worker shall be a user of its own"
 
 
+def _for_place(_reason: str, facts: HostFacts) -> Iterator[str]:
+    if facts.is_root:
+        yield "let the server mount (CAP_SYS_ADMIN; in a container '--cap-add SYS_ADMIN')"
+
+
 def _none(_reason: str, _facts: HostFacts) -> Iterator[str]:
     return iter(())
 
@@ -160,6 +165,11 @@ _TOPICS: Final = {
         "each sandboxed worker is a user of its own",
         "sandboxed workers are the server's user, in a namespace of their own",
         _for_uid,
+    ),
+    "own_place": _Topic(
+        "so is each plain one that is kept to its workspace",
+        "plain processes that are kept to their workspace are the server's user",
+        _for_place,
     ),
     "exact_exit": _Topic(
         "an exit code over 128 of a sandboxed worker is told from a signal",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from .confining import INSIDE_WORKSPACE, LINUX_SANDBOX, Confinement
+from .confining import INSIDE_WORKSPACE, LINUX_SANDBOX, RESTRICTED, Confinement
 from .faults import CliError, UsageFault
 
 Json = dict[str, Any]
@@ -107,6 +107,11 @@ def _execution(launch: Launch) -> Json | None:
     return {**execution, "kind": "command", "program": _program(launch), "args": list(launch.command[1:])}
 
 
+def _keeps_to_its_workspace(launch: Launch) -> bool:
+    """Whether the caller's folder would be closed to it."""
+    return launch.cwd is None and launch.confinement.filesystem == RESTRICTED
+
+
 def _is_inside(launch: Launch) -> bool:
     """Whether it runs in a sandbox, where neither the caller's folders nor its PATH are."""
     return launch.confinement.sandbox == LINUX_SANDBOX
@@ -124,6 +129,8 @@ def _folder(launch: Launch) -> Json:
     """The caller's folder; a sandbox has none of the caller's, so there it is one inside."""
     if _is_inside(launch):
         return {} if launch.cwd is None else {"cwd": str(INSIDE_WORKSPACE / launch.cwd)}
+    if _keeps_to_its_workspace(launch):
+        return {}
     return {"cwd": str(Path.cwd() if launch.cwd is None else launch.cwd.absolute())}
 
 

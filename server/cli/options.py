@@ -124,7 +124,8 @@ CwdOption = Annotated[
     typer.Option(
         "--cwd",
         metavar="PATH",
-        help="Where it runs; without this, here. In a sandbox a place inside; without this, its workspace.",
+        help="Where it runs; without this, here. In a sandbox a place inside; without this, and with "
+        "--filesystem restricted, its workspace.",
         rich_help_panel=_ENVIRONMENT,
     ),
 ]

@@ -67,7 +67,7 @@ def test_a_script_is_read_where_the_worker_finds_it(tmp_path: Path) -> None:
     assert plain.argv == ("/bin/sh", str(tmp_path / "script"))
     assert shut_in.argv == ("/bin/sh", INSIDE_SCRIPT)
     assert shut_in.sandbox is not None
-    assert (tmp_path / str(shut_in.sandbox.script)).read_text() == "true\n"
+    assert (tmp_path / str(shut_in.script)).read_text() == "true\n"
 
 
 def test_a_folder_is_one_inside_a_sandbox_and_one_of_the_host_without(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Entrance:
         sandbox = plan.sandbox
         assert sandbox is not None
         workspace = folders.open_beneath(directory, plan.workspace)
-        script = _script(directory, sandbox.script)
+        script = _script(directory, plan.script)
         if plan.uid is not None:
             folders.hand_over(workspace, plan.uid)
         rootfs = None if sandbox.rootfs is None else _opened_rootfs(sandbox.rootfs)

@@ -127,7 +127,6 @@ class Trial:
             "cwd": bubblewrap.WORKSPACE,
             "namespaces": sorted(namespaces),
             "rootfs": rootfs,
-            "script": None,
             "tmp_bytes": _SMALL,
             "run_bytes": _SMALL,
             "egress": False,

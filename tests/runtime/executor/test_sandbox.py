@@ -45,7 +45,7 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 
 def sandboxed(lab: Lab, *argv: str, **more: Any) -> LaunchPlan:
     """A plan for `argv` in a sandbox, as a uid of its own when we are root."""
-    box = {name: more.pop(name) for name in ("cwd", "namespaces", "rootfs", "script") if name in more}
+    box = {name: more.pop(name) for name in ("cwd", "namespaces", "rootfs") if name in more}
     plan: dict[str, Any] = {
         "sandbox": SandboxLaunch(bwrap=bubblewraps()[0], **box),
         "uid": WORKER_UID if os.geteuid() == 0 else None,

@@ -113,6 +113,12 @@ def test_everything_that_can_be_asked_is_a_request_of_the_contract(tmp_path: Pat
     assert request.execution.cwd == str(tmp_path)
 
 
+def test_who_is_kept_to_its_workspace_starts_there_unless_a_folder_is_named(tmp_path: Path) -> None:
+    kept = Confinement(filesystem="restricted")
+    assert "cwd" not in execution_of(command=["sh"], confinement=kept)
+    assert execution_of(command=["sh"], cwd=tmp_path, confinement=kept)["cwd"] == str(tmp_path)
+
+
 def test_a_sandbox_finds_its_program_inside_and_gets_no_path_of_the_callers() -> None:
     shut_in = Confinement(sandbox="linux_sandbox")
     execution = execution_of(command=("python3", "-V"), env=("A=1",), confinement=shut_in)
