@@ -46,6 +46,8 @@ class SandboxCapabilities:
     """A uid of its own for each worker slot; takes a server that is root."""
     own_place: Found = MISSING
     """Bringing such a user to its workspace without a sandbox, though the folders above are closed to it."""
+    own_count: Found = MISSING
+    """RLIMIT_NPROC in a user namespace, which counts no process outside it."""
     exact_exit: Found = MISSING
     """Telling exit 137 from SIGKILL below bubblewrap."""
     bwrap: str | None = None

@@ -90,7 +90,7 @@ def launch_plan(launching: Launching, host: HostCapabilities, options: RuntimeOp
         wall_time_ms=limits.wall_time_ms,
         cpu_time_s=limits.cpu_time_sec,
         memory_bytes=limits.memory_bytes,
-        pids_max=limits.pids_max,
+        pids_max=limits.pids_max if launching.plan.resource_enforcement.pids_enforced else None,
         file_size_bytes=limits.file_size_bytes,
         cgroup=host.limits.cgroup,
         stdout_max_bytes=limits.stdout_max_bytes or options.output_max_bytes,

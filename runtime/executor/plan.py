@@ -38,7 +38,8 @@ class LaunchPlan:
 
     Without such a folder `memory_bytes` bounds the data of each process
     (RLIMIT_DATA), and the resident sum of the tree is looked at twice a second;
-    `pids_max` bounds those of its `uid` (RLIMIT_NPROC), and nothing without one;
+    `pids_max` bounds those of its `uid`, or without one those of its sandbox (RLIMIT_NPROC;
+    what `own_count` of the probe found), and without a sandbox nothing;
     `cpu_time_s` is summed from /proc. A second later the kernel holds each process
     to it too (RLIMIT_CPU), and each file to `file_size_bytes` (RLIMIT_FSIZE). None: no limit.
 

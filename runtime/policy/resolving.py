@@ -68,7 +68,8 @@ def _decisions(
     is_sandboxed = sandboxed(sandbox, host.sandbox)
     yield from insisted(request.control_context, sandbox.profile, held, is_sandboxed=is_sandboxed)
     has_own_uid = any(each.feature == "sandbox.own_uid" and each.effective for each in isolated)
-    yield from budget(request.limits, host.limits, held, has_own_uid=has_own_uid)
+    is_counted_alone = has_own_uid or (is_sandboxed and bool(host.sandbox.own_count))
+    yield from budget(request.limits, host.limits, held, is_counted_alone=is_counted_alone)
 
 
 def _refuse(decisions: list[Decision], mode: CapabilityMode) -> None:

@@ -171,6 +171,11 @@ _TOPICS: Final = {
         "plain processes that are kept to their workspace are the server's user",
         _for_place,
     ),
+    "own_count": _Topic(
+        "the processes of a sandbox can be counted without a control group",
+        "without a control group, the processes of a sandbox can be counted only if it is a user of its own",
+        _for_sandbox,
+    ),
     "exact_exit": _Topic(
         "an exit code over 128 of a sandboxed worker is told from a signal",
         "an exit code over 128 of a sandboxed worker may have been a signal",
@@ -188,7 +193,7 @@ _TOPICS: Final = {
     ),
     "pids": _Topic(
         "--pids bounds the processes of a worker",
-        "--pids bounds only sandboxed workers that are a user of their own; --strict refuses it",
+        "--pids bounds only workers whose processes can be counted by themselves; --strict refuses it",
         _for_cgroups,
     ),
     "cpu_time": _Topic(

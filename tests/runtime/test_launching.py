@@ -116,10 +116,14 @@ def test_every_limit_reaches_the_executor(tmp_path: Path) -> None:
         "stdout_max_bytes": 6,
         "stderr_max_bytes": 7,
     }
-    plan = launched(tmp_path, limits=limits)
+    plan = launched(tmp_path, EVERYTHING, limits=limits)
     assert (plan.wall_time_ms, plan.cpu_time_s, plan.memory_bytes) == (1, 2, 3)
     assert (plan.pids_max, plan.file_size_bytes) == (4, 5)
     assert (plan.stdout_max_bytes, plan.stderr_max_bytes) == (6, 7)
+
+
+def test_a_bound_on_processes_that_nothing_counts_is_not_asked_for(tmp_path: Path) -> None:
+    assert launched(tmp_path, NOTHING, limits={"pids_max": 4}).pids_max is None
 
 
 def test_a_plan_for_a_bubblewrap_that_is_gone_is_no_launch(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 from collections.abc import Callable, Iterator
 
 from . import identity, landlock, linux, seccomp, staging
@@ -22,6 +23,8 @@ from .sandbox_trial import ALL, Trial, said_by
 
 NOBODY = 65534
 """Whose rights a trial has when the server is root and no uid is named."""
+
+_CLONE_NEWUSER = 0x10000000
 
 _PLACES = "/tmp"  # noqa: S108 - the names below it are random, and made by mkdir.
 _EXACT_CODE = 137
@@ -47,6 +50,7 @@ def probe(asked: dict[str, object]) -> dict[str, object]:
             "seccomp": _answer(_filter_calls, "seccomp"),
             "own_uid": own_uid,
             "own_place": _own_place(uid),
+            "own_count": _answer(lambda: fork_alone(uid), "RLIMIT_NPROC"),
             "exact_exit": _exact_exit(),
         },
         "bwrap": box.bwrap,
@@ -170,6 +174,25 @@ def _go_there(uid: int, place: str) -> None:
     staging.stage_in_place(place, os.open(own, os.O_RDONLY | os.O_DIRECTORY), own, None)
     identity.become(uid)
     os.chdir(own)
+
+
+def fork_alone(uid: int | None) -> None:
+    """In a user namespace, fork once under a limit of two, and see that a second time is refused.
+
+    Outside it are more of us: the server, the spawn daemon, and whoever probes.
+    """
+    if uid is not None:
+        identity.become(uid)
+    linux.unshare(_CLONE_NEWUSER)
+    resource.setrlimit(resource.RLIMIT_NPROC, (2, 2))
+    if os.fork() == 0:
+        os._exit(0)  # It counts until it is waited for.
+    try:
+        if os.fork() == 0:
+            os._exit(0)
+    except BlockingIOError:
+        return
+    raise OSError(errno.ENOSYS, "limited, but more processes were made")
 
 
 def _restrict_files() -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from .linux import libc
+from .linux import libc, unshare
 
 STAGE = "/tmp"  # noqa: S108 - a mount point that bubblewrap itself needs; nothing in it is looked at.
 
@@ -76,7 +76,7 @@ def stage_in_place(closed: str, folder: int, path: str, script: tuple[int, str] 
 
 def _empty(folder: str) -> None:
     """From here on this process has its own mounts, and nothing in `folder`."""
-    _checked(libc.unshare(ctypes.c_int(_CLONE_NEWNS)), "unshare")
+    unshare(_CLONE_NEWNS)
     _mount(b"none", b"/", b"", _MS_REC | _MS_SLAVE)  # Or the host would get our mounts too.
     _mount(b"tmpfs", os.fsencode(folder), b"tmpfs", _MS_NOSUID | _MS_NODEV, b"mode=0755,size=64k")
 
