@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from watchglass.protocol.errors import LaunchFailed
+from watchglass.protocol.errors import LaunchFailed, SandboxSetupFailed
 from watchglass.protocol.execution import CapabilityMode
 from watchglass.protocol.identity import WorkerRef
 from watchglass.runtime import RuntimeOptions
@@ -129,3 +129,16 @@ def test_a_bound_on_processes_that_nothing_counts_is_not_asked_for(tmp_path: Pat
 def test_a_plan_for_a_bubblewrap_that_is_gone_is_no_launch(tmp_path: Path) -> None:
     with pytest.raises(LaunchFailed, match="bubblewrap"):
         launched(tmp_path, EVERYTHING, sandbox=SANDBOX)
+
+
+@pytest.mark.parametrize("place", ["workers/other/workspace/root", "link"])
+def test_no_root_lies_where_workers_write(tmp_path: Path, place: str) -> None:
+    own, root = tmp_path / "workers" / "own", tmp_path / "workers" / "other" / "workspace" / "root"
+    root.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(root)
+    with pytest.raises(SandboxSetupFailed, match="lies in the store"):
+        launched(own, HERE, sandbox={**SANDBOX, "rootfs": str(tmp_path / place)})
+    outside = str(tmp_path / "outside")
+    given = launched(own, HERE, sandbox={**SANDBOX, "rootfs": outside}).sandbox
+    assert given is not None
+    assert given.rootfs == outside
