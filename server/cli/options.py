@@ -133,6 +133,15 @@ InputOption = Annotated[
     str | None,
     typer.Option("--input", metavar="TEXT", help="What it is told first.", rich_help_panel=_ENVIRONMENT),
 ]
+_WHOSE = "Whose it is"
+TenantOption = Annotated[
+    str | None,
+    typer.Option("--tenant", metavar="NAME", help="Whose quota it takes from.", rich_help_panel=_WHOSE),
+]
+OwnerOption = Annotated[
+    str | None,
+    typer.Option("--owner", metavar="NAME", help="Who alone may kill the task.", rich_help_panel=_WHOSE),
+]
 _CONFINED = "What it may do, and use at most"
 SandboxOption = Annotated[
     str | None,

@@ -91,6 +91,19 @@ def test_a_passive_worker_has_no_execution() -> None:
     assert "execution" not in request_of(passive=True)
 
 
+@pytest.mark.parametrize(("passive", "says"), [(None, "or --script FILE"), (False, "or --passive")])
+def test_who_names_no_program_is_told_what_this_command_takes(passive: bool | None, says: str) -> None:
+    with pytest.raises(UsageFault) as caught:
+        request_of(passive=passive)
+    assert str(caught.value).endswith(says)
+
+
+def test_it_says_on_whose_behalf_and_nothing_of_nobody() -> None:
+    whose = request_of(command=["sh"], tenant="acme", owner="anna", labels=["team=blue"])["control_context"]
+    assert whose == {"tenant": "acme", "owner": "anna", "labels": {"team": "blue"}}
+    assert "control_context" not in request_of(command=["sh"])
+
+
 def test_everything_that_can_be_asked_is_a_request_of_the_contract(tmp_path: Path) -> None:
     asked = request_of(
         command=["sh", "-c", "true"],
