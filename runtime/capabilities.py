@@ -66,6 +66,8 @@ class LimitCapabilities:
     oom_detection: Found = MISSING
     memory_peak: Found = MISSING
     tree_kill: Found = MISSING
+    survives_restart: Found = MISSING
+    """Workers that go on when their server ends or dies, if they are to."""
     cgroup_v2: Found = MISSING
     cgroup_writable: Found = MISSING
     cpu_quota: Found = MISSING

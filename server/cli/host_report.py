@@ -130,6 +130,10 @@ def _for_place(_reason: str, facts: HostFacts) -> Iterator[str]:
         yield "let the server mount (CAP_SYS_ADMIN; in a container '--cap-add SYS_ADMIN')"
 
 
+def _for_survival(_reason: str, _facts: HostFacts) -> Iterator[str]:
+    yield "run the server below a process that starts it again (s6, runit, systemd), and not as process 1"
+
+
 def _none(_reason: str, _facts: HostFacts) -> Iterator[str]:
     return iter(())
 
@@ -200,6 +204,11 @@ _TOPICS: Final = {
         "--cpu-time bounds all processes of a worker together",
         "--cpu-time bounds each process of a worker, and their sum nearly",
         _for_cgroups,
+    ),
+    "survives_restart": _Topic(
+        "workers can go on when the server ends or dies, and the next one takes them over",
+        "workers end with the server",
+        _for_survival,
     ),
     "tree_kill": _Topic(
         "a worker and all that it started can be killed",
