@@ -173,6 +173,15 @@ def _command_line(path: Path) -> bytes:
         return b""
 
 
+def test_files_in_memory_are_full_before_the_memory_is(tasks: TaskFace) -> None:
+    """Also where no control group would count them."""
+    fill = "cd $1 && head -c 100000000 /dev/zero > file || wc -c < file; rm file"
+    fill = f"for place in /tmp /run; do sh -c '{fill}' - $place; done"
+    said = tasks.ran(fill, limits={"memory_bytes": 96 * MIB}, sandbox=SANDBOX)
+    assert said["stderr"].count("No space left on device") == 2
+    assert (said["stdout"], said["status"]) == (f"{48 * MIB}\n" * 2, "success")
+
+
 def test_a_fork_bomb_is_held_and_a_bomb_of_memory_in_a_grandchild_is_told(api: Api, tasks: TaskFace) -> None:
     found = api.get("/v1/runtime/capabilities")["capabilities"]["limits"]
     if not (found["memory"]["available"] and found["pids"]["available"]):
