@@ -235,15 +235,17 @@ class UnsupportedCapability(RuntimeFault):
 
 
 class LaunchFailed(RuntimeFault):
-    """The worker's process could not be started."""
+    """The worker's process could not be started; `uid` is whose rights count, when it is not the server's."""
 
     code = "launch_failed"
 
-    def __init__(self, step: str, subject: str, error_number: int) -> None:
-        super().__init__(f"cannot start the worker: {step} {shown(subject)}: {_why(error_number)}")
+    def __init__(self, step: str, subject: str, error_number: int, *, uid: int | None = None) -> None:
+        who = _who(uid)
+        super().__init__(f"cannot start the worker: {step} {shown(subject)}{who}: {_why(error_number)}")
         self.step = step
         self.subject = subject
         self.error_number = error_number
+        self.uid = uid
 
 
 class SandboxSetupFailed(LaunchFailed):
@@ -251,10 +253,14 @@ class SandboxSetupFailed(LaunchFailed):
 
     code = "sandbox_setup_failed"
 
-    def __init__(self, step: str, subject: str, error_number: int) -> None:
-        super().__init__(step, subject, error_number)
+    def __init__(self, step: str, subject: str, error_number: int, *, uid: int | None = None) -> None:
+        super().__init__(step, subject, error_number, uid=uid)
         said = subject[:SAID_CHARS_MAX]
-        self.args = (f"cannot start the worker: {step}: {said}; {_why(error_number)}",)
+        self.args = (f"cannot start the worker: {step}{_who(uid)}: {said}; {_why(error_number)}",)
+
+
+def _who(uid: int | None) -> str:
+    return "" if uid is None else f" as user {uid}"
 
 
 def _why(error_number: int) -> str:

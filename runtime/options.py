@@ -12,7 +12,7 @@ from watchglass.protocol.identity import RuntimeId
 from watchglass.protocol.runtime import RuntimeLimits
 
 from .ledger import DEFAULTS
-from .uids import WORKER_UID_BASE
+from .uids import OWN_UIDS, WORKER_UID_BASE, OwnUids
 
 HOST: Final = "host"
 Capacity = int | Literal["host"] | None
@@ -35,8 +35,9 @@ class RuntimeOptions:
     the runtime unless it is drained, and the next one on the same store adopts
     them; that takes a store that keeps its data. Workers' control groups are made
     below `cgroup_root` (None: the server's own group), unless `cgroup_enabled` is off.
-    A server that is root makes each sandboxed worker a user of its own, from
-    `worker_uid_base` on. `capability_mode` holds for requests that name none.
+    A server that is root makes each sandboxed worker a user of its own, with
+    `worker_uids` "all" every worker, from `worker_uid_base` on. `capability_mode`
+    holds for requests that name none.
     """
 
     runtime_id: RuntimeId | None = None
@@ -60,6 +61,7 @@ class RuntimeOptions:
     keep_workers: bool = False
     cgroup_enabled: bool = True
     cgroup_root: Path | None = None
+    worker_uids: OwnUids = OWN_UIDS[0]
     worker_uid_base: int = WORKER_UID_BASE
     capability_mode: CapabilityMode = CapabilityMode.ADAPTIVE
     worker_path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

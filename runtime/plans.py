@@ -24,9 +24,16 @@ PLANS_MAX: Final = 256
 class Plans:
     """Of one runtime."""
 
-    def __init__(self, default_mode: CapabilityMode, host: Callable[[], HostCapabilities]) -> None:
+    def __init__(
+        self,
+        default_mode: CapabilityMode,
+        host: Callable[[], HostCapabilities],
+        *,
+        all_own_uids: bool = False,
+    ) -> None:
         """`host`: what it can do as of now; the same object for as long as nothing was found out anew."""
         self._default_mode = default_mode
+        self._all_own_uids = all_own_uids
         self._host = host
         self._made_for: HostCapabilities | None = None
         self._plans: dict[tuple[str, ...], ExecutionPlan] = {}
@@ -39,7 +46,9 @@ class Plans:
         key = _key(request, held)
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = resolve(request, self._default_mode, host, held)
+            plan = self._plans[key] = resolve(
+                request, self._default_mode, host, held, all_own_uids=self._all_own_uids
+            )
         return plan
 
 

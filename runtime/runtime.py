@@ -102,7 +102,11 @@ class Runtime(Changing, Services):
         )
         self._creation = Creation(
             runtime_id=self.runtime_id,
-            plans=Plans(options.capability_mode, lambda: self.capabilities),
+            plans=Plans(
+                options.capability_mode,
+                lambda: self.capabilities,
+                all_own_uids=options.worker_uids == "all",
+            ),
             store=store,
             catalog=self._catalog,
             ledger=self._ledger,

@@ -1,11 +1,17 @@
-"""Which user a sandboxed worker is, when the server is root and can choose."""
+"""Which users workers are, when the server is root and can choose."""
 
 from __future__ import annotations
+
+from typing import Final, Literal
 
 from watchglass.protocol.identity import WorkerId
 
 WORKER_UID_BASE = 1_900_000_000
 """Above what systemd hands out to containers, and above what subuid(5) maps by default."""
+
+OwnUids = Literal["sandboxed", "all"]
+"""Who is to be a user of its own: who is kept by a sandbox or by Landlock, or everybody."""
+OWN_UIDS: Final[tuple[OwnUids, ...]] = ("sandboxed", "all")
 
 
 class WorkerUids:

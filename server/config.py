@@ -24,10 +24,17 @@ from watchglass.protocol.execution import CapabilityMode, Reservation
 from watchglass.protocol.identity import RuntimeId, id_fault
 from watchglass.protocol.runtime import RuntimeLimits
 from watchglass.runtime.options import HOST, Capacity, RuntimeOptions
+from watchglass.runtime.uids import OwnUids
 from watchglass.store.base import Retention
 
 from .capacity import AMOUNT_MAX, QuotaFault, quotas_of
-from .confinement import WORKER_UID_MAX, ConfinementFault, capability_mode_of, cgroup_root_of
+from .confinement import (
+    WORKER_UID_MAX,
+    ConfinementFault,
+    capability_mode_of,
+    cgroup_root_of,
+    worker_uids_of,
+)
 from .local import store_root
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -149,6 +156,7 @@ def serve_config(
     capability_mode: str | None = None,
     cgroups: bool = True,
     cgroup_root: str | os.PathLike[str] | None = None,
+    worker_uids: str | None = None,
     worker_uid_base: int | str | None = None,
     max_observers: int | str | None = None,
     retain_bytes: int | str | None = None,
@@ -181,7 +189,7 @@ def serve_config(
     disk = _store(store, fs_root, durability, environ)
     token = _token(local_token, local_token_env, local_token_file, environ)
     _check_exposure(host, bind, token, no_auth=no_auth)
-    mode, groups = _confinement(capability_mode, cgroup_root, cgroups=cgroups)
+    mode, groups, users = _confinement(capability_mode, cgroup_root, worker_uids, cgroups=cgroups)
     if log_level not in LOG_LEVELS:
         raise ConfigError(f"--log-level {shown(log_level)}: use one of {', '.join(LOG_LEVELS)}")
     options, limits, kept, feed = RuntimeOptions(), RuntimeLimits(), Retention(), FeedBounds()
@@ -225,6 +233,7 @@ def serve_config(
             capability_mode=mode,
             cgroup_enabled=cgroups,
             cgroup_root=groups,
+            worker_uids=users,
             worker_uid_base=_number(
                 "--worker-uid-base", worker_uid_base, options.worker_uid_base, most=WORKER_UID_MAX
             ),
@@ -438,10 +447,11 @@ def _capacity(flag: str, given: int | str | None) -> Capacity:
 
 
 def _confinement(
-    mode: str | None, cgroup_root: str | os.PathLike[str] | None, *, cgroups: bool
-) -> tuple[CapabilityMode, Path | None]:
+    mode: str | None, cgroup_root: str | os.PathLike[str] | None, worker_uids: str | None, *, cgroups: bool
+) -> tuple[CapabilityMode, Path | None, OwnUids]:
     try:
-        return capability_mode_of(mode), cgroup_root_of(cgroup_root, cgroups=cgroups)
+        users = worker_uids_of(worker_uids, server_uid=os.geteuid())
+        return capability_mode_of(mode), cgroup_root_of(cgroup_root, cgroups=cgroups), users
     except ConfinementFault as fault:
         raise ConfigError(str(fault)) from None
 

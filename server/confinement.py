@@ -11,6 +11,7 @@ from typing import Final
 
 from watchglass.protocol.errors import shown
 from watchglass.protocol.execution import CapabilityMode
+from watchglass.runtime.uids import OWN_UIDS, OwnUids
 
 WORKER_UID_MAX: Final = (1 << 32) - (1 << 20)
 """The kernel has 32 bits; (uid_t)-1 means nobody, and a million workers have room above the base."""
@@ -45,3 +46,20 @@ def cgroup_root_of(root: str | os.PathLike[str] | None, *, cgroups: bool) -> Pat
             "/system.slice/agents.service or /sys/fs/cgroup/agents, without '..'"
         )
     return Path(text)
+
+
+def worker_uids_of(text: str | None, *, server_uid: int) -> OwnUids:
+    """Which workers are users of their own, when a server of `server_uid` can make them so.
+
+    Raises:
+        ConfinementFault: It is no such word, or all are to be, and the server is not root.
+    """
+    given = OWN_UIDS[0] if text is None else next((word for word in OWN_UIDS if word == text), None)
+    if given is None:
+        raise ConfinementFault(f"--worker-uids {shown(text)}: use one of {', '.join(OWN_UIDS)}")
+    if given == "all" and server_uid != 0:
+        raise ConfinementFault(
+            f"--worker-uids all: takes a server that is root, and this is user {server_uid}; "
+            "start it as root, or leave the flag out"
+        )
+    return given

@@ -350,6 +350,6 @@ class Process:
         self._on_dead(self)
 
 
-def _launch_fault(step: str, subject: str, error_number: int) -> LaunchFailed:
+def _launch_fault(step: str, subject: str, error_number: int, uid: int | None = None) -> LaunchFailed:
     kind = SandboxSetupFailed if step in _SANDBOX_STEPS else LaunchFailed
-    return kind(step, subject, error_number)
+    return kind(step, subject, error_number, uid=uid)

@@ -29,8 +29,8 @@ _SAME_USER = "modes and times of the user's other files can still be changed"
 _SHARES = "profile 'process' shares this with the host"
 
 
-def isolation(asked: Sandbox, host: SandboxCapabilities) -> Iterator[Decision]:
-    """Every decision about a sandbox."""
+def isolation(asked: Sandbox, host: SandboxCapabilities, *, all_own_uids: bool = False) -> Iterator[Decision]:
+    """Every decision about a sandbox. `all_own_uids`: the operator asks for a user for each worker."""
     is_sandboxed = sandboxed(asked, host)
     yield _profile(asked, host)
     yield from _rootfs(asked, host, is_sandboxed=is_sandboxed)
@@ -41,7 +41,7 @@ def isolation(asked: Sandbox, host: SandboxCapabilities) -> Iterator[Decision]:
     yield Decision(
         feature="sandbox.no_new_privs", effective=True, mechanism="prctl(2)", enforced=Enforcement.HARD
     )
-    yield from _own_uid(asked, host, is_sandboxed=is_sandboxed)
+    yield from _own_uid(asked, host, is_sandboxed=is_sandboxed, is_asked=all_own_uids)
     if is_sandboxed:
         yield _always("exit.exact", host.exact_exit)
 
@@ -166,17 +166,22 @@ def _filesystem(asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool
         if not found:
             yield lost("sandbox.filesystem", "restricted", "host", found.reason)
         else:
-            weakness = None if _restricted_uid(host) else _SAME_USER
+            weakness = None if _unsandboxed_uid(host) else _SAME_USER
             means = Found(found.mechanism, found.reason or weakness)
             yield _given("sandbox.filesystem", "restricted", "restricted", means)
 
 
-def _own_uid(asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool) -> Iterator[Decision]:
-    """With a sandbox, and with Landlock, which knows no modes and no owners of files."""
-    if is_sandboxed:
-        yield _always("sandbox.own_uid", host.own_uid)
-    elif _wants_restricted(asked) and host.restricted_filesystem:
-        yield _always("sandbox.own_uid", _restricted_uid(host))
+def _own_uid(
+    asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool, is_asked: bool
+) -> Iterator[Decision]:
+    """With a sandbox, and with Landlock, which knows no modes and no owners of files; else if it is asked."""
+    found = host.own_uid if is_sandboxed else _unsandboxed_uid(host)
+    if is_asked and not found:
+        yield lost("sandbox.own_uid", True, False, found.reason)
+    elif is_asked:
+        yield _given("sandbox.own_uid", True, True, found)
+    elif is_sandboxed or (_wants_restricted(asked) and host.restricted_filesystem):
+        yield _always("sandbox.own_uid", found)
 
 
 def _wants_restricted(asked: Sandbox) -> bool:
@@ -186,7 +191,7 @@ def _wants_restricted(asked: Sandbox) -> bool:
     return asked.filesystem is FilesystemAccess.RESTRICTED
 
 
-def _restricted_uid(host: SandboxCapabilities) -> Found:
+def _unsandboxed_uid(host: SandboxCapabilities) -> Found:
     """Its paths are the host's, so another user has to be brought to what is its own."""
     return host.own_uid if host.own_place or not host.own_uid else Found(None, host.own_place.reason)
 

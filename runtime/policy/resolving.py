@@ -27,18 +27,23 @@ def resolve(
     default_mode: CapabilityMode,
     host: HostCapabilities,
     held: Reservation | None = None,
+    *,
+    all_own_uids: bool = False,
 ) -> ExecutionPlan:
     """The plan of a worker with an execution on this host.
 
     `held` is what the ledger is to hold for it. Of a limit that nobody asked for the
     worker is held to that, as far as the host can: it never degrades the plan.
+    With `all_own_uids` a user of its own is asked for it, whatever the request says.
 
     Raises:
         UnsupportedCapability: Strict mode, and something is not to be had; or, in
             any mode, something that nothing less can stand for (`network: proxy`).
     """
     mode = _mode(request, default_mode)
-    decisions = {decision.feature: decision for decision in _decisions(request, host, held)}
+    decisions = {
+        decision.feature: decision for decision in _decisions(request, host, held, all_own_uids=all_own_uids)
+    }
     losses = [decision for decision in decisions.values() if decision.is_lost]
     _refuse([*decisions.values()], mode)
     return ExecutionPlan(
@@ -60,10 +65,10 @@ def _mode(request: CreateWorkerRequest, default_mode: CapabilityMode) -> Capabil
 
 
 def _decisions(
-    request: CreateWorkerRequest, host: HostCapabilities, held: Reservation | None
+    request: CreateWorkerRequest, host: HostCapabilities, held: Reservation | None, *, all_own_uids: bool
 ) -> Iterator[Decision]:
     sandbox = request.sandbox
-    isolated = list(isolation(sandbox, host.sandbox))
+    isolated = list(isolation(sandbox, host.sandbox, all_own_uids=all_own_uids))
     yield from isolated
     is_sandboxed = sandboxed(sandbox, host.sandbox)
     yield from insisted(request.control_context, sandbox.profile, held, is_sandboxed=is_sandboxed)

@@ -171,8 +171,8 @@ _TOPICS: Final = {
         _for_uid,
     ),
     "own_place": _Topic(
-        "so is each plain one that is kept to its workspace",
-        "plain processes that are kept to their workspace are the server's user",
+        "so is each plain one that is kept to its workspace; with 'serve --worker-uids all' any plain one is",
+        "plain processes are the server's user, also those that are kept to their workspace",
         _for_place,
     ),
     "own_count": _Topic(

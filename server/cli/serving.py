@@ -237,11 +237,22 @@ def serve(
             rich_help_panel=_CONFINING,
         ),
     ] = None,
+    worker_uids: Annotated[
+        str | None,
+        typer.Option(
+            "--worker-uids",
+            metavar="sandboxed|all",
+            help="Which workers a server that is root makes users of their own: those that are kept to their "
+            "workspace, or all. Default: sandboxed.",
+            rich_help_panel=_CONFINING,
+            show_default=False,
+        ),
+    ] = None,
     worker_uid_base: Annotated[
         str | None,
         _number(
             "--worker-uid-base",
-            "The first user that a server that is root makes its sandboxed workers.",
+            "The first of these users.",
             _CONFINING,
         ),
     ] = None,

@@ -55,6 +55,7 @@ def failed(tmp_path: Path, *flags: str, env: dict[str, str] | None = None) -> st
         (["--no-such-flag=1"], "--no-such-flag"),
         (["stray"], "stray"),
         (["--store", "paper"], "paper"),
+        (["--worker-uids", "every"], "--worker-uids 'every': use one of sandboxed, all"),
         (["--store", "memory", "--fs-root", "/srv"], "--fs-root"),
         (["--store=memory", "--durability=os"], "--durability"),
         (["--store", "memory", "--keep-workers"], "--keep-workers"),

@@ -60,6 +60,19 @@ def test_a_host_that_was_looked_at_anew_is_planned_for_anew() -> None:
     assert (before.degraded, after.degraded) == (False, True)
 
 
+def test_users_that_the_operator_asks_for_are_in_each_plan_strict_or_not() -> None:
+    def plan(host: HostCapabilities, **asked: Any) -> ExecutionPlan:
+        plans = Plans(CapabilityMode.ADAPTIVE, lambda: host, all_own_uids=True)
+        return plans.plan(request_of(execution=CAT, **asked), None)
+
+    strict = {"policy": {"capability_mode": "strict"}}
+    assert plan(EVERYTHING, **strict).features["sandbox.own_uid"].effective is True
+    assert plan(NOTHING).fallback_reasons == ["sandbox.own_uid: not here"]
+    with pytest.raises(UnsupportedCapability) as refused:
+        plan(NOTHING, **strict)
+    assert refused.value.feature == "sandbox.own_uid"
+
+
 def test_a_refusal_is_no_plan() -> None:
     host = Host()
     host.now = NOTHING

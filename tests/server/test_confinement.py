@@ -14,6 +14,7 @@ from watchglass.server.confinement import (
     ConfinementFault,
     capability_mode_of,
     cgroup_root_of,
+    worker_uids_of,
 )
 
 
@@ -52,6 +53,21 @@ def test_a_root_for_groups_that_are_not_made_is_refused() -> None:
 def test_no_worker_is_root_or_nobody_at_all(uid: str) -> None:
     with pytest.raises(ConfigError, match="--worker-uid-base"):
         serve_config(worker_uid_base=uid)
+
+
+def test_users_of_their_own_are_for_sandboxes_or_for_all_of_a_server_that_is_root() -> None:
+    for uid in (0, 1000):
+        assert worker_uids_of(None, server_uid=uid) == RuntimeOptions().worker_uids == "sandboxed"
+        assert worker_uids_of("sandboxed", server_uid=uid) == "sandboxed"
+    assert worker_uids_of("all", server_uid=0) == "all"
+    with pytest.raises(ConfinementFault, match=r"--worker-uids all: .* this is user 1000; start it as root"):
+        worker_uids_of("all", server_uid=1000)
+
+
+@pytest.mark.parametrize("who", ["", "ALL", "none"])
+def test_others_than_these_are_refused(who: str) -> None:
+    with pytest.raises(ConfigError, match=r"--worker-uids .*: use one of sandboxed, all"):
+        serve_config(worker_uids=who)
 
 
 def test_a_capacity_is_a_number_or_the_host() -> None:

@@ -19,7 +19,7 @@ from . import identity, linux
 from .cgroup import Groups
 from .entering import Entrance, RootfsRefused
 from .plan import Plan
-from .restricting import open_own, restrict
+from .restricting import is_hidden, open_own, restrict
 
 CPU_SOFT_EXTRA_S = 1
 """How much more CPU time a single process gets from the kernel than the tree from us.
@@ -85,7 +85,7 @@ class Forked:
 class _Child:
     """The forked process. `step` is what it is at, for the report."""
 
-    __slots__ = ("_directory", "_go", "_groups", "_plan", "_report", "_step")
+    __slots__ = ("_closed", "_directory", "_go", "_groups", "_plan", "_report", "_step")
 
     def __init__(self, plan: Plan, groups: Groups, directory: int, report: int, go: int) -> None:
         self._plan = plan
@@ -94,6 +94,7 @@ class _Child:
         self._report = report
         self._go = go
         self._step = "cgroup"
+        self._closed: str | None = None
 
     def become_worker(self, stdio: tuple[int, int, int], parent: int, status: int | None) -> None:
         """Never returns: execs, or writes the step and errno that stopped it and exits."""
@@ -109,7 +110,7 @@ class _Child:
             else:
                 self._run_in_sandbox(parent, status)
         except OSError as error:
-            os.write(self._report, f"{self._step} {error.errno}".encode())
+            os.write(self._report, f"{self._step} {self._said_by(error)}".encode())
         except MemoryError:
             os.write(self._report, b"exec %d" % errno.ENOMEM)
         except ValueError:  # A null byte, or a name with "=" in the environment.
@@ -120,7 +121,7 @@ class _Child:
     def _run(self, parent: int) -> None:
         plan = self._plan
         self._step = "workspace"
-        workspace = open_own(plan, self._directory)
+        workspace, self._closed = open_own(plan, self._directory)
         self._give_up_rights(parent)
         self._step = "chdir"
         os.chdir(plan.cwd)
@@ -148,6 +149,13 @@ class _Child:
         _set_limits(self._plan, self._groups)
         self._step = "sandbox"
         entrance.exec()
+
+    def _said_by(self, error: OSError) -> int | None:
+        """The errno; what the worker's user may not see is not missing, though it looks so."""
+        path = {"chdir": self._plan.cwd, "exec": self._plan.argv[0]}.get(self._step)
+        if error.errno != errno.ENOENT or self._closed is None or path is None or "/" not in path:
+            return error.errno
+        return errno.EACCES if is_hidden(self._plan, path, self._closed) else error.errno
 
     def _give_up_rights(self, parent: int) -> None:
         self._step = "identity"

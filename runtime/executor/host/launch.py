@@ -16,6 +16,8 @@ from .loop import Loop
 from .worker import Worker
 
 _REPORT_BYTES = 64
+_AS_ITS_USER = ("chdir", "exec")
+"""Steps that may fail for what the server may do and the worker's user may not."""
 
 
 class Launch:
@@ -81,7 +83,8 @@ class Launch:
             subjects["sandbox"] = "restrictions"
         else:
             subjects |= {"sandbox": plan.sandbox.bwrap, "rootfs": plan.sandbox.rootfs or ""}
-        return failed(step, subjects.get(step, "process"), OSError(int(number), ""))
+        told = failed(step, subjects.get(step, "process"), OSError(int(number), ""))
+        return told if plan.uid is None or step not in _AS_ITS_USER else {**told, "uid": plan.uid}
 
     def _on_report(self, _events: int) -> None:
         """The child said why it goes no further; the end alone says that it has become another program."""

@@ -12,15 +12,24 @@ _TMP = ".tmp"
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def open_own(plan: Plan, directory: int) -> int | None:
-    """The workspace, when anything is to be done to it; the plan's uid reaches it. Raises OSError."""
+def open_own(plan: Plan, directory: int) -> tuple[int | None, str | None]:
+    """The workspace, when anything is to be done to it; the plan's uid reaches it. Raises OSError.
+
+    With it the folder that is emptied of all else on the way, if one is.
+    """
     if plan.uid is None and not plan.restricted_filesystem:
-        return None
+        return None, None
     workspace = folders.open_beneath(directory, plan.workspace)
-    if plan.uid is not None:
-        folders.hand_over(workspace, plan.uid)
-        _bring_within_reach(plan, plan.uid, workspace, directory)
-    return workspace
+    if plan.uid is None:
+        return workspace, None
+    folders.hand_over(workspace, plan.uid)
+    return workspace, _bring_within_reach(plan, plan.uid, workspace, directory)
+
+
+def is_hidden(plan: Plan, path: str, closed: str) -> bool:
+    """Whether a path only looks missing: it lies in the folder that was emptied, and is none of its own."""
+    at = f"{os.path.realpath(path)}/"
+    return at.startswith(f"{closed}/") and not at.startswith(f"{os.path.realpath(plan.directory)}/")
 
 
 def restrict(plan: Plan, workspace: int | None) -> None:
@@ -34,8 +43,8 @@ def restrict(plan: Plan, workspace: int | None) -> None:
         seccomp.load(seccomp.own_filter(internet=plan.internet))
 
 
-def _bring_within_reach(plan: Plan, uid: int, workspace: int, directory: int) -> None:
-    """Raises OSError: we are not allowed to mount."""
+def _bring_within_reach(plan: Plan, uid: int, workspace: int, directory: int) -> str | None:
+    """The folder that was closed to it, and looks empty now. Raises OSError: we are not allowed to mount."""
     script = None
     if plan.script is not None:
         script = os.open(plan.script, _FILE, dir_fd=directory)
@@ -45,6 +54,7 @@ def _bring_within_reach(plan: Plan, uid: int, workspace: int, directory: int) ->
     if closed is not None:
         beside = None if script is None else (script, f"{os.path.realpath(plan.directory)}/{plan.script}")
         staging.stage_in_place(closed, workspace, path, beside)
+    return closed
 
 
 def _script_path(plan: Plan) -> str | None:

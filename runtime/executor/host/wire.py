@@ -18,7 +18,7 @@ A control channel, a SOCK_STREAM for each supervisor, carries frames:
 
 From the server:              From the supervisor:
     PLAN         JSON             STARTED       JSON {pid, started_at_us, verified}
-    INPUT        bytes            FAILED        JSON {step, subject, error_number}
+    INPUT        bytes            FAILED        JSON {step, subject, error_number[, uid]}
     CLOSE_STDIN                   WAKE          output was written since the last one
     STOP         u64 grace_ms     TAKEN         u64, bytes of input the pipe took in all
     KILL                          STDIN_CLOSED  no further input can be delivered

@@ -197,6 +197,27 @@ async def test_a_working_directory_that_its_uid_cannot_reach_is_refused(lab: Lab
     assert (caught.value.step, caught.value.error_number) == ("chdir", errno.EACCES)
 
 
+@needs_root
+async def test_what_a_closed_folder_hides_of_its_uid_is_refused_as_closed_and_not_as_missing(
+    lab: Lab, tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    (closed / "project").mkdir(parents=True)
+    closed.chmod(0o700)
+    plan = replace(lab.plan("/bin/true", uid=WORKER_UID), directory=closed / "worker")
+    workspace = plan.directory / "workspace"
+    workspace.mkdir(parents=True, mode=0o700)
+    for changed, step, error_number in (
+        ({"cwd": str(closed / "project")}, "chdir", errno.EACCES),
+        ({"cwd": str(workspace / "missing")}, "chdir", errno.ENOENT),
+        ({"cwd": str(workspace), "argv": (str(closed / "program"),)}, "exec", errno.EACCES),
+        ({"cwd": str(workspace), "argv": ("no-such-program",)}, "exec", errno.ENOENT),
+    ):
+        with pytest.raises(LaunchFailed, match=f" as user {WORKER_UID}: ") as caught:
+            await lab.launch(replace(plan, **changed))
+        assert (caught.value.step, caught.value.error_number) == (step, error_number)
+
+
 async def test_a_missing_workspace_is_refused(lab: Lab) -> None:
     with pytest.raises(LaunchFailed) as caught:
         await lab.run("true", restricted_filesystem=True)

@@ -18,9 +18,12 @@ FULL = sandbox_with()
 LANDLOCK = Found("Landlock ABI 6")
 
 
-def decided(host: SandboxCapabilities, **asked: Any) -> tuple[dict[str, Decision], Sandbox]:
+def decided(
+    host: SandboxCapabilities, all_own_uids: bool = False, /, **asked: Any
+) -> tuple[dict[str, Decision], Sandbox]:
     wanted = Sandbox.model_validate(asked)
-    decisions = {decision.feature: decision for decision in isolation(wanted, host)}
+    every = isolation(wanted, host, all_own_uids=all_own_uids)
+    decisions = {decision.feature: decision for decision in every}
     return decisions, effective_sandbox(wanted, decisions)
 
 
@@ -134,3 +137,26 @@ def test_who_is_kept_by_landlock_has_a_uid_of_its_own_where_it_can_be_brought_to
         assert not without["sandbox.filesystem"].is_lost
     kept_by_nothing, _ = decided(replace(host, restricted_filesystem=NOT_HERE), **asked)
     assert "sandbox.own_uid" not in kept_by_nothing
+
+
+@pytest.mark.parametrize(
+    ("changed", "asked", "is_given"),
+    [
+        ({}, {}, True),
+        ({}, {"filesystem": "restricted"}, True),
+        ({}, {"profile": "linux_sandbox"}, True),
+        ({"own_uid": NOT_HERE}, {}, False),
+        ({"own_place": NOT_HERE}, {}, False),
+        ({"own_place": NOT_HERE}, {"profile": "linux_sandbox"}, True),  # Its paths are its own.
+        ({"own_uid": NOT_HERE}, {"profile": "linux_sandbox"}, False),
+        ({"restricted_filesystem": NOT_HERE}, {"filesystem": "restricted"}, True),
+    ],
+)
+def test_where_all_are_to_be_users_of_their_own_it_is_given_or_lost_in_every_profile(
+    changed: dict[str, Any], asked: dict[str, Any], is_given: bool
+) -> None:
+    decisions, _ = decided(replace(FULL, **changed), True, **asked)
+    told = decisions["sandbox.own_uid"]
+    assert (told.requested, told.effective, told.is_lost) == (True, is_given, not is_given)
+    assert told.enforced is (Enforcement.HARD if is_given else Enforcement.NONE)
+    assert told.reason == (None if is_given else NOT_HERE.reason)

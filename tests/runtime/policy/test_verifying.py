@@ -77,3 +77,8 @@ def test_a_limit_that_a_control_group_holds_needs_the_process_in_it(limit: str, 
     limits = {limit: 1 << 20}
     assert missing(FULL, PLAIN, limits) == []
     assert missing(replace(FULL, held_by=FULL.held_by - {service}), PLAIN, limits) == [f"limits.{limit}"]
+
+
+def test_a_user_of_its_own_is_looked_at_without_a_sandbox_too() -> None:
+    assert missing(FULL, replace(PLAIN, uid=FULL.uid)) == []
+    assert missing(replace(FULL, uid=0), replace(PLAIN, uid=FULL.uid)) == ["sandbox.own_uid"]

@@ -1,0 +1,91 @@
+"""A server that is root, and makes every worker a user of its own: what a plain process may then do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from watchglass.runtime.uids import WORKER_UID_BASE
+
+from support.api import Api, Json
+from support.passing import let_others_pass
+from support.task_face import TaskFace, refusal
+
+FLAGS = ["--worker-uids=all"]
+STRICT = {"capability_mode": "strict"}
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
+
+
+@pytest.fixture
+def tasks(api: Api) -> TaskFace:
+    found = api.get("/v1/runtime/capabilities")["capabilities"]["sandbox"]["own_place"]
+    if not found["available"]:
+        pytest.skip(found["reason"])
+    return TaskFace(api)
+
+
+@contextmanager
+def running(tasks: TaskFace) -> Iterator[Json]:
+    """A plain worker that says who it is, and goes on."""
+    task = tasks.sh("id -u; sleep 60", policy=STRICT)
+    yield tasks.wait_running(task)
+    tasks.kill(task)
+
+
+def test_each_plain_worker_is_another_user_and_the_plan_says_so(tasks: TaskFace) -> None:
+    with running(tasks) as one, running(tasks) as another:
+        users = [int(said["stdout"]) for said in (one, another)]
+        assert len(set(users)) == 2
+        assert all(user >= WORKER_UID_BASE for user in users)
+        plan = one["execution_plan"]
+        row = plan["features"]["sandbox.own_uid"]
+        assert (row["requested"], row["effective"], row["enforced"]) == (True, True, "hard")
+        assert (plan["effective_sandbox"]["profile"], plan["degraded"]) == ("process", False)
+
+
+def test_it_has_its_workspace_and_nothing_of_the_server(api: Api, tasks: TaskFace) -> None:
+    theirs = (f"/proc/{api.served.process.pid}/environ", "/etc/shadow", str(api.served.state_dir / "token"))
+    script = 'echo kept > file && cat file && echo temporary > /tmp/$$ && rm /tmp/$$; cat "$@"'
+    said = tasks.finished(tasks.submit("/bin/sh", "-c", script, "sh", *theirs, policy=STRICT))
+    assert (said["stdout"], said["status"]) == ("kept\n", "failed")
+    refused = said["stderr"].count("ermission denied") + said["stderr"].count("No such file")
+    assert refused == len(theirs) == said["stderr"].count("\n")
+
+
+def test_a_script_of_its_own_is_read_by_its_user(tasks: TaskFace) -> None:
+    execution = {"kind": "script", "script": "id -u; echo $1", "args": ["word"]}
+    said = tasks.finished(tasks.submit_request({"execution": execution, "policy": STRICT}))
+    user, word = said["stdout"].split()
+    assert (int(user) >= WORKER_UID_BASE, word, said["status"]) == (True, "word", "success")
+
+
+def test_a_folder_that_its_user_may_not_enter_is_refused_with_that_user(
+    api: Api, tasks: TaskFace, tmp_path: Path
+) -> None:
+    let_others_pass(tmp_path)
+    closed, opened = tmp_path / "closed", tmp_path / "open"
+    closed.mkdir(mode=0o700)
+    opened.mkdir()
+    opened.chmod(0o755)
+    said = tasks.ran("pwd; echo no > file", execution={"cwd": str(opened)})
+    assert (said["stdout"], list(opened.iterdir())) == (f"{opened}\n", [])
+    asked: Json = {"execution": {"program": "true", "cwd": str(closed)}}
+    refused = api.request("POST", "/v1/workers", asked)
+    assert (refused.status, refused.code) == (400, "launch_failed")
+    assert "cannot start the worker: chdir '/" in refused.message
+    assert f" as user {WORKER_UID_BASE}: Permission denied (EACCES)" in refused.message
+
+
+def test_where_it_cannot_be_strict_refuses_and_adaptive_says_so(api: Api) -> None:
+    found = api.get("/v1/runtime/capabilities")["capabilities"]["sandbox"]["own_place"]
+    asked: Json = {"execution": {"kind": "command", "program": "true"}, "policy": STRICT}
+    answer = api.request("POST", "/api/v1/tasks", asked)
+    if found["available"]:
+        assert answer.status == 200
+        return
+    assert refusal(answer)[:2] == (400, "unsupported_capability")
