@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from watchglass.runtime.uids import WORKER_UID_BASE
 
 from support.api import Api, Json
 from support.passing import let_others_pass
+from support.serving import serving
 from support.task_face import TaskFace, refusal
 
 FLAGS = ["--worker-uids=all"]
@@ -81,11 +83,18 @@ def test_a_folder_that_its_user_may_not_enter_is_refused_with_that_user(
     assert f" as user {WORKER_UID_BASE}: Permission denied (EACCES)" in refused.message
 
 
-def test_where_it_cannot_be_strict_refuses_and_adaptive_says_so(api: Api) -> None:
-    found = api.get("/v1/runtime/capabilities")["capabilities"]["sandbox"]["own_place"]
-    asked: Json = {"execution": {"kind": "command", "program": "true"}, "policy": STRICT}
-    answer = api.request("POST", "/api/v1/tasks", asked)
-    if found["available"]:
-        assert answer.status == 200
-        return
-    assert refusal(answer)[:2] == (400, "unsupported_capability")
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="takes setpriv")
+def test_where_it_may_not_mount_adaptive_runs_as_the_server_and_says_so_and_strict_refuses(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path / "state", *FLAGS, by=["setpriv", "--bounding-set=-sys_admin", "--"]) as served:
+        tasks = TaskFace(Api(served))
+        said = tasks.ran("id -u")
+        plan = said["execution_plan"]
+        assert (said["stdout"], plan["degraded"]) == ("0\n", True)
+        (reason,) = plan["fallback_reasons"]
+        assert reason == f"sandbox.own_uid: {plan['features']['sandbox.own_uid']['reason']}"
+        assert "Operation not permitted" in reason
+        asked: Json = {"execution": {"kind": "command", "program": "true"}, "policy": STRICT}
+        status, code, details = refusal(tasks.api.request("POST", "/api/v1/tasks", asked))
+        assert (status, code, details["feature"]) == (400, "unsupported_capability", "sandbox.own_uid")
