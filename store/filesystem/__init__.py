@@ -1,8 +1,8 @@
 """The store in files: a runtime's journal and catalog, over any kill of its process.
 
-`store.py` is the way in. From there: `log.py` (one log), `segment.py` and
-`wal.py` (the formats), `settling.py` (what happens behind), `recovery.py` (what
-happens first).
+`store.py` is the way in. From there: `log.py` (one log), `segments.py` (where it
+stands), `segment.py` and `wal.py` (the formats), `settling.py` (what happens
+behind), `recovery.py` (what happens first).
 """
 
 from .layout import runtime_directories as runtime_directories

@@ -10,7 +10,7 @@ from .examining import SegmentExam, examine_segment, first_event, seems_to_begin
 from .inspection import Inspection
 from .journals import Journal
 from .layout import segment_name
-from .log import LogFacts
+from .loading import LogFacts
 from .mending import Bounds, LogExam, LogName, mend_log
 from .problems import Exam
 from .segment import SEGMENT_FILE

@@ -25,8 +25,7 @@ from .examining import OPENING_BYTES_MAX, Bad, SegmentExam
 from .files import Files
 from .fixing import Alert, insert_segment, move, rewrite_segment
 from .layout import segment_name
-from .loading import NO_OFFSETS
-from .log import LogFacts
+from .loading import NO_OFFSETS, LogFacts
 from .problems import Exam, Fix, Problem
 from .seal import sealed, stated_crc
 from .segment import Opening, opening_line

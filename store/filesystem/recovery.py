@@ -20,9 +20,10 @@ from watchglass.protocol.identity import WorkerId, id_fault
 from watchglass.store.base import Finding, Record, StreamOffsets
 
 from .files import fault_of
+from .ground import Ground
 from .layout import EVENTS, Layout
-from .loading import LogState, load_log
-from .log import FileLog, Ground, LogFacts
+from .loading import LogFacts, LogState, load_log
+from .log import FileLog
 from .reading import good_pieces
 from .records import RECORD_FILE, Kept, SharedParts, kept_of, known_log, read_record, write_record
 from .wal import WAL_FILE

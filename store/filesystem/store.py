@@ -36,9 +36,10 @@ from watchglass.store.worker_record import WorkerRecord
 
 from .ceiling import AHEAD_US, FileCeiling, kept_ceiling
 from .files import Files, fault_of
+from .ground import Ground
 from .layout import Layout, only_runtime, prepare
 from .loading import LogState, Salvage
-from .log import FileLog, Ground
+from .log import FileLog
 from .receiving import Receiving
 from .records import (
     RECORD_FILE,
@@ -130,7 +131,7 @@ class FilesystemStore:
             self._ground.wal.note(note_of("create", encoded))
             self._settling.record_changed(worker_id)
         log = FileLog(self._ground, worker_id, self._layout.events(worker_id), LogState(), on_visible)
-        log.unsynced_directories |= {self._layout.workers, self._layout.worker(worker_id)}
+        log.owe_names_in(self._layout.workers, self._layout.worker(worker_id))
         self._kept[worker_id] = kept
         self._logs[worker_id] = log
         return log

@@ -42,7 +42,8 @@ from watchglass.store.base import Record, StreamOffsets
 from .files import FILE_MODE, Files
 from .layout import SCHEMA
 from .seal import KEY, sealed
-from .sync import LogSync, SyncThread
+from .sync import SyncThread
+from .unsynced import LogSync
 
 if TYPE_CHECKING:
     from .log import FileLog

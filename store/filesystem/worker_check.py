@@ -13,8 +13,7 @@ from .fixing import forget_log, make_directory, move, restore_record
 from .inspection import Inspection, note
 from .journals import Journal
 from .layout import EVENTS
-from .loading import NO_OFFSETS
-from .log import LogFacts
+from .loading import NO_OFFSETS, LogFacts
 from .log_check import LogCheck
 from .mending import Bounds, LogName, mend_log
 from .problems import Exam, Problem
