@@ -19,11 +19,11 @@ import orjson
 from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.identity import WorkerId
 
+from .alerts import seq_between
 from .aside import Aside
 from .files import Files
 from .fixing import alert_line
 from .layout import SCHEMA, Layout
-from .mending import seq_between
 from .problems import Exam, Problem
 from .records import Kept, kept_of
 from .scanning import scan

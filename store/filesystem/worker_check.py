@@ -9,13 +9,15 @@ from pathlib import Path
 from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.identity import WorkerId, id_fault
 
+from .alerts import Elsewhere
 from .fixing import forget_log, make_directory, move, restore_record
 from .inspection import Inspection, note
 from .journals import Journal
 from .layout import EVENTS
 from .loading import NO_OFFSETS, LogFacts
 from .log_check import LogCheck
-from .mending import Bounds, LogName, mend_log
+from .log_exam import LogName
+from .mending import mend_log
 from .problems import Exam, Problem
 from .records import RECORD_FILE, VIEW_FILE, Kept, complete_facts, known_log, read_record, read_view
 from .segment import SEGMENT_FILE
@@ -113,7 +115,7 @@ class WorkerCheck:
         facts = None if kept.log is None else complete_facts(kept.log)
         made = Exam()
         try:
-            exam = self._logs.log(events, LogName(name), journal, facts, kept.born)
+            exam = self._logs.log(events, LogName(name), journal, facts)
         except FileNotFoundError:
             if not Path(directory).is_dir():
                 raise
@@ -130,8 +132,8 @@ class WorkerCheck:
             )
             made.fixes.append(partial(make_directory, events))
             lost = facts or LogFacts(Seq(kept.born + 1), BEGINNING, BEGINNING, NO_OFFSETS)
-            bounds = Bounds(lost, BEGINNING, kept.born, is_live=False)
-            exam = mend_log(self._files, events, LogName(name), (), bounds)
+            known = Elsewhere(complete=lost)
+            exam = mend_log(self._files, events, LogName(name), (), known)
             exam.problems.clear()
             self._heads[name] = exam.head
         made.add(exam)
