@@ -29,7 +29,7 @@ from watchglass.protocol.workers import WorkerExit
 from watchglass.store.base import Log, Record, Retention, StoreUnusable, StreamOffsets
 from watchglass.store.filesystem import FilesystemStore, open_filesystem_store, runtime_directories
 from watchglass.store.filesystem.files import Files
-from watchglass.store.filesystem.store import Durability
+from watchglass.store.filesystem.open_store import Durability
 from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
 from support.clock import Clock
