@@ -46,6 +46,7 @@ from .journey import (
     Journey,
     why,
 )
+from .standing import Standing
 from .upgrade import answer_of
 
 
@@ -58,7 +59,7 @@ class Loss:
     connections: int
 
 
-class Follower:
+class Follower(Standing):
     """A reader of one worker's feed who survives its connections.
 
     Iterating raises `FeedRefused` (a diagnostic that is final), `FeedViolation`,
@@ -100,16 +101,6 @@ class Follower:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    @property
-    def cursor(self) -> str | None:
-        """Where this reader stands: the last event that was given out."""
-        return self._following.cursor
-
-    @property
-    def ended(self) -> bool:
-        """Whether the worker has ended and everything of it was given out."""
-        return self._following.ended
 
     @property
     def version(self) -> int:

@@ -15,18 +15,19 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from watchglass.protocol.follow import EARLIEST, STEADY_S, Following, OnExpired, backoff_s
-from watchglass.protocol.said import Farewell, Said, Told
+from watchglass.protocol.said import Farewell, Said
 from watchglass.protocol.session import ROUTE, SUBPROTOCOL
 
 from .address import Address
 from .call import Call, api_error
 from .conversation import Conversation, Subscription, refused
 from .faults import BadAnswer, Unreachable
-from .journey import FINAL_STATUS, PING_INTERVAL_S, PING_TIMEOUT_S
-from .sockets import FeedSocket, Loop, SocketLost, UpgradeRefused
+from .journey import FINAL_STATUS
+from .sockets import FeedSocket, Loop, SocketLost, UpgradeRefused, next_frame
+from .standing import AsyncReader, EventsAlone, Everything
 
 A = TypeVar("A")
 SUBPROTOCOLS: Final = (SUBPROTOCOL,)
@@ -154,7 +155,7 @@ class Session:
             for text in self._conversation.opened():
                 await socket.send(text)
             while True:
-                for text in self._conversation.take(await _frame(socket)):
+                for text in self._conversation.take(await next_frame(socket)):
                     await socket.send(text)
         except (SocketLost, BadAnswer) as loss:
             return f"the connection was lost ({loss})"
@@ -170,7 +171,7 @@ class Session:
             return
 
 
-class SessionReader:
+class SessionReader(AsyncReader):
     """One subscription, over any number of connections; belongs to one task at a time.
 
     Iterating raises `FeedRefused`, `FeedViolation`, `ApiError` and `Unreachable`,
@@ -185,27 +186,11 @@ class SessionReader:
         self._left = False
         self._begun = False
 
-    @property
-    def cursor(self) -> str | None:
-        """Where this reader stands: behind the last event that it gave out."""
-        return self._following.cursor
-
-    @property
-    def ended(self) -> bool:
-        """Whether the worker has ended and everything of it was given out."""
-        return self._following.ended
-
     async def aclose(self) -> None:
-        """Leave the feed. It may be left more than once."""
+        """See `AsyncReader`."""
         if not self._left:
             self._left = True
             await self._session.unsubscribe(self._subscription)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
     async def _next(self) -> Said:
         while not (self.ended or self._left):
@@ -251,37 +236,9 @@ class SessionReader:
         await self._session.loop.sleep(self._following.lost(jitter=random.random()))  # noqa: S311
 
 
-class SessionFollow(SessionReader):
+class SessionFollow(EventsAlone, SessionReader):
     """The events of a worker, each once, in order, until it has ended."""
 
-    def __aiter__(self) -> Self:
-        return self
 
-    async def __anext__(self) -> Told:
-        while True:
-            said = await self._next()
-            if isinstance(said, Told):
-                return said
-
-
-class SessionWatch(SessionReader):
+class SessionWatch(Everything, SessionReader):
     """Everything that a feed says: `Joined`, `Told`, `Reset`."""
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Said:
-        return await self._next()
-
-
-async def _frame(socket: FeedSocket) -> Any:
-    """The next frame, from a server that is alive."""
-    while True:
-        frame = await socket.receive(PING_INTERVAL_S)
-        if frame is None:
-            await socket.ping()
-            frame = await socket.receive(PING_TIMEOUT_S)
-        if frame is not None:
-            return frame
-        if socket.pong_due:
-            raise SocketLost("a ping was not answered")

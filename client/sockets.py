@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from .address import Address
 from .call import Answer
-from .journey import SUBPROTOCOLS
+from .journey import PING_INTERVAL_S, PING_TIMEOUT_S, SUBPROTOCOLS
 
 
 class UpgradeRefused(Exception):
@@ -62,6 +62,19 @@ class FeedSocket(Protocol):
 
     def abandon(self) -> None:
         """Be gone without a word. Does not wait; may be called in any thread."""
+
+
+async def next_frame(socket: FeedSocket) -> str | bytes:
+    """The next message, however long it takes a server that is alive. Raises SocketLost."""
+    while True:
+        frame = await socket.receive(PING_INTERVAL_S)
+        if frame is None:
+            await socket.ping()
+            frame = await socket.receive(PING_TIMEOUT_S)
+        if frame is not None:
+            return frame
+        if socket.pong_due:
+            raise SocketLost("a ping was not answered")
 
 
 class Loop(Protocol):
