@@ -125,7 +125,7 @@ class LogTelling:
         self, code: str, path: str, meaning: str, *, offset: int | None = None, repair: str | None = None
     ) -> None:
         """Anything else."""
-        self.exam.problems.append(
+        self.exam.tell(
             Problem(
                 severity="warning" if code in _HARMLESS else "error",
                 code=code,
