@@ -40,6 +40,7 @@ class StreamTotals:
 
     @property
     def is_truncated(self) -> bool:
+        """Whether the worker wrote more than is kept."""
         return self.kept_bytes < self.total_bytes
 
 

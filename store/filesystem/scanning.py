@@ -77,6 +77,7 @@ class Stretch(NamedTuple):
 
     @property
     def is_good(self) -> bool:
+        """Whether it is what was written."""
         return bool(self.lines)
 
 
