@@ -32,6 +32,7 @@ from watchglass.store.base import StoreUnusable
 from watchglass.store.numbering import rfc3339
 
 from .files import DIRECTORY_MODE, FILE_MODE, Files
+from .spreading import spread_folders_in
 
 SCHEMA = 1
 EVENTS = "events"
@@ -134,6 +135,7 @@ def _understand_or_introduce(layout: Layout, runtime_id: RuntimeId, now_us: int,
         _understand(layout, said)
     for directory in layout.directories():
         files.make_directory(directory)
+    spread_folders_in(layout.workers)
     if not said:
         _introduce(layout, runtime_id, now_us, files)
 

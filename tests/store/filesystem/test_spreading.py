@@ -1,0 +1,37 @@
+"""The folders of workers are spread over the disk, where the file system can do that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from watchglass.store.filesystem import open_filesystem_store
+from watchglass.store.filesystem.spreading import are_spread, spread_folders_in
+
+pytestmark = pytest.mark.asyncio
+
+
+def spreads(place: Path) -> bool:
+    """Whether the file system here lets a folder be marked."""
+    folder = place / "marked"
+    folder.mkdir()
+    spread_folders_in(str(folder))
+    try:
+        return are_spread(str(folder))
+    except OSError:
+        return False
+
+
+async def test_the_folders_of_workers_are_spread_where_the_file_system_can(tmp_path: Path) -> None:
+    expected = spreads(tmp_path)
+    for _ in range(2):  # A store that is there already is no different.
+        async with open_filesystem_store(tmp_path / "root") as store:
+            workers = str(store.path / "workers")
+            assert (expected and are_spread(workers)) == expected
+
+
+async def test_a_file_system_that_cannot_is_used_as_it_is(in_memory: Path) -> None:
+    assert not Path("/dev/shm").is_dir() or not spreads(in_memory)
+    async with open_filesystem_store(in_memory / "root") as store:
+        await store.check()
