@@ -30,9 +30,9 @@ from watchglass.protocol.cursor import Seq
 from watchglass.protocol.identity import RuntimeId, WorkerId, id_fault
 from watchglass.store.base import StoreUnusable
 from watchglass.store.numbering import rfc3339
+from watchglass.store.spreading import spread_folders_in
 
 from .files import DIRECTORY_MODE, FILE_MODE, Files
-from .spreading import spread_folders_in
 
 SCHEMA = 1
 EVENTS = "events"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from watchglass.store.filesystem import open_filesystem_store
-from watchglass.store.filesystem.spreading import are_spread, spread_folders_in
+from watchglass.store.memory import open_memory_store
+from watchglass.store.spreading import are_spread, spread_folders_in
 
 pytestmark = pytest.mark.asyncio
 
@@ -31,6 +33,10 @@ async def test_the_folders_of_workers_are_spread_where_the_file_system_can(tmp_p
             assert (expected and are_spread(workers)) == expected
 
 
-async def test_a_store_in_memory_opens_all_the_same(in_memory: Path) -> None:
-    async with open_filesystem_store(in_memory / "root") as store:
-        await store.check()
+async def test_so_are_those_of_a_store_that_keeps_its_journals_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    expected = spreads(tmp_path)
+    async with open_memory_store() as store:
+        assert (expected and are_spread(str(store.path / "workers"))) == expected
