@@ -24,7 +24,7 @@ from watchglass.protocol.scopes import Reach
 
 from .asgi import Scope, header
 from .callers import ANYBODY, LOCAL, Caller
-from .config import Secret
+from .given_token import Secret
 from .permits import Asked, fault_of
 from .tokens import TokenBook
 

@@ -47,8 +47,10 @@ from watchglass.store.numbering import rfc3339
 
 from .app import Application, create_app
 from .auth import WILDCARDS, access, bracketed
-from .config import ConfigError, DiskStore, Secret, ServeConfig
+from .config import DiskStore, ServeConfig
+from .config_error import ConfigError
 from .connections import Connections
+from .given_token import Secret
 from .hangup import Hangup, hangups
 from .json_log import logging_json
 from .leaving import Leaving

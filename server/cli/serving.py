@@ -297,7 +297,8 @@ def serve(
     'serve' on the same files adopts them.
     """
     given = dict(locals())
-    from watchglass.server.config import ConfigError, serve_config
+    from watchglass.server.config import serve_config
+    from watchglass.server.config_error import ConfigError
     from watchglass.server.serving import run
 
     given.update(allow_host=allow_host or (), allow_origin=allow_origin or (), tenant=tenant or ())

@@ -16,8 +16,9 @@ from websockets.exceptions import ConnectionClosed
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
 from watchglass.server.app import Application, create_app
 from watchglass.server.auth import access
-from watchglass.server.config import FeedBounds, Secret
+from watchglass.server.config import FeedBounds
 from watchglass.server.connections import Connections
+from watchglass.server.given_token import Secret
 from watchglass.server.leaving import Leaving
 from watchglass.store.base import Retention, Store
 from watchglass.store.memory import open_memory_store
