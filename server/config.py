@@ -1,8 +1,8 @@
 """What `watchglass serve` is told, checked before anything starts.
 
 `serve_config` takes raw option values and is the only way to a `ServeConfig`;
-behind it there are no strings to parse. It reads a token file and nothing else,
-and opens nothing. The default token (of the state directory) is looked up by
+behind it there are no strings to parse. It reads the files of a token and of a
+certificate and nothing else, and opens nothing. The default token (of the state directory) is looked up by
 `serving`, because that may make a file; so is the runtime's id, which a root on
 disk may know already.
 """
@@ -30,6 +30,7 @@ from .confinement import WORKER_UID_MAX, ConfinementFault, capability_mode_of, c
 from .given_token import Secret, given_token, given_tokens_file
 from .listening import allowed_host, allowed_origin, bind_address, check_exposure
 from .local import store_root
+from .tls import TlsFiles, tls_files
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
@@ -77,6 +78,7 @@ class ServeConfig:
 
     `token` is the given one, and `token_file` the file it came from; with
     neither, and `auth`, the token of the user's state directory is meant.
+    Without `tls` it is not spoken.
     `tokens_file` has those with fewer rights; None: that of the state directory.
     `store` is None for the memory store. Without `runtime.runtime_id` the only
     runtime of a store on disk is meant, or a new one.
@@ -88,6 +90,7 @@ class ServeConfig:
     token: Secret | None = None
     token_file: Path | None = None
     tokens_file: Path | None = None
+    tls: TlsFiles | None = None
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     store: DiskStore | None = None
@@ -111,6 +114,8 @@ def serve_config(
     local_token_file: str | os.PathLike[str] | None = None,
     tokens_file: str | os.PathLike[str] | None = None,
     no_auth: bool = False,
+    tls_cert: str | os.PathLike[str] | None = None,
+    tls_key: str | os.PathLike[str] | None = None,
     allow_host: Sequence[str] = (),
     allow_origin: Sequence[str] = (),
     max_transcript_projection_items: int | str | None = None,
@@ -169,6 +174,7 @@ def serve_config(
         token=token,
         token_file=None if local_token_file is None else Path(local_token_file).absolute(),
         tokens_file=given_tokens_file(tokens_file, no_auth=no_auth),
+        tls=tls_files(tls_cert, tls_key),
         allowed_hosts=tuple(allowed_host(name) for name in allow_host),
         allowed_origins=tuple(allowed_origin(origin) for origin in allow_origin),
         store=disk,

@@ -22,6 +22,7 @@ import asyncio
 import fcntl
 import logging
 import socket
+import ssl
 import struct
 import termios
 from collections.abc import AsyncIterator, Callable
@@ -46,6 +47,7 @@ from .hypercorn_socket import (
     stop_hearing,
     writes_through,
 )
+from .secure_streams import SecureStreams
 
 BACKLOG: Final = 1024
 KEEP_ALIVE_S: Final = 60.0
@@ -84,8 +86,10 @@ def connection_of(scope: Scope) -> Connection | None:
 class Connections:
     """The connections of one listening socket."""
 
-    def __init__(self, app: App, *, stall_s: float, ready_frames: bool = True) -> None:
-        """`ready_frames`: offer feeds the extension of `frames.py`."""
+    def __init__(
+        self, app: App, *, stall_s: float, ready_frames: bool = True, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`ready_frames`: offer feeds the extension of `frames.py`. With `tls`, it is what is spoken."""
         self._app = app
         self._ready_frames = ready_frames
         self._config = _hypercorn_config()
@@ -93,6 +97,7 @@ class Connections:
         self._stall_s = stall_s
         self._open: set[Connection] = set()
         self._idle: set[IdleTimer] = set()
+        self._secure = None if tls is None else SecureStreams(tls, self._serve)
 
     def __len__(self) -> int:
         """How many are open."""
@@ -101,12 +106,14 @@ class Connections:
     @asynccontextmanager
     async def accepting(self, listener: socket.socket, *, close_s: float) -> AsyncIterator[None]:
         """Serve while the block runs; after it, every connection is closed."""
-        server = await asyncio.start_server(self._serve, sock=listener, backlog=BACKLOG)
+        server = await self._listen(listener)
         watch = asyncio.create_task(self._watch(), name="stalled connections")
         try:
             yield
         finally:
             server.close()
+            if self._secure is not None:
+                await self._secure.stop()
             await self._context.terminated.set()
             for idle in list(self._idle):
                 idle.end()
@@ -116,6 +123,11 @@ class Connections:
             await self._wait_closed(close_s)
             watch.cancel()
             await asyncio.wait([watch, *self._cancelled()])
+
+    async def _listen(self, listener: socket.socket) -> asyncio.Server:
+        if self._secure is not None:
+            return await self._secure.listen(listener, BACKLOG)
+        return await asyncio.start_server(self._serve, sock=listener, backlog=BACKLOG)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
