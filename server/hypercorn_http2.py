@@ -3,29 +3,35 @@
 * HTTP/2 has windows of its own: a peer may take bytes of one answer and none of
   another, for ever, while TCP sees a connection that goes on. So it is counted
   what was taken of each stream, and one stream can be ended alone.
+* Hypercorn keeps what waited on a stream that was reset, and who waits for room on it.
 * Hypercorn falls over what still comes of a request that is answered (RFC 9113, 8.1:
   the answer need not wait for it), and over what no client sends by accident: a path
   that is no ASCII, priorities for a thousand streams. One connection carries many
-  feeds; the first is ignored, and the others end the connection with a word.
+  feeds; so the first is ignored, the second ends its stream, and only the third
+  the connection, with a word.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 import hypercorn.protocol
 import hypercorn.protocol.h2
 from h2.errors import ErrorCodes
 from h2.events import Event as H2Event
+from h2.events import RequestReceived, StreamReset
 from h2.exceptions import ProtocolError
 from hypercorn.events import Closed
 from hypercorn.protocol.events import Event
 from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.protocol.ws_stream import WSStream
-from priority.priority import PriorityError
+from priority.priority import MissingStreamError, PriorityError
 
 from .asgi import Send
+
+_READ_AS_ASCII: Final = frozenset({b":method", b":path"})
 
 
 class CountingBuffer(StreamBuffer):
@@ -49,10 +55,19 @@ class Http2(H2Protocol):
     async def _handle_events(self, events: list[H2Event]) -> None:
         try:
             await super()._handle_events(events)
-        except (UnicodeDecodeError, PriorityError):
+        except PriorityError:
             self.connection.close_connection(ErrorCodes.PROTOCOL_ERROR)
             await self._flush()
             await self.send(Closed())
+        for event in events:
+            if isinstance(event, StreamReset):
+                await self._forget(event.stream_id)
+
+    async def _create_stream(self, request: RequestReceived) -> None:
+        if all(value.isascii() for name, value in request.headers if name in _READ_AS_ASCII):
+            await super()._create_stream(request)
+        else:
+            self.connection.reset_stream(request.stream_id, ErrorCodes.PROTOCOL_ERROR)
 
     async def end_stream(self, stream_id: int) -> None:
         """Reset one; its application is told that the client has left."""
@@ -61,8 +76,16 @@ class Http2(H2Protocol):
         except ProtocolError:  # It is over by itself.
             return
         await self._close_stream(stream_id)
-        await self._window_updated(stream_id)  # Who waits for room on it sees that it is gone.
+        await self._forget(stream_id)
         await self._flush()
+
+    async def _forget(self, stream_id: int | None) -> None:
+        """Of one that was reset: who waits for room on it goes on, and nothing of it is kept."""
+        buffer = self.stream_buffers.pop(stream_id or 0, None)
+        if buffer is not None:
+            await buffer.close()
+            with suppress(MissingStreamError):
+                self.priority.remove_stream(stream_id)
 
 
 class _Streams(dict[int, HTTPStream | WSStream]):
