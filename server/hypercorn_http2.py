@@ -60,7 +60,7 @@ class Http2(H2Protocol):
             await self._flush()
             await self.send(Closed())
         for event in events:
-            if isinstance(event, StreamReset):
+            if isinstance(event, StreamReset) and event.stream_id is not None:
                 await self._forget(event.stream_id)
 
     async def _create_stream(self, request: RequestReceived) -> None:
@@ -79,9 +79,9 @@ class Http2(H2Protocol):
         await self._forget(stream_id)
         await self._flush()
 
-    async def _forget(self, stream_id: int | None) -> None:
+    async def _forget(self, stream_id: int) -> None:
         """Of one that was reset: who waits for room on it goes on, and nothing of it is kept."""
-        buffer = self.stream_buffers.pop(stream_id or 0, None)
+        buffer = self.stream_buffers.pop(stream_id, None)
         if buffer is not None:
             await buffer.close()
             with suppress(MissingStreamError):

@@ -36,7 +36,7 @@ class SecureStreams:
         self._context = context
         self._serve = serve
         self._handshake_s = handshake_s
-        self._shaking: set[asyncio.Task[None]] = set()
+        self._shaking: dict[asyncio.Task[None], asyncio.Transport] = {}
 
     async def listen(self, listener: socket.socket, backlog: int) -> asyncio.Server:
         """Accept from now on."""
@@ -45,16 +45,17 @@ class SecureStreams:
 
     async def stop(self) -> None:
         """Drop those whose handshake is not over."""
-        shaking = list(self._shaking)
-        for task in shaking:
+        shaking = dict(self._shaking)
+        for task, transport in shaking.items():
             task.cancel()
+            transport.abort()  # The task may not have begun.
         if shaking:
             await asyncio.wait(shaking)
 
     def _begin(self, transport: asyncio.Transport) -> None:
         task = asyncio.create_task(self._run(transport), name="a TLS connection")
-        self._shaking.add(task)
-        task.add_done_callback(self._shaking.discard)
+        self._shaking[task] = transport
+        task.add_done_callback(lambda ended: self._shaking.pop(ended, None))
 
     async def _run(self, transport: asyncio.Transport) -> None:
         try:
@@ -65,7 +66,7 @@ class SecureStreams:
         finally:
             task = asyncio.current_task()
             assert task is not None
-            self._shaking.discard(task)
+            self._shaking.pop(task, None)
         await self._serve(reader, writer)
 
     async def _shake_hands(

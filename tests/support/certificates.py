@@ -60,6 +60,12 @@ def signed(folder: Path, authority: Pair, name: str = "server", names: str = NAM
     return pair
 
 
+def encrypted(key: Path, to: Path, password: str) -> Path:
+    """The same key behind a password."""
+    _openssl("pkey", "-in", key, "-aes256", "-passout", f"pass:{password}", "-out", to)
+    return to
+
+
 def _pair(folder: Path, name: str) -> Pair:
     return Pair(folder / f"{name}.pem", folder / f"{name}.key")
 
