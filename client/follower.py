@@ -44,6 +44,7 @@ from .journey import (
     SETTLE_TIMEOUT_S,
     SUBPROTOCOLS,
     Journey,
+    check_trusted,
     why,
 )
 from .standing import Standing
@@ -176,6 +177,7 @@ class Follower(Standing):
                 self._journey.refused(answer_of(refusal.response))
                 return CLOSED_ABNORMALLY
             except (OSError, InvalidHandshake) as fault:
+                check_trusted(address, fault)
                 self._journey.last_loss = why(fault)
                 return CLOSED_ABNORMALLY
             self._connection = connection
@@ -208,6 +210,7 @@ class Follower(Standing):
     def _connect(self, address: Address) -> AbstractContextManager[ClientConnection]:
         return connect(
             address.websocket_url + self._journey.target,
+            ssl=address.tls(),
             additional_headers=address.headers(),
             subprotocols=self._subprotocols or None,
             compression=None,

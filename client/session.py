@@ -149,6 +149,9 @@ class Session:
             return str(fault)
         except SocketLost as loss:
             return str(loss)
+        except Unreachable as fault:  # For good.
+            self._conversation.give_up(fault)
+            return fault.reason
         self._socket = socket
         self.connections += 1
         try:

@@ -228,9 +228,10 @@ def connect(
     token: str | None = None,
     token_file: Path | None = None,
     runtime_id: str | None = None,
+    cacert: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[SyncClient]:
     """A client of a runtime, for one thread; the same as `watchglass.client.connect` in asyncio."""
-    found = find(Choice(url, token_file, runtime_id, token), environ)
+    found = find(Choice(url, token_file, runtime_id, token, cacert), environ)
     with Client(found.address) as http:
         yield SyncClient(found.again, http)

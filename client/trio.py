@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from ssl import create_default_context
 from typing import Any, Final
 
 import trio
@@ -29,7 +28,7 @@ from websockets.uri import parse_uri
 from .address import Address
 from .async_client import AsyncClient, connected
 from .finding import Choice
-from .journey import CLOSE_TIMEOUT_S, FRAME_BYTES_MAX, OPEN_TIMEOUT_S, SUBPROTOCOLS, why
+from .journey import CLOSE_TIMEOUT_S, FRAME_BYTES_MAX, OPEN_TIMEOUT_S, SUBPROTOCOLS, check_trusted, why
 from .sockets import SocketLost, UpgradeRefused
 from .upgrade import answer_of
 
@@ -44,10 +43,12 @@ async def connect(
     token: str | None = None,
     token_file: Path | None = None,
     runtime_id: str | None = None,
+    cacert: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[AsyncClient]:
     """A client of a runtime, in trio; the same as `watchglass.client.connect` in asyncio."""
-    async with connected(Choice(url, token_file, runtime_id, token), environ, _Trio()) as client:
+    choice = Choice(url, token_file, runtime_id, token, cacert)
+    async with connected(choice, environ, _Trio()) as client:
         yield client
 
 
@@ -69,7 +70,8 @@ class _Trio:
             raise UpgradeRefused(answer_of(refusal.response)) from None
         except trio.TooSlowError:
             raise SocketLost("no answer in time") from None
-        except (OSError, InvalidHandshake) as fault:
+        except (OSError, InvalidHandshake, trio.BrokenResourceError) as fault:
+            check_trusted(address, fault)
             raise SocketLost(why(fault)) from fault
 
     async def sleep(self, seconds: float) -> None:
@@ -94,11 +96,16 @@ class _Trio:
 
 
 async def _stream(address: Address) -> _Stream:
-    if not address.secure:
+    context = address.tls()
+    if context is None:
         return await trio.open_tcp_stream(address.host, address.port)
-    return await trio.open_ssl_over_tcp_stream(
-        address.host, address.port, ssl_context=create_default_context()
-    )
+    stream = await trio.open_ssl_over_tcp_stream(address.host, address.port, ssl_context=context)
+    try:
+        await stream.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return stream
 
 
 async def _opened(stream: _Stream, address: Address, target: str, subprotocols: Sequence[str]) -> _Socket:

@@ -190,7 +190,7 @@ def stop_hearing(send: Send, receive: Receive) -> None:
 
 
 def writes_through(send: Send, writer: GatheringWriter) -> bool:
-    """Whether what this WebSocket sends is written to this writer at once, as it is: HTTP/1.1 without TLS."""
+    """Whether what this WebSocket sends is written to this writer at once, as it is: HTTP/1.1."""
     stream = getattr(send, "__self__", None)
     protocol = getattr(getattr(stream, "send", None), "__self__", None)
     server = getattr(getattr(protocol, "send", None), "__self__", None)
@@ -199,7 +199,6 @@ def writes_through(send: Send, writer: GatheringWriter) -> bool:
         and isinstance(protocol, H11Protocol)
         and isinstance(server, ClosingTCPServer)
         and getattr(server, "writer", None) is writer
-        and not protocol.ssl
     )
 
 

@@ -65,6 +65,25 @@ def serve(
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="No token, on loopback alone.", rich_help_panel=_LISTENING)
     ] = False,
+    tls_cert: Annotated[
+        str | None,
+        typer.Option(
+            "--tls-cert",
+            metavar="PATH",
+            help="Speak TLS (https, wss) with this certificate and those that vouch for it, in PEM. "
+            "SIGHUP reads it anew.",
+            rich_help_panel=_LISTENING,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        str | None,
+        typer.Option(
+            "--tls-key",
+            metavar="PATH",
+            help="The key of that certificate, in PEM and not encrypted.",
+            rich_help_panel=_LISTENING,
+        ),
+    ] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -297,7 +316,8 @@ def serve(
     'serve' on the same files adopts them.
     """
     given = dict(locals())
-    from watchglass.server.config import ConfigError, serve_config
+    from watchglass.server.config import serve_config
+    from watchglass.server.config_error import ConfigError
     from watchglass.server.serving import run
 
     given.update(allow_host=allow_host or (), allow_origin=allow_origin or (), tenant=tenant or ())

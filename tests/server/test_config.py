@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from watchglass.protocol.runtime import RuntimeLimits
-from watchglass.server.config import ConfigError, DiskStore, is_loopback, serve_config
+from watchglass.server.config import DiskStore, serve_config
+from watchglass.server.config_error import ConfigError
+from watchglass.server.listening import is_loopback
 from watchglass.store.base import Retention
 
 TOKEN = "s3cret-s3cret"

@@ -94,12 +94,12 @@ class Chain:
         self._last = envelope["cursor"]
 
 
-def feed_v2(url: str, worker_id: str, query: str = "") -> connect:
-    """A WebSocket of version 2: `async with feed_v2(url, "w") as feed`."""
-    return feed_at(url, f"/v1/workers/{worker_id}/events/ws{query}")
+def feed_v2(url: str, worker_id: str, query: str = "", **ways: Any) -> connect:
+    """A WebSocket of version 2: `async with feed_v2(url, "w") as feed`. `ways`: as of `connect`."""
+    return feed_at(url, f"/v1/workers/{worker_id}/events/ws{query}", **ways)
 
 
-def feed_at(url: str, target: str) -> connect:
+def feed_at(url: str, target: str, **ways: Any) -> connect:
     """The same, of any path."""
     return connect(
         f"{url.replace('http', 'ws', 1)}{target}",
@@ -108,6 +108,7 @@ def feed_at(url: str, target: str) -> connect:
         proxy=None,
         max_size=16 << 20,
         compression=None,
+        **ways,
     )
 
 

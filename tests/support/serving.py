@@ -28,7 +28,7 @@ from .processes import described, holding, marked, wait_gone, wait_true
 
 START_S = 30
 STOP_S = 30
-_LISTENING = re.compile(r"watchglass listening on (http://(\S+):(\d+)) \(runtime (\S+)\)")
+_LISTENING = re.compile(r"watchglass listening on (https?://(\S+):(\d+)) \(runtime (\S+)\)")
 _STORE_FLAGS = ("--store", "--fs-root", "--durability", "--keep-workers")
 
 
