@@ -298,14 +298,15 @@ def serve(
     """
     given = dict(locals())
     from watchglass.server.config import ConfigError, serve_config
-    from watchglass.server.serving import run
-    from watchglass.store.garbage import leave_unsearched
 
     given.update(allow_host=allow_host or (), allow_origin=allow_origin or (), tenant=tenant or ())
     try:
         config = serve_config(**given)
     except ConfigError as fault:
         raise UsageFault(str(fault)) from None
+    from watchglass.server.serving import run
+    from watchglass.store.garbage import leave_unsearched
+
     code = run(config)
     leave_unsearched()
     raise typer.Exit(code)
