@@ -81,7 +81,9 @@ class _ForkServer:
             orders, answers = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
             orders.write(json.dumps(order).encode() + b"\n")
             orders.flush()
-            return int(answers.readline())
+            answer = answers.readline()
+            assert answer, "the fork server is gone; its stderr says why"
+            return int(answer)
 
     def _close(self) -> None:
         self._process.communicate()
