@@ -318,11 +318,15 @@ def serve(
     given = dict(locals())
     from watchglass.server.config import serve_config
     from watchglass.server.config_error import ConfigError
-    from watchglass.server.serving import run
 
     given.update(allow_host=allow_host or (), allow_origin=allow_origin or (), tenant=tenant or ())
     try:
         config = serve_config(**given)
     except ConfigError as fault:
         raise UsageFault(str(fault)) from None
-    raise typer.Exit(run(config))
+    from watchglass.server.serving import run
+    from watchglass.store.garbage import leave_unsearched
+
+    code = run(config)
+    leave_unsearched()
+    raise typer.Exit(code)

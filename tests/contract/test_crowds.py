@@ -51,7 +51,7 @@ async def test_those_who_never_read_hold_up_nobody_cost_a_bounded_amount_and_are
     tmp_path: Path, way: str, readers: int, stuck: int, mebibytes: int, stall_s: int
 ) -> None:
     flags = [f"--stall-s={stall_s}", "--max-observers=2000", *WAYS[way]]
-    with serving(tmp_path, *flags) as served:
+    with serving(tmp_path, *flags, afresh=True) as served:
         api = Api(served)
         await asyncio.to_thread(api.create, worker_id="w")
         await asyncio.to_thread(api.get, "/v1/runtime")
@@ -150,7 +150,7 @@ async def test_a_server_that_stops_tells_all_and_each_goes_on_exactly_at_the_nex
 async def test_short_joins_one_after_the_other_are_exact_and_leave_nothing(
     tmp_path: Path, way: str, joins: int
 ) -> None:
-    with serving(tmp_path, "--stall-s=5", *WAYS[way]) as served:
+    with serving(tmp_path, "--stall-s=5", *WAYS[way], afresh=True) as served:
         api = Api(served)
         await asyncio.to_thread(api.create, worker_id="w")
         said = [{"event": "text_delta", "data": {"text": str(number)}} for number in range(40)]

@@ -29,6 +29,7 @@ from support.raw_feed import (
 from support.serving import Served
 
 FLAGS = ["--runtime-id=rt-hostile", "--stall-s=1", "--heartbeat-s=1"]
+AFRESH = True
 WAYS = {"ready frames": [], "plain sends": ["--no-ready-frames"]}
 
 MIB = 1 << 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -131,7 +132,8 @@ async def test_a_head_that_never_ends_is_no_observer_and_is_closed() -> None:
 
         async with asyncio.TaskGroup() as tasks:
             slowly = tasks.create_task(dribble())
-            assert await soon(reader.read()) == b""
+            with suppress(ConnectionResetError):  # A byte that came behind the close is answered so.
+                assert await soon(reader.read()) == b""
             assert server.runtime.summary().observer_count == 0
             slowly.cancel()
         writer.close()
