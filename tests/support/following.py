@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
@@ -20,6 +20,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 from websockets.typing import Subprotocol
 
 from watchglass.protocol.feed_v2 import SUBPROTOCOL
+from watchglass.protocol.session import ROUTE
+from watchglass.protocol.session import SUBPROTOCOL as SESSION_SUBPROTOCOL
 
 from .inprocess import BEARER
 
@@ -111,12 +113,12 @@ def feed_v2(url: str, worker_id: str, query: str = "") -> connect:
     return feed_at(url, f"/v1/workers/{worker_id}/events/ws{query}")
 
 
-def feed_at(url: str, target: str) -> connect:
+def feed_at(url: str, target: str, subprotocol: str = SUBPROTOCOL) -> connect:
     """The same, of any path."""
     return connect(
         f"{url.replace('http', 'ws', 1)}{target}",
         additional_headers=BEARER,
-        subprotocols=[Subprotocol(SUBPROTOCOL)],
+        subprotocols=[Subprotocol(subprotocol)],
         proxy=None,
         max_size=16 << 20,
         compression=None,
@@ -135,64 +137,72 @@ async def frames_of(feed: ClientConnection) -> AsyncIterator[Json]:
             raise
 
 
-class FramesV2:
-    """One feed of version 2 on one connection: what it owes its reader, frame by frame."""
-
-    def __init__(self, reading: Reading) -> None:
-        self._reading = reading
-        self._chain: Chain | None = None
-        self._as_of = ""
-        self._synced = False
-
-    def take(self, frame: Json) -> None:
-        """The next one; a diagnostic is the caller's."""
-        reading, kind = self._reading, frame["kind"]
-        if self._chain is None:
-            assert kind == "hello", frame
-            self._chain = Chain(frame["resumed_from"])
-            self._as_of = frame["as_of"]
-        elif kind == "events":
-            assert frame["replay"] is not self._synced
-            self._follow(self._chain, frame)
-        elif kind in {"sync", "bookmark", "end"}:
-            assert kind != "sync" or not self._synced
-            self._synced = self._synced or kind == "sync"
-            assert frame["cursor"] >= reading.cursor or not reading.envelopes
-            reading.cursor = frame["cursor"]
-            reading.ended = kind == "end"
-        elif kind == "reset":
-            reading.resets.append(frame)
-            self._chain = Chain(frame["head"])
-            self._as_of = frame["head"]
-        else:
-            assert kind == "snapshot", frame
-
-    def _follow(self, chain: Chain, frame: Json) -> None:
-        for envelope in frame["envelopes"]:
-            chain.follow(envelope)
-            assert (envelope["cursor"] <= self._as_of) is frame["replay"]
-            self._reading.take(envelope)
-            if self._reading.over:
-                return
-
-
 async def read_socket(url: str, reading: Reading) -> None:
     """One connection of version 2, to its end. Raises Diagnosed."""
     async with feed_at(url, f"{reading.path}/ws{reading.parameters}") as feed:
-        told = FramesV2(reading)
-        async for frame in frames_of(feed):
-            if frame["kind"] == "diagnostic":
-                await closed_by(feed)
-                raise Diagnosed(feed.close_code, frame["code"], frame["message"], frame["details"])
-            told.take(frame)
-            if reading.over:
-                return
+        last = await _read_frames(frames_of(feed), reading)
+        if last is not None:
+            await closed_by(feed)
+            raise Diagnosed(feed.close_code, last["code"], last["message"], last["details"])
 
 
 async def closed_by(feed: ClientConnection) -> None:
     """Return when the server has closed, after its last frame. Raises ConnectionClosed when it is cut."""
     async for frame in frames_of(feed):
         raise AssertionError(f"a frame where a close was due: {frame}")
+
+
+async def read_session(url: str, reading: Reading) -> None:
+    """The same as a subscription of a session, which goes on when the feed is over. Raises Diagnosed."""
+    async with feed_at(url, ROUTE, SESSION_SUBPROTOCOL) as feed:
+        is_of_all = isinstance(reading, AllReading)
+        whose: Json = {"workers": []} if is_of_all else {"worker_id": reading.worker_id}
+        asked = whose | dict(parse_qsl(reading.parameters[1:]))
+        await feed.send(orjson.dumps({"kind": "subscribe", "id": "s", **asked}).decode())
+        frames = frames_of(feed)
+        answer = await anext(frames)
+        if answer["status"] != 200:
+            error = answer["error"]
+            raise Diagnosed(answer["status"], error["code"], error["message"], answer)
+        last = await _read_frames(frames, reading)
+        if last is not None:
+            raise Diagnosed(last.get("close"), last["code"], last["message"], last.get("details", {}))
+
+
+async def _read_frames(frames: AsyncIterator[Json], reading: Reading) -> Json | None:
+    """Up to the end, or the diagnostic that is given back."""
+    chain: Chain | None = None
+    synced = False
+    async for frame in frames:
+        kind = frame["kind"]
+        if kind == "diagnostic":
+            return frame
+        if chain is None:
+            assert kind == "hello"
+            chain = Chain(frame["resumed_from"])
+            as_of = frame["as_of"]
+        elif kind == "events":
+            assert frame["replay"] is not synced
+            for envelope in frame["envelopes"]:
+                chain.follow(envelope)
+                assert (envelope["cursor"] <= as_of) is frame["replay"]
+                reading.take(envelope)
+                if reading.over:
+                    return None
+        elif kind in {"sync", "bookmark", "end"}:
+            assert kind != "sync" or not synced
+            synced = synced or kind == "sync"
+            assert frame["cursor"] >= reading.cursor or not reading.envelopes
+            reading.cursor = frame["cursor"]
+            reading.ended = kind == "end"
+            if reading.ended:
+                return None
+        elif kind == "reset":
+            reading.resets.append(frame)
+            chain = Chain(frame["head"])
+        else:
+            assert kind == "snapshot", frame
+    return None
 
 
 async def read_socket_v1(url: str, reading: Reading) -> None:
@@ -273,8 +283,8 @@ TRANSPORTS: dict[str, Callable[[str, Reading], Awaitable[None]]] = {
     "sse": read_stream,
     "long_poll": read_polling,
 }
-"""Those of version 2, which know a filter."""
 
+"""Those of version 2, which know a filter."""
 EVERY_TRANSPORT = {"websocket_v1": read_socket_v1, **TRANSPORTS}
 
 

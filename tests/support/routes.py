@@ -9,22 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
-
-import orjson
 
 from .following import (
     AllReading,
-    Diagnosed,
-    FramesV2,
     Reading,
-    frames_of,
     read_polling,
+    read_session,
     read_socket,
     read_socket_v1,
     read_stream,
 )
-from .peers import session
 
 Json = dict[str, Any]
 
@@ -59,38 +53,12 @@ def events_of(worker_id: str, reading: Reading) -> list[Json]:
     return [{name: value for name, value in each.items() if name != "prev"} for each in mine]
 
 
-async def read_subscription(url: str, reading: Reading) -> None:
-    """A session of its own with one subscription, to the end of that. Raises Diagnosed."""
-    asks = {"kind": "subscribe", "id": "s", "worker_id": reading.worker_id, "cursor": reading.cursor}
-    async with session(url) as socket:
-        await socket.send(orjson.dumps({**asks, **dict(parse_qsl(reading.query))}).decode())
-        told = FramesV2(reading)
-        async for frame in frames_of(socket):
-            if frame["kind"] == "response":
-                _check_joined(frame)
-            elif frame["kind"] == "diagnostic":
-                closed = frame["close"] if "subscription" in frame else None
-                raise Diagnosed(closed, frame["code"], frame["message"], frame.get("details", {}))
-            else:
-                assert frame["subscription"] == "s"
-                told.take(frame)
-                if reading.ended:
-                    return
-
-
-def _check_joined(response: Json) -> None:
-    assert response["id"] == "s"
-    if response["status"] != 200:
-        error = response["error"]
-        raise Diagnosed(response["status"], error["code"], error["message"], response)
-
-
 ROUTES: dict[str, Route] = {
     "v1": Route(read_socket_v1, knows_resets=False),
     "v2": Route(read_socket),
     "sse": Route(read_stream),
     "long poll": Route(read_polling, knows_resets=False),
-    "session": Route(read_subscription),
+    "session": Route(read_session),
     "v2 of everybody": Route(read_socket, of_everybody=True),
     "sse of everybody": Route(read_stream, of_everybody=True),
     "long poll of everybody": Route(read_polling, of_everybody=True, knows_resets=False),
