@@ -17,12 +17,14 @@ from support.raw_feed import (
     CONTINUATION,
     PING,
     SMALL_BYTES,
+    SOCKETS,
     TEXT,
     TRANSPORTS,
     RawFeed,
     asking,
     flooded,
     frame,
+    joined,
     raw_feed,
     request,
 )
@@ -30,12 +32,15 @@ from support.serving import Served
 
 FLAGS = ["--runtime-id=rt-hostile", "--stall-s=1", "--heartbeat-s=1"]
 AFRESH = True
-WAYS = {"ready frames": [], "plain sends": ["--no-ready-frames"]}
+WAYS = {
+    "ready frames": [],
+    "plain sends": pytest.param(["--no-ready-frames"], marks=pytest.mark.soak),
+}
 
 MIB = 1 << 20
-FIRST = {"v1": b'"snapshot:', "v2": b'"sync"', "sse": b"feed.sync", "long_poll": b""}
-SOCKETS = ("v1", "v2")
 BROKEN, SPOKE = b"runtime.websocket_error", b"runtime.observation_only"
+MALFORMED = b"runtime.session_malformed"
+"""What a session says of both."""
 LENGTH_64 = b"\x82\xff%b\x37\xfa\x21\x3d" + b"x" * 1000
 VIOLATIONS = {
     "a reserved bit": frame(TEXT, b"x", rsv=4),
@@ -52,14 +57,18 @@ VIOLATIONS = {
     "a close of one byte": frame(CLOSE, b"\x03"),
     "a close code that nobody may send": frame(CLOSE, struct.pack("!H", 999)),
     "a close whose reason is no UTF-8": frame(CLOSE, struct.pack("!H", 1000) + b"\xff"),
-    "HTTP": b"GET / HTTP/1.1\r\n\r\n",
+    "HTTP": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 4,
 }
+BETWEEN = {
+    "a text between the pieces of another": frame(TEXT, b" ", final=False) + frame(TEXT, b'{"kind":"ping"}')
+}
+"""Of version 1 the first piece is a word too much."""
 WORDS = {
-    "a byte more than 64 KiB": frame(TEXT, b"x" * 65537),
+    "a megabyte and a half": frame(TEXT, b"x" * (3 << 19)),
     "bytes": frame(BINARY, b'{"kind":"ping"}'),
     "the beginning of four exabytes": LENGTH_64 % struct.pack("!Q", 1 << 62),
-    "a megabyte in pieces": frame(TEXT, b"x" * 1000, final=False)
-    + frame(CONTINUATION, b"x" * 1000, final=False) * 1000,
+    "more than a megabyte in pieces": frame(TEXT, b"x" * 1000, final=False)
+    + frame(CONTINUATION, b"x" * 1000, final=False) * 1200,
 }
 
 
@@ -91,12 +100,6 @@ def dropped(served: Served) -> bool:
     return observer_count(Api(served)) == 0
 
 
-def joined(feed: RawFeed, served: Served, transport: str, worker_id: str, query: str = "") -> None:
-    """Ask for a feed, and read until it is at the head."""
-    feed.send(asking(served, transport, worker_id, query))
-    feed.until(FIRST[transport])
-
-
 @pytest.mark.parametrize("transport", SOCKETS)
 def test_who_speaks_before_the_upgrade_is_refused_and_its_connection_closed(
     served: Served, worker_id: str, transport: str
@@ -114,20 +117,27 @@ def test_who_speaks_before_the_upgrade_is_refused_and_its_connection_closed(
 def test_what_breaks_the_protocol_is_named_and_ends_that_feed_alone(
     served: Served, worker_id: str, transport: str
 ) -> None:
+    said = {**VIOLATIONS, **WORDS, **({} if transport == "v1" else BETWEEN)}
     with ExitStack() as stack:
         neighbour = stack.enter_context(raw_feed(served))
         joined(neighbour, served, transport, worker_id)
-        feeds = {name: stack.enter_context(raw_feed(served)) for name in (*VIOLATIONS, *WORDS)}
+        feeds = {name: stack.enter_context(raw_feed(served)) for name in said}
         for name, feed in feeds.items():
             joined(feed, served, transport, worker_id)
-            feed.send({**VIOLATIONS, **WORDS}[name])
+            feed.send(said[name])
         for name, feed in feeds.items():
-            said = feed.rest()
-            assert (BROKEN if name in VIOLATIONS else SPOKE) in said, name
+            assert _reason(transport, name) in feed.rest(), name
         Api(served).say(worker_id, "and you?")
         neighbour.until(b"and you?")
         neighbour.send(frame(CLOSE, struct.pack("!H", 1000)))
         assert neighbour.rest().endswith(frame(CLOSE, struct.pack("!H", 1000), masked=False))
+
+
+def _reason(transport: str, name: str) -> bytes:
+    """What one is told who sent this."""
+    if transport == "session":
+        return MALFORMED
+    return SPOKE if name in WORDS else BROKEN
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -138,10 +148,10 @@ def test_a_reset_in_any_phase_leaves_nothing(served: Served, worker_id: str, tra
             feed = RawFeed(served)
             if phase == "half a head":
                 feed.send(asked[: len(asked) // 2])
-            elif phase != "connected":
+            elif phase == "asked":
                 feed.send(asked)
-            if phase in {"answered", "leaving"}:
-                feed.until(FIRST[transport] or b"HTTP/1.1 200")
+            elif phase in {"answered", "leaving"}:
+                joined(feed, served, transport, worker_id)
             if phase == "leaving":
                 feed.send(frame(CLOSE, struct.pack("!H", 1000)))
             feed.reset()
@@ -188,12 +198,13 @@ def test_a_flood_of_pings_that_nobody_reads_the_answers_of_is_held_up_and_then_d
         wait_true(lambda: dropped(served), "it is not dropped")
 
 
+@pytest.mark.parametrize("transport", ["v2", "everybody", "session"])
 def test_a_flood_of_questions_of_an_observer_that_vanishes_is_forgotten(
-    served: Served, worker_id: str
+    served: Served, worker_id: str, transport: str
 ) -> None:
     before = rss_bytes(served.process.pid)
     with raw_feed(served, receive_bytes=SMALL_BYTES) as feed:
-        joined(feed, served, "v2", worker_id)
+        joined(feed, served, transport, worker_id)
         assert flooded(feed, frame(TEXT, b'{"kind":"ping"}') * 1000, times=500)
         feed.reset()
     assert rss_bytes(served.process.pid) - before < 8 * MIB
@@ -215,7 +226,7 @@ def test_a_message_of_pieces_without_content_has_a_bound(served: Served, worker_
         assert SPOKE in feed.rest()
 
 
-@pytest.mark.parametrize("transport", ["v1", "v2", "sse"])
+@pytest.mark.parametrize("transport", [*SOCKETS, "sse"])
 def test_who_vanishes_without_a_word_is_dropped_when_it_acknowledges_nothing(
     served: Served, api: Api, worker_id: str, transport: str
 ) -> None:
@@ -226,7 +237,7 @@ def test_who_vanishes_without_a_word_is_dropped_when_it_acknowledges_nothing(
         wait_true(lambda: dropped(served), "it is still an observer", 20)
 
 
-@pytest.mark.parametrize("transport", ["v2", "sse"])
+@pytest.mark.parametrize("transport", ["v2", "everybody", "session", "sse"])
 def test_bookmarks_find_out_who_vanished_from_a_quiet_feed(
     served: Served, worker_id: str, transport: str
 ) -> None:
