@@ -44,6 +44,10 @@ class SandboxCapabilities:
     seccomp: Found = MISSING
     own_uid: Found = MISSING
     """A uid of its own for each worker slot; takes a server that is root."""
+    own_place: Found = MISSING
+    """Bringing such a user to its workspace without a sandbox, though the folders above are closed to it."""
+    own_count: Found = MISSING
+    """RLIMIT_NPROC in a user namespace, which counts no process outside it."""
     exact_exit: Found = MISSING
     """Telling exit 137 from SIGKILL below bubblewrap."""
     bwrap: str | None = None
@@ -62,6 +66,8 @@ class LimitCapabilities:
     oom_detection: Found = MISSING
     memory_peak: Found = MISSING
     tree_kill: Found = MISSING
+    survives_restart: Found = MISSING
+    """Workers that go on when their server ends or dies, if they are to."""
     cgroup_v2: Found = MISSING
     cgroup_writable: Found = MISSING
     cpu_quota: Found = MISSING

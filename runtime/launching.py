@@ -74,7 +74,7 @@ def launch_plan(launching: Launching, host: HostCapabilities, options: RuntimeOp
     """What the executor needs to start a worker; makes its workspace.
 
     Raises:
-        SandboxSetupFailed: The host lost its bubblewrap since the plan was made.
+        SandboxSetupFailed: The host lost its bubblewrap since the plan was made, or the rootfs is a worker's.
         OSError: The workspace or the script cannot be written.
     """
     workspace = _made(launching.directory / launching.workspace)
@@ -90,13 +90,14 @@ def launch_plan(launching: Launching, host: HostCapabilities, options: RuntimeOp
         wall_time_ms=limits.wall_time_ms,
         cpu_time_s=limits.cpu_time_sec,
         memory_bytes=limits.memory_bytes,
-        pids_max=limits.pids_max,
+        pids_max=limits.pids_max if launching.plan.resource_enforcement.pids_enforced else None,
         file_size_bytes=limits.file_size_bytes,
         cgroup=host.limits.cgroup,
         stdout_max_bytes=limits.stdout_max_bytes or options.output_max_bytes,
         stderr_max_bytes=limits.stderr_max_bytes or options.output_max_bytes,
         outlives_server=options.keep_workers,
         workspace=launching.workspace,
+        script=_SCRIPT if launching.execution.kind == "script" else None,
         uid=launching.uid,
         seccomp=is_given(launching.plan, "sandbox.seccomp"),
         sandbox=_sandbox(launching, host) if launching.is_sandboxed else None,
@@ -149,10 +150,17 @@ def _sandbox(launching: Launching, host: HostCapabilities) -> SandboxLaunch:
         bwrap=bwrap,
         cwd=launching.execution.cwd or INSIDE_WORKSPACE,
         namespaces=frozenset(name for name, is_unshared in unshared.model_dump().items() if is_unshared),
-        rootfs=launching.given.rootfs,
+        rootfs=_rootfs(launching),
         egress=launching.has_egress,
-        script=_SCRIPT if launching.execution.kind == "script" else None,
     )
+
+
+def _rootfs(launching: Launching) -> str | None:
+    """Raises SandboxSetupFailed: it lies where workers write, and might be changed while it is mounted on."""
+    asked = launching.given.rootfs
+    if asked is not None and Path(asked).resolve().is_relative_to(launching.directory.parent.resolve()):
+        raise SandboxSetupFailed("rootfs", f"{asked} lies in the store, where workers write", errno.EPERM)
+    return asked
 
 
 def _argv(launching: Launching) -> tuple[str, ...]:

@@ -78,10 +78,18 @@ def _limits(told: Mapping[str, Any]) -> LimitCapabilities:
     found = {name: Found(**answer) for name, answer in told["found"].items()}
     return LimitCapabilities(
         **found,
+        survives_restart=survival(os.getpid()),
         cgroup=_cgroup(told["cgroup"]),
         memory_capacity_bytes=told["memory_capacity_bytes"],
         pids_capacity=told["pids_capacity"],
     )
+
+
+def survival(server_pid: int) -> Found:
+    """Whether workers can go on when the server, which has this pid, ends."""
+    if server_pid == 1:
+        return Found(None, "the server is process 1, with which everything beside it ends")
+    return Found("supervisor")
 
 
 def _cgroup(folders: list[dict[str, Any]]) -> CgroupLaunch | None:

@@ -38,16 +38,19 @@ class LaunchPlan:
 
     Without such a folder `memory_bytes` bounds the data of each process
     (RLIMIT_DATA), and the resident sum of the tree is looked at twice a second;
-    `pids_max` bounds those of its `uid` (RLIMIT_NPROC), and nothing without one;
+    `pids_max` bounds those of its `uid`, or without one those of its sandbox (RLIMIT_NPROC;
+    what `own_count` of the probe found), and without a sandbox nothing;
     `cpu_time_s` is summed from /proc. A second later the kernel holds each process
     to it too (RLIMIT_CPU), and each file to `file_size_bytes` (RLIMIT_FSIZE). None: no limit.
 
     With `outlives_server` the worker goes on without its server, under the same
     limits, until it is over or another executor adopts it. Without, it ends with it.
 
-    `workspace` is a folder below `directory`. With `uid` the worker runs as that
-    user, with the group of the same number and no other, and the workspace becomes
-    that user's; only root can do so. `seccomp` loads the filter of `host/seccomp.py`.
+    `workspace` is a folder below `directory`, and `script` a file in it that the worker
+    may read however it is confined. With `uid` the worker runs as that user, with the
+    group of the same number and no other, and both become that user's; only root can do
+    so. Where folders above are closed to that user, it sees them empty but for its own.
+    `seccomp` loads the filter of `host/seccomp.py`.
 
     `sandbox` puts the worker below bubblewrap: `argv` and PATH are looked up inside,
     the workspace is /workspace there, and the `cwd` that counts is the sandbox's.
@@ -72,6 +75,7 @@ class LaunchPlan:
     stderr_max_bytes: int = GIB
     outlives_server: bool = False
     workspace: str = "workspace"
+    script: str | None = None
     uid: int | None = None
     seccomp: bool = False
     sandbox: SandboxLaunch | None = None
@@ -104,6 +108,7 @@ class LaunchPlan:
                 "stderr_max_bytes": self.stderr_max_bytes,
                 "outlives_server": self.outlives_server,
                 "workspace": self.workspace,
+                "script": self.script,
                 "uid": self.uid,
                 "seccomp": self.seccomp,
                 "sandbox": None if self.sandbox is None else self.sandbox.encode(),

@@ -37,7 +37,7 @@ class SandboxLaunch:
     the host; `mount` always is one. Without `net` it reaches what the host reaches.
     `rootfs` is a folder of the host that becomes the root, with folders proc, dev,
     tmp, run and workspace in it; None: the host's programs and a few of its settings.
-    `script` names a file in the worker's folder that is copied to INSIDE_SCRIPT.
+    The plan's `script` is copied to INSIDE_SCRIPT.
     `tmp_bytes` bounds each of /tmp and /dev/shm, `run_bytes` /run with the script; all
     are memory of the worker.
 
@@ -50,7 +50,6 @@ class SandboxLaunch:
     cwd: str = INSIDE_WORKSPACE
     namespaces: frozenset[str] = NAMESPACES
     rootfs: str | None = None
-    script: str | None = None
     tmp_bytes: int = TMP_BYTES
     run_bytes: int = RUN_BYTES
     egress: bool = False
@@ -71,7 +70,6 @@ class SandboxLaunch:
             "cwd": self.cwd,
             "namespaces": sorted(self.namespaces),
             "rootfs": self.rootfs,
-            "script": self.script,
             "tmp_bytes": self.tmp_bytes,
             "run_bytes": self.run_bytes,
             "egress": self.egress,

@@ -29,11 +29,11 @@ def budget(
     host: LimitCapabilities,
     held: Reservation | None = None,
     *,
-    has_own_uid: bool = False,
+    is_counted_alone: bool = False,
 ) -> Iterator[Decision]:
     """Every decision about limits, asked for or come with `held`, and about the tree's end.
 
-    `has_own_uid`: the worker is to be a user whom nobody else is.
+    `is_counted_alone`: where no control group counts its processes, the kernel does, and nobody else's.
     """
     for name in _SUPERVISED:
         value = getattr(asked, name)
@@ -49,7 +49,7 @@ def budget(
     if asked.file_size_bytes is not None:
         yield _held("limits.file_size_bytes", asked.file_size_bytes, Found("RLIMIT_FSIZE"))
     if given.pids_max is not None:
-        pids = _pids(given.pids_max, host.pids, has_own_uid=has_own_uid)
+        pids = _pids(given.pids_max, host.pids, is_counted_alone=is_counted_alone)
         yield pids if asked.pids_max is not None else _unasked(pids)
     yield _tree_kill(host.tree_kill)
 
@@ -103,10 +103,10 @@ def _memory(memory_bytes: int, found: Found) -> Decision:
     )
 
 
-def _pids(pids_max: int, found: Found, *, has_own_uid: bool) -> Decision:
+def _pids(pids_max: int, found: Found, *, is_counted_alone: bool) -> Decision:
     if found:
         return _held("limits.pids_max", pids_max, found)
-    if not has_own_uid:  # The kernel counts a user's processes, and those of others are among them.
+    if not is_counted_alone:  # The kernel counts a user's processes, and those of others are among them.
         return lost("limits.pids_max", pids_max, None, found.reason)
     return Decision(
         feature="limits.pids_max",

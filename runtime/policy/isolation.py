@@ -25,6 +25,7 @@ from .decision import Decision, Value, lost
 NAMESPACES = ("mount", "pid", "uts", "ipc")
 """Those that are asked for by name; `net` is what `network` says."""
 BUBBLEWRAP = "bubblewrap"
+_SAME_USER = "modes and times of the user's other files can still be changed"
 _SHARES = "profile 'process' shares this with the host"
 
 
@@ -40,8 +41,8 @@ def isolation(asked: Sandbox, host: SandboxCapabilities) -> Iterator[Decision]:
     yield Decision(
         feature="sandbox.no_new_privs", effective=True, mechanism="prctl(2)", enforced=Enforcement.HARD
     )
+    yield from _own_uid(asked, host, is_sandboxed=is_sandboxed)
     if is_sandboxed:
-        yield _always("sandbox.own_uid", host.own_uid)
         yield _always("exit.exact", host.exact_exit)
 
 
@@ -154,19 +155,40 @@ def _network_means(wanted: Network, host: SandboxCapabilities, *, is_sandboxed: 
 
 
 def _filesystem(asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool) -> Iterator[Decision]:
-    wants_sandbox = asked.profile is SandboxProfile.LINUX_SANDBOX
     if is_sandboxed:
         asks_less = asked.filesystem is FilesystemAccess.HOST
         asks = "host" if asks_less else "restricted"
         yield _given("sandbox.filesystem", asks, "restricted", Found(BUBBLEWRAP))
     elif asked.filesystem is FilesystemAccess.HOST:
         yield Decision(feature="sandbox.filesystem", requested="host", effective="host")
-    elif asked.filesystem is FilesystemAccess.RESTRICTED or wants_sandbox:
+    elif _wants_restricted(asked):
         found = host.restricted_filesystem
-        if found:
-            yield _given("sandbox.filesystem", "restricted", "restricted", found)
-        else:
+        if not found:
             yield lost("sandbox.filesystem", "restricted", "host", found.reason)
+        else:
+            weakness = None if _restricted_uid(host) else _SAME_USER
+            means = Found(found.mechanism, found.reason or weakness)
+            yield _given("sandbox.filesystem", "restricted", "restricted", means)
+
+
+def _own_uid(asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool) -> Iterator[Decision]:
+    """With a sandbox, and with Landlock, which knows no modes and no owners of files."""
+    if is_sandboxed:
+        yield _always("sandbox.own_uid", host.own_uid)
+    elif _wants_restricted(asked) and host.restricted_filesystem:
+        yield _always("sandbox.own_uid", _restricted_uid(host))
+
+
+def _wants_restricted(asked: Sandbox) -> bool:
+    """Whether Landlock is to keep it: it is asked for, or what is left of a sandbox."""
+    if asked.filesystem is None:
+        return asked.profile is SandboxProfile.LINUX_SANDBOX
+    return asked.filesystem is FilesystemAccess.RESTRICTED
+
+
+def _restricted_uid(host: SandboxCapabilities) -> Found:
+    """Its paths are the host's, so another user has to be brought to what is its own."""
+    return host.own_uid if host.own_place or not host.own_uid else Found(None, host.own_place.reason)
 
 
 def _seccomp(asked: Sandbox, host: SandboxCapabilities) -> Iterator[Decision]:

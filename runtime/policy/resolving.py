@@ -63,11 +63,13 @@ def _decisions(
     request: CreateWorkerRequest, host: HostCapabilities, held: Reservation | None
 ) -> Iterator[Decision]:
     sandbox = request.sandbox
-    yield from isolation(sandbox, host.sandbox)
+    isolated = list(isolation(sandbox, host.sandbox))
+    yield from isolated
     is_sandboxed = sandboxed(sandbox, host.sandbox)
     yield from insisted(request.control_context, sandbox.profile, held, is_sandboxed=is_sandboxed)
-    has_own_uid = is_sandboxed and bool(host.sandbox.own_uid)
-    yield from budget(request.limits, host.limits, held, has_own_uid=has_own_uid)
+    has_own_uid = any(each.feature == "sandbox.own_uid" and each.effective for each in isolated)
+    is_counted_alone = has_own_uid or (is_sandboxed and bool(host.sandbox.own_count))
+    yield from budget(request.limits, host.limits, held, is_counted_alone=is_counted_alone)
 
 
 def _refuse(decisions: list[Decision], mode: CapabilityMode) -> None:

@@ -14,11 +14,12 @@ from .faults import UsageFault
 Json = dict[str, Any]
 
 LINUX_SANDBOX: Final = "linux_sandbox"
+RESTRICTED: Final = "restricted"
 INSIDE_WORKSPACE: Final = PurePosixPath("/workspace")
 """Where a sandboxed worker finds its workspace."""
 _PROFILES: Final = ("process", LINUX_SANDBOX)
 _NETWORKS: Final = ("none", "host", "proxy")
-_FILESYSTEMS: Final = ("host", "restricted")
+_FILESYSTEMS: Final = ("host", RESTRICTED)
 _UNITS_MS: Final = {"ms": 1, "s": 1000, "": 1000, "m": 60_000, "h": 3_600_000}
 _TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|)\Z")
 _UNITS_BYTES: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}

@@ -46,6 +46,7 @@ def create(
     cpu_time: options.CpuTimeOption = None,
     file_size: options.FileSizeOption = None,
     strict: options.StrictOption = False,
+    tenant: options.TenantOption = None,
     url: options.Url = None,
     token_file: options.TokenFile = None,
     runtime: options.RuntimeId = None,

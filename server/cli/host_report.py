@@ -125,6 +125,15 @@ def _for_uid(_reason: str, facts: HostFacts) -> Iterator[str]:
         yield "run the server as root, if each worker shall be a user of its own"
 
 
+def _for_place(_reason: str, facts: HostFacts) -> Iterator[str]:
+    if facts.is_root:
+        yield "let the server mount (CAP_SYS_ADMIN; in a container '--cap-add SYS_ADMIN')"
+
+
+def _for_survival(_reason: str, _facts: HostFacts) -> Iterator[str]:
+    yield "run the server below a process that starts it again (s6, runit, systemd), and not as process 1"
+
+
 def _none(_reason: str, _facts: HostFacts) -> Iterator[str]:
     return iter(())
 
@@ -161,6 +170,16 @@ _TOPICS: Final = {
         "sandboxed workers are the server's user, in a namespace of their own",
         _for_uid,
     ),
+    "own_place": _Topic(
+        "so is each plain one that is kept to its workspace",
+        "plain processes that are kept to their workspace are the server's user",
+        _for_place,
+    ),
+    "own_count": _Topic(
+        "the processes of a sandbox can be counted without a control group",
+        "without a control group, the processes of a sandbox can be counted only if it is a user of its own",
+        _for_sandbox,
+    ),
     "exact_exit": _Topic(
         "an exit code over 128 of a sandboxed worker is told from a signal",
         "an exit code over 128 of a sandboxed worker may have been a signal",
@@ -178,13 +197,18 @@ _TOPICS: Final = {
     ),
     "pids": _Topic(
         "--pids bounds the processes of a worker",
-        "--pids bounds only sandboxed workers that are a user of their own; --strict refuses it",
+        "--pids bounds only workers whose processes can be counted by themselves; --strict refuses it",
         _for_cgroups,
     ),
     "cpu_time": _Topic(
         "--cpu-time bounds all processes of a worker together",
         "--cpu-time bounds each process of a worker, and their sum nearly",
         _for_cgroups,
+    ),
+    "survives_restart": _Topic(
+        "workers can go on when the server ends or dies, and the next one takes them over",
+        "workers end with the server",
+        _for_survival,
     ),
     "tree_kill": _Topic(
         "a worker and all that it started can be killed",

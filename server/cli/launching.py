@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from .confining import INSIDE_WORKSPACE, LINUX_SANDBOX, Confinement
+from .confining import INSIDE_WORKSPACE, LINUX_SANDBOX, RESTRICTED, Confinement
 from .faults import CliError, UsageFault
 
 Json = dict[str, Any]
@@ -27,11 +27,11 @@ STDIN_BYTES_MAX: Final = 2 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What the options of `create`, `run` and `plan` say."""
+    """What the options of `create`, `run`, `plan` and `submit` say; None: no such option, or not given."""
 
     command: Sequence[str] = ()
     script: str | None = None
-    passive: bool = False
+    passive: bool | None = None
     worker_id: str | None = None
     speech: str = "text"
     env: Sequence[str] = ()
@@ -41,6 +41,8 @@ class Launch:
     confinement: Confinement = field(default_factory=Confinement)
     labels: Sequence[str] = ()
     metadata: Sequence[str] = ()
+    tenant: str | None = None
+    owner: str | None = None
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
 
@@ -76,11 +78,18 @@ def create_request(launch: Launch) -> Json:
     if launch.first_input is not None:
         asked["initial_input"] = {"kind": "user", "content": launch.first_input}
     asked.update(launch.confinement.request())
-    if launch.labels:
-        asked["control_context"] = {"labels": pairs("--label", launch.labels)}
+    on_behalf = _on_behalf(launch)
+    if on_behalf:
+        asked["control_context"] = on_behalf
     if launch.metadata:
         asked["metadata"] = pairs("--metadata", launch.metadata)
     return asked
+
+
+def _on_behalf(launch: Launch) -> Json:
+    said = {"tenant": launch.tenant, "owner": launch.owner}
+    labels = {"labels": pairs("--label", launch.labels)} if launch.labels else {}
+    return {**labels, **{name: whose for name, whose in said.items() if whose is not None}}
 
 
 def pairs(flag: str, given: Sequence[str]) -> dict[str, str]:
@@ -100,11 +109,17 @@ def _execution(launch: Launch) -> Json | None:
             raise UsageFault("--passive: a passive worker has no process; leave out the program")
         return None
     if launch.script is None and not launch.command:
-        raise UsageFault("what shall run? give a PROGRAM, or --script FILE, or --passive")
+        or_none = "" if launch.passive is None else ", or --passive"
+        raise UsageFault(f"what shall run? give a PROGRAM, or --script FILE{or_none}")
     execution: Json = {"env": _environment(launch), **_folder(launch)}
     if launch.script is not None:
         return {**execution, "kind": "script", "script": _script(launch.script), "args": list(launch.command)}
     return {**execution, "kind": "command", "program": _program(launch), "args": list(launch.command[1:])}
+
+
+def _keeps_to_its_workspace(launch: Launch) -> bool:
+    """Whether the caller's folder would be closed to it."""
+    return launch.cwd is None and launch.confinement.filesystem == RESTRICTED
 
 
 def _is_inside(launch: Launch) -> bool:
@@ -124,6 +139,8 @@ def _folder(launch: Launch) -> Json:
     """The caller's folder; a sandbox has none of the caller's, so there it is one inside."""
     if _is_inside(launch):
         return {} if launch.cwd is None else {"cwd": str(INSIDE_WORKSPACE / launch.cwd)}
+    if _keeps_to_its_workspace(launch):
+        return {}
     return {"cwd": str(Path.cwd() if launch.cwd is None else launch.cwd.absolute())}
 
 
@@ -144,7 +161,7 @@ def _environment(launch: Launch) -> dict[str, str]:
     path = None if _is_inside(launch) else launch.environ.get("PATH")
     found = {} if path is None else {"PATH": path}
     for file in launch.env_files:
-        for line in _read(file, "--env-file").splitlines():
+        for line in text_of(file, "--env-file").splitlines():
             text = line.strip()
             if text and not text.startswith("#"):
                 found.update(_variable(f"--env-file {file}", text, launch.environ))
@@ -168,7 +185,7 @@ def _variable(source: str, text: str, environ: Mapping[str, str]) -> dict[str, s
 def _script(source: str) -> str:
     if source == "-":
         return stdin_text()
-    return _read(Path(source), "--script")
+    return text_of(Path(source), "--script")
 
 
 def stdin_text() -> str:
@@ -181,7 +198,8 @@ def stdin_text() -> str:
         raise CliError("stdin is not UTF-8 text") from None
 
 
-def _read(file: Path, flag: str) -> str:
+def text_of(file: Path, flag: str) -> str:
+    """A file that an option names. Raises CliError."""
     try:
         return file.read_text()
     except OSError as fault:

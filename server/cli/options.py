@@ -124,13 +124,23 @@ CwdOption = Annotated[
     typer.Option(
         "--cwd",
         metavar="PATH",
-        help="Where it runs; without this, here. In a sandbox a place inside; without this, its workspace.",
+        help="Where it runs; without this, here. In a sandbox a place inside; without this, and with "
+        "--filesystem restricted, its workspace.",
         rich_help_panel=_ENVIRONMENT,
     ),
 ]
 InputOption = Annotated[
     str | None,
     typer.Option("--input", metavar="TEXT", help="What it is told first.", rich_help_panel=_ENVIRONMENT),
+]
+_WHOSE = "Whose it is"
+TenantOption = Annotated[
+    str | None,
+    typer.Option("--tenant", metavar="NAME", help="Whose quota it takes from.", rich_help_panel=_WHOSE),
+]
+OwnerOption = Annotated[
+    str | None,
+    typer.Option("--owner", metavar="NAME", help="Who alone may kill the task.", rich_help_panel=_WHOSE),
 ]
 _CONFINED = "What it may do, and use at most"
 SandboxOption = Annotated[

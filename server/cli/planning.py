@@ -31,6 +31,7 @@ def plan(
     cpu_time: options.CpuTimeOption = None,
     file_size: options.FileSizeOption = None,
     strict: options.StrictOption = False,
+    tenant: options.TenantOption = None,
     url: options.Url = None,
     token_file: options.TokenFile = None,
     runtime: options.RuntimeId = None,

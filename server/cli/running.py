@@ -84,6 +84,8 @@ def run(
     cpu_time: options.CpuTimeOption = None,
     file_size: options.FileSizeOption = None,
     strict: options.StrictOption = False,
+    owner: options.OwnerOption = None,
+    tenant: options.TenantOption = None,
     url: options.Url = None,
     token_file: options.TokenFile = None,
     runtime: options.RuntimeId = None,
@@ -98,6 +100,8 @@ def run(
     if detach and remove:
         raise UsageFault("--detach and --rm: nobody would be there to remove it")
     launch = launch_of(locals())
+    if owner is not None and not task:
+        raise UsageFault("--owner: a task has one, and a worker has none; with --task")
     if task:
         _check_task(launch, interactive=interactive, detach=detach)
         code = _run_as_task(found(url, token_file, runtime), launch, remove=remove)
@@ -274,7 +278,7 @@ def _check_task(launch: Launch, *, interactive: bool, detach: bool) -> None:
 def _run_as_task(runtime: Found, launch: Launch, *, remove: bool) -> int:
     from .tasking import run_task, task_request
 
-    asked = task_request(launch, None, None)
+    asked = task_request(launch)
     with client_for(runtime) as client:
         code, task = run_task(runtime, client, asked)
         if remove:

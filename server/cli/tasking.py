@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -19,8 +18,8 @@ from watchglass.client.faults import Unreachable
 
 from . import options
 from .faults import CliError, ExitCode, UsageFault
-from .following import on_signals
-from .launching import Launch, create_request, launch_of, stdin_text
+from .interrupts import interrupts
+from .launching import Launch, create_request, launch_of, stdin_text, text_of
 from .reaching import client_for, found, reaching
 from .showing import note, write_document, write_line
 
@@ -30,13 +29,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-_WHOSE = "Whose it is"
-
 Task = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.", show_default=False)]
-OwnerOption = Annotated[
-    str | None,
-    typer.Option("--owner", metavar="NAME", help="Who alone may kill it.", rich_help_panel=_WHOSE),
-]
 
 
 def submit(
@@ -66,11 +59,8 @@ def submit(
     wall_time: options.WallTimeOption = None,
     file_size: options.FileSizeOption = None,
     strict: options.StrictOption = False,
-    owner: OwnerOption = None,
-    tenant: Annotated[
-        str | None,
-        typer.Option("--tenant", metavar="NAME", help="Whose quota it takes from.", rich_help_panel=_WHOSE),
-    ] = None,
+    owner: options.OwnerOption = None,
+    tenant: options.TenantOption = None,
     url: options.Url = None,
     token_file: options.TokenFile = None,
     runtime: options.RuntimeId = None,
@@ -82,7 +72,9 @@ def submit(
     (five minutes unless --wall-time says another).
     """
     launch = launch_of({**locals(), "worker_id": task_id})
-    asked = task_request(launch, owner, tenant) if request is None else _given(request)
+    if request is not None and launch != Launch():
+        raise UsageFault("--request: it says everything; leave out the PROGRAM and what would describe it")
+    asked = task_request(launch) if request is None else _given(request)
     from watchglass.client.task_places import TASKS
 
     with reaching(url, token_file, runtime) as client:
@@ -142,9 +134,11 @@ def run_task(runtime: Found, client: Client, asked: Json) -> tuple[int, str]:
     from watchglass.client.task_places import TASKS
 
     owner = asked.get("control_context", {}).get("owner")
-    task = client.post(TASKS, asked)["task_id"]
+    task = ""
     try:
-        with on_signals(_interrupt, signal.SIGTERM, signal.SIGHUP):
+        with interrupts() as interrupted:
+            with interrupted.held():  # Or the task is there, and nobody who knows its id.
+                task = client.post(TASKS, asked)["task_id"]
             final = wait_finished(runtime, client, task, None)
     except KeyboardInterrupt:
         note(f"killing {task}")
@@ -154,15 +148,12 @@ def run_task(runtime: Found, client: Client, asked: Json) -> tuple[int, str]:
     return code_of(final), task
 
 
-def task_request(launch: Launch, owner: str | None, tenant: str | None) -> Json:
+def task_request(launch: Launch) -> Json:
     """The body of `POST /api/v1/tasks`. Raises UsageFault, CliError."""
     asked = create_request(launch)
     del asked["speech"]
     if "worker_id" in asked:
         asked["task_id"] = asked.pop("worker_id")
-    whose = {name: value for name, value in (("owner", owner), ("tenant", tenant)) if value is not None}
-    if whose:
-        asked["control_context"] = {**asked.get("control_context", {}), **whose}
     return asked
 
 
@@ -234,13 +225,9 @@ _PLAIN: Final = (
 )
 
 
-def _interrupt(_number: int) -> None:
-    raise KeyboardInterrupt
-
-
 def _given(source: str) -> Json:
     """A request from a file, or from stdin."""
-    text = stdin_text() if source == "-" else _read(Path(source))
+    text = stdin_text() if source == "-" else text_of(Path(source), "--request")
     try:
         asked = json.loads(text)
     except ValueError as fault:
@@ -248,10 +235,3 @@ def _given(source: str) -> Json:
     if not isinstance(asked, dict):
         raise CliError(f"--request {source}: is no JSON object")
     return asked
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text()
-    except (OSError, UnicodeDecodeError) as fault:
-        raise CliError(f"--request {file}: {fault}") from None

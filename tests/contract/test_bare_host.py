@@ -73,6 +73,14 @@ def test_adaptive_runs_it_and_says_what_it_lost(tasks: TaskFace) -> None:
     assert "degraded" in tasks.types(said["task_id"])
 
 
+def test_a_script_whose_sandbox_was_lost_is_still_run(tasks: TaskFace) -> None:
+    execution = {"kind": "script", "script": "echo $1 > file && cat file", "args": ["word"]}
+    asked = {"execution": execution, "sandbox": {"profile": "linux_sandbox"}}
+    said = tasks.finished(tasks.submit_request(asked))
+    assert (said["stdout"], said["stderr"], said["status"]) == ("word\n", "", "success")
+    assert said["execution_plan"]["degraded"] is True
+
+
 def test_what_it_still_has_is_given_without_a_loss(tasks: TaskFace, api: Api) -> None:
     told = api.get("/v1/runtime/capabilities")["capabilities"]["sandbox"]
     asked = {"filesystem": "restricted", "network": "none"}

@@ -137,6 +137,24 @@ def test_nothing_leads_out_of_it(api: Api, tasks: TaskFace, tmp_path: Path) -> N
     assert not outside.exists()
 
 
+def test_one_that_is_kept_to_its_workspace_gets_nothing_of_the_server(api: Api, tasks: TaskFace) -> None:
+    found = api.get("/v1/runtime/capabilities")["capabilities"]["sandbox"]
+    if not found["restricted_filesystem"]["available"]:
+        pytest.skip(found["restricted_filesystem"]["reason"])
+    server = api.served.process.pid
+    theirs = (f"/proc/{server}/environ", "/etc/shadow", f"/proc/{server}/root", str(api.served.state_dir))
+    script = "echo kept > file && cat file; cat $1 $2; ls $3 $4"
+    execution = {"kind": "script", "script": script, "args": theirs}
+    asked = {"execution": execution, "sandbox": {"filesystem": "restricted"}, "policy": STRICT}
+    said = tasks.finished(tasks.submit_request(asked))
+    assert (said["stdout"], said["status"]) == ("kept\n", "failed")
+    refused = said["stderr"].count("ermission denied") + said["stderr"].count("No such file")
+    assert refused == len(theirs)
+    features, warnings = said["execution_plan"]["features"], said["execution_plan"]["capability_warnings"]
+    assert features["sandbox.own_uid"]["effective"] == found["own_place"]["available"]
+    assert bool(warnings) == (not found["own_place"]["available"])  # Then modes of others can be changed.
+
+
 def test_no_secret_is_on_any_command_line_while_it_runs(tasks: TaskFace) -> None:
     task = tasks.sh(
         'test -n "$KEY" && echo up; sleep 60', execution={"env": {"KEY": SECRET}}, sandbox=SANDBOX

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from watchglass.protocol.errors import LaunchFailed
+from watchglass.protocol.errors import LaunchFailed, SandboxSetupFailed
 from watchglass.protocol.execution import CapabilityMode
 from watchglass.protocol.identity import WorkerRef
 from watchglass.runtime import RuntimeOptions
@@ -67,7 +67,7 @@ def test_a_script_is_read_where_the_worker_finds_it(tmp_path: Path) -> None:
     assert plain.argv == ("/bin/sh", str(tmp_path / "script"))
     assert shut_in.argv == ("/bin/sh", INSIDE_SCRIPT)
     assert shut_in.sandbox is not None
-    assert (tmp_path / str(shut_in.sandbox.script)).read_text() == "true\n"
+    assert (tmp_path / str(shut_in.script)).read_text() == "true\n"
 
 
 def test_a_folder_is_one_inside_a_sandbox_and_one_of_the_host_without(tmp_path: Path) -> None:
@@ -116,12 +116,29 @@ def test_every_limit_reaches_the_executor(tmp_path: Path) -> None:
         "stdout_max_bytes": 6,
         "stderr_max_bytes": 7,
     }
-    plan = launched(tmp_path, limits=limits)
+    plan = launched(tmp_path, EVERYTHING, limits=limits)
     assert (plan.wall_time_ms, plan.cpu_time_s, plan.memory_bytes) == (1, 2, 3)
     assert (plan.pids_max, plan.file_size_bytes) == (4, 5)
     assert (plan.stdout_max_bytes, plan.stderr_max_bytes) == (6, 7)
 
 
+def test_a_bound_on_processes_that_nothing_counts_is_not_asked_for(tmp_path: Path) -> None:
+    assert launched(tmp_path, NOTHING, limits={"pids_max": 4}).pids_max is None
+
+
 def test_a_plan_for_a_bubblewrap_that_is_gone_is_no_launch(tmp_path: Path) -> None:
     with pytest.raises(LaunchFailed, match="bubblewrap"):
         launched(tmp_path, EVERYTHING, sandbox=SANDBOX)
+
+
+@pytest.mark.parametrize("place", ["workers/other/workspace/root", "link"])
+def test_no_root_lies_where_workers_write(tmp_path: Path, place: str) -> None:
+    own, root = tmp_path / "workers" / "own", tmp_path / "workers" / "other" / "workspace" / "root"
+    root.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(root)
+    with pytest.raises(SandboxSetupFailed, match="lies in the store"):
+        launched(own, HERE, sandbox={**SANDBOX, "rootfs": str(tmp_path / place)})
+    outside = str(tmp_path / "outside")
+    given = launched(own, HERE, sandbox={**SANDBOX, "rootfs": outside}).sandbox
+    assert given is not None
+    assert given.rootfs == outside

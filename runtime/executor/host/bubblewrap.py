@@ -20,6 +20,9 @@ SCRIPT = "/run/script"
 NAME = "watchglass-sandbox"
 """argv[0] of bubblewrap: a process below it that bears another name is the program."""
 
+MOUNT_POINTS = ("proc", "dev", "tmp", "run", "workspace")
+"""Folders that a root must have, and as folders: a link there would lead a mount astray."""
+
 _SYSTEM = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _SETTINGS = (
     "alternatives",

@@ -5,6 +5,7 @@ Only the steps between fork and exec are here; `bubblewrap.py` has the words.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -52,7 +53,7 @@ class Entrance:
         sandbox = plan.sandbox
         assert sandbox is not None
         workspace = folders.open_beneath(directory, plan.workspace)
-        script = _script(directory, sandbox.script)
+        script = _script(directory, plan.script)
         if plan.uid is not None:
             folders.hand_over(workspace, plan.uid)
         rootfs = None if sandbox.rootfs is None else _opened_rootfs(sandbox.rootfs)
@@ -89,9 +90,18 @@ class Entrance:
 
 def _opened_rootfs(path: str) -> int:
     try:
-        return os.open(path, _DIRECTORY)
+        rootfs = os.open(path, _DIRECTORY)
+        for name in bubblewrap.MOUNT_POINTS:
+            _refuse_link(rootfs, name)
     except OSError as error:
         raise RootfsRefused(error.errno, error.strerror) from error
+    return rootfs
+
+
+def _refuse_link(rootfs: int, name: str) -> None:
+    """What is mounted on a link lands where it leads to, see `bubblewrap.py`. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):  # bubblewrap says that in its own words.
+        os.close(os.open(name, _DIRECTORY | os.O_NOFOLLOW | os.O_PATH, dir_fd=rootfs))
 
 
 def _script(directory: int, name: str | None) -> int | None:

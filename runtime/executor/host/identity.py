@@ -22,12 +22,18 @@ def reachable_by(uid: int, path: str) -> bool:
 
     As the mode bits say; access lists are not looked at, so it may say no where one says yes.
     """
+    return closed_above(uid, path) is None
+
+
+def closed_above(uid: int, path: str) -> str | None:
+    """The topmost folder above `path` that `uid` may not walk; None: it may walk them all."""
+    closed = None
     at = os.path.realpath(path)
     while at != "/":
         at = os.path.dirname(at)  # noqa: PTH120
         if not _may_search(uid, at):
-            return False
-    return True
+            closed = at
+    return closed
 
 
 def _may_search(uid: int, folder: str) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import select
 import struct
 import time
@@ -75,6 +76,10 @@ class Inside:
         for line in lines:
             self._note(json.loads(line))
         return bool(part)
+
+    def bound_processes(self, most: int) -> None:
+        """Before its go: the kernel counts those of a user namespace by themselves. Raises OSError."""
+        resource.prlimit(self.init, resource.RLIMIT_NPROC, (most, most))
 
     def trace(self) -> None:
         """Before its go: have the program stop at its start."""

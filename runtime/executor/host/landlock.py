@@ -36,8 +36,10 @@ def abi() -> int:
     )
 
 
-def restrict(workspace: int, *, internet: bool) -> None:
+def restrict(workspace: int, *, internet: bool, script: str | None = None) -> None:
     """Restrict this process and all that it makes, for good. Without `internet`, TCP too.
+
+    `script` is a file beside the workspace that may be read.
 
     Raises:
         OSError: The kernel has no Landlock; it also wants no_new_privs to be set before.
@@ -51,6 +53,8 @@ def restrict(workspace: int, *, internet: bool) -> None:
         _allow(ruleset, workspace, rights)
         for path in SYSTEM:
             _allow_path(ruleset, path, _EXECUTE | _READ_FILE | _READ_DIR)
+        if script is not None:
+            _allow_path(ruleset, script, _EXECUTE | _READ_FILE)
         for path in DEVICES:
             _allow_path(ruleset, path, rights & (_READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV))
         _checked(libc.syscall(ctypes.c_long(_RESTRICT_SELF), ctypes.c_long(ruleset), ctypes.c_uint(0)))

@@ -43,6 +43,13 @@ def refuse_new_privileges() -> None:
     prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
+def unshare(kinds: int) -> None:
+    """unshare(2): this process gets namespaces of its own of kinds CLONE_NEW*. Raises OSError."""
+    if libc.unshare(ctypes.c_int(kinds)) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "unshare")
+
+
 def set_namespace(fd: int, kind: int) -> None:
     """setns(2): go into the namespace of kind CLONE_NEW* that `fd` stands for. Raises OSError."""
     if libc.setns(ctypes.c_int(fd), ctypes.c_int(kind)) != 0:

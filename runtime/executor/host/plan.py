@@ -8,7 +8,7 @@ import json
 class Sandbox:
     """How bubblewrap is to be run; see `SandboxLaunch`."""
 
-    __slots__ = ("bwrap", "cwd", "egress", "namespaces", "rootfs", "run_bytes", "script", "tmp_bytes")
+    __slots__ = ("bwrap", "cwd", "egress", "namespaces", "rootfs", "run_bytes", "tmp_bytes")
 
     def __init__(
         self,
@@ -17,7 +17,6 @@ class Sandbox:
         cwd: str,
         namespaces: list[str],
         rootfs: str | None,
-        script: str | None,
         tmp_bytes: int,
         run_bytes: int,
         egress: bool,
@@ -26,7 +25,6 @@ class Sandbox:
         self.cwd = cwd
         self.namespaces = frozenset(namespaces)
         self.rootfs = rootfs
-        self.script = script
         self.tmp_bytes = tmp_bytes
         self.run_bytes = run_bytes
         self.egress = egress
@@ -58,6 +56,7 @@ class Plan:
         "pids_max",
         "restricted_filesystem",
         "sandbox",
+        "script",
         "seccomp",
         "stderr_max_bytes",
         "stdout_max_bytes",
@@ -84,6 +83,7 @@ class Plan:
         self.stderr_max_bytes: int = fields["stderr_max_bytes"]
         self.outlives_server: bool = fields["outlives_server"]
         self.workspace: str = fields["workspace"]
+        self.script: str | None = fields["script"]
         self.uid: int | None = fields["uid"]
         self.seccomp: bool = fields["seccomp"]
         self.internet: bool = fields["internet"]

@@ -11,16 +11,20 @@ removed again.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 
-from . import identity, landlock, linux, seccomp
+from . import identity, landlock, linux, seccomp, staging
 from .inside import exit_status
 from .sandbox_trial import ALL, Trial, said_by
 
 NOBODY = 65534
 """Whose rights a trial has when the server is root and no uid is named."""
+
+_CLONE_NEWUSER = 0x10000000
 
 _PLACES = "/tmp"  # noqa: S108 - the names below it are random, and made by mkdir.
 _EXACT_CODE = 137
@@ -45,6 +49,8 @@ def probe(asked: dict[str, object]) -> dict[str, object]:
             "restricted_filesystem": _answer(_restrict_files, "landlock"),
             "seccomp": _answer(_filter_calls, "seccomp"),
             "own_uid": own_uid,
+            "own_place": _own_place(uid),
+            "own_count": _answer(lambda: fork_alone(uid), "RLIMIT_NPROC"),
             "exact_exit": _exact_exit(),
         },
         "bwrap": box.bwrap,
@@ -95,16 +101,23 @@ class _Box:
         return _of(self._try(bwraps[0], uid, lambda trial: trial.run(namespaces)), "bubblewrap")
 
     def _try(self, bwrap: str, uid: int | None, act: Callable[[Trial], str]) -> str:
-        place = f"{_PLACES}/watchglass-probe-{os.getpid()}-{os.urandom(8).hex()}"
-        os.mkdir(place, 0o700)  # noqa: PTH102 - pathlib would weigh on the spawn daemon.
-        try:
+        with _new_place() as place:
             trial = Trial(bwrap, uid, place, self._template)
             try:
                 return act(trial)
             finally:
                 trial.close()
-        finally:
-            _remove(place)
+
+
+@contextlib.contextmanager
+def _new_place() -> Iterator[str]:
+    """A folder that is ours alone, and gone after the block."""
+    place = f"{_PLACES}/watchglass-probe-{os.getpid()}-{os.urandom(8).hex()}"
+    os.mkdir(place, 0o700)  # noqa: PTH102 - pathlib would weigh on the spawn daemon.
+    try:
+        yield place
+    finally:
+        _remove(place)
 
 
 def _remove(place: str) -> None:
@@ -144,6 +157,42 @@ def _own_uid(uid: int | None) -> _Found:
     if uid is None:
         return _no("the server is not root")
     return _answer(lambda: identity.become(uid), "setresuid")
+
+
+def _own_place(uid: int | None) -> _Found:
+    """Whether another user can be brought to a folder of its own below one that is closed to it."""
+    if uid is None:
+        return _no("the server is not root")
+    with _new_place() as place:
+        return _answer(lambda: _go_there(uid, place), "mount namespace")
+
+
+def _go_there(uid: int, place: str) -> None:
+    own = f"{place}/own"
+    os.mkdir(own, 0o700)  # noqa: PTH102
+    os.chown(own, uid, uid)
+    staging.stage_in_place(place, os.open(own, os.O_RDONLY | os.O_DIRECTORY), own, None)
+    identity.become(uid)
+    os.chdir(own)
+
+
+def fork_alone(uid: int | None) -> None:
+    """In a user namespace, fork once under a limit of two, and see that a second time is refused.
+
+    Outside it are more of us: the server, the spawn daemon, and whoever probes.
+    """
+    if uid is not None:
+        identity.become(uid)
+    linux.unshare(_CLONE_NEWUSER)
+    resource.setrlimit(resource.RLIMIT_NPROC, (2, 2))
+    if os.fork() == 0:
+        os._exit(0)  # It counts until it is waited for.
+    try:
+        if os.fork() == 0:
+            os._exit(0)
+    except BlockingIOError:
+        return
+    raise OSError(errno.ENOSYS, "limited, but more processes were made")
 
 
 def _restrict_files() -> None:

@@ -22,7 +22,6 @@ ALL = frozenset({"pid", "uts", "ipc", "net"})
 
 _PROGRAM = "/usr/bin/true"
 _NO_SUCH_PROGRAM = "/nowhere"
-_MOUNT_POINTS = ("proc", "dev", "tmp", "run", "workspace")
 _SAID_BYTES_MAX = 4096
 _SMALL = 1 << 20
 
@@ -51,7 +50,7 @@ class Trial:
     def rootfs(self) -> str:
         """With a folder as the root. It is empty, so to find no program there is to have come far enough."""
         root = f"{self._place}/rootfs"
-        for name in ("", *_MOUNT_POINTS):
+        for name in ("", *bubblewrap.MOUNT_POINTS):
             os.mkdir(f"{root}/{name}", 0o755)  # noqa: PTH102
         said = self._said(self._plan(_NO_SUCH_PROGRAM, ALL, root))
         told = bubblewrap.failure(said.encode(), _NO_SUCH_PROGRAM)
@@ -127,7 +126,6 @@ class Trial:
             "cwd": bubblewrap.WORKSPACE,
             "namespaces": sorted(namespaces),
             "rootfs": rootfs,
-            "script": None,
             "tmp_bytes": _SMALL,
             "run_bytes": _SMALL,
             "egress": False,

@@ -5,6 +5,9 @@ environment. bubblewrap runs as the worker's uid and walks paths. Root therefore
 clones the mounts that it needs (open_tree(2)), before the uid is given up, and
 hangs them into an empty file system that lies over STAGE in a mount namespace of
 this one process. The host sees nothing of it, and it ends with the process.
+
+A worker without a sandbox walks paths itself, so what is its own keeps its path: the
+empty file system lies over the topmost folder that is closed to it.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from .linux import libc
+from .linux import libc, unshare
 
 STAGE = "/tmp"  # noqa: S108 - a mount point that bubblewrap itself needs; nothing in it is looked at.
 
@@ -43,15 +46,39 @@ def stage(clones: dict[str, int]) -> dict[str, str]:
     Raises:
         OSError: We are not allowed to mount, or have no STAGE.
     """
-    _checked(libc.unshare(ctypes.c_int(_CLONE_NEWNS)), "unshare")
-    _mount(b"none", b"/", b"", _MS_REC | _MS_SLAVE)  # Or the host would get our mounts too.
-    _mount(b"tmpfs", STAGE.encode(), b"tmpfs", _MS_NOSUID | _MS_NODEV, b"mode=0755,size=64k")
+    _empty(STAGE)
     paths = {}
     for name, clone in clones.items():
         paths[name] = f"{STAGE}/{name}"
         os.mkdir(paths[name])  # noqa: PTH102
         _attach(clone, paths[name])
     return paths
+
+
+def stage_in_place(closed: str, folder: int, path: str, script: tuple[int, str] | None) -> None:
+    """Empty the folder `closed`, for this process alone, of all but a folder and a file below it.
+
+    Both are descriptors, each with the path that it has there. Raises OSError, as `stage`.
+    """
+    clone = clone_of(folder)
+    clone_of_script = None if script is None else clone_of(script[0])
+    before = os.umask(0o022)
+    try:
+        _empty(closed)
+        os.makedirs(path)  # noqa: PTH103 - pathlib would weigh on every supervisor.
+        _attach(clone, path)
+        if clone_of_script is not None and script is not None:
+            os.close(os.open(script[1], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+            _attach(clone_of_script, script[1])
+    finally:
+        os.umask(before)
+
+
+def _empty(folder: str) -> None:
+    """From here on this process has its own mounts, and nothing in `folder`."""
+    unshare(_CLONE_NEWNS)
+    _mount(b"none", b"/", b"", _MS_REC | _MS_SLAVE)  # Or the host would get our mounts too.
+    _mount(b"tmpfs", os.fsencode(folder), b"tmpfs", _MS_NOSUID | _MS_NODEV, b"mode=0755,size=64k")
 
 
 def _mount(source: bytes, target: bytes, kind: bytes, flags: int, options: bytes | None = None) -> None:
@@ -65,7 +92,7 @@ def _attach(clone: int, path: str) -> None:
             ctypes.c_long(clone),
             ctypes.c_char_p(b""),
             ctypes.c_long(_AT_FDCWD),
-            ctypes.c_char_p(path.encode()),
+            ctypes.c_char_p(os.fsencode(path)),
             ctypes.c_ulong(_MOVE_MOUNT_F_EMPTY_PATH),
         ),
         "move_mount",

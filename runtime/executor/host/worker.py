@@ -116,6 +116,8 @@ class Worker:
             }
         )
         if self.inside is not None:
+            if self.plan.pids_max is not None and self.plan.uid is None and not self.groups.serving("pids"):
+                self.inside.bound_processes(self.plan.pids_max)
             self.inside.trace()
         self._forked.let_go()
         if self.inside is not None:

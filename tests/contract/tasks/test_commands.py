@@ -64,6 +64,28 @@ def test_only_the_owner_kills(shell: Shell, tasks: TaskFace) -> None:
     assert final["status"] == "cancelled"
 
 
+def test_a_whole_request_stands_alone(shell: Shell) -> None:
+    for more in (["--", "true"], ["--memory", "64M"], ["--owner", "anna"]):
+        done = shell("submit", "--request", "-", *more, stdin=b"{}")
+        assert (done.returncode, b"--request: it says everything" in done.stderr) == (2, True)
+
+
+def test_run_task_has_an_owner_and_a_tenant_and_its_interrupt_is_the_owners(
+    shell: Shell, api: Api, tasks: TaskFace
+) -> None:
+    words = ("run", "--task", "--id", "annas", "--owner", "anna", "--tenant", "acme", "--", "sleep", "60")
+    with started(shell.state_dir, *words) as process:
+        wait_true(lambda: api.request("GET", "/api/v1/tasks/annas").status == 200, "nothing was submitted")
+        assert tasks.kill("annas").status == 403
+        code, out, _ = ended(process, signal.SIGINT)
+    final = json.loads(out)
+    assert (code, final["status"]) == (130, "cancelled")
+    whose = json.loads(Path(final["artifacts"]["request_path"]).read_text())["control_context"]
+    assert (whose["owner"], whose["tenant"]) == ("anna", "acme")
+    without_task = shell("run", "--owner", "anna", "--", "true")
+    assert (without_task.returncode, b"--owner: a task has one" in without_task.stderr) == (2, True)
+
+
 def test_status_shows_a_task_in_its_own_words(shell: Shell, tasks: TaskFace) -> None:
     task_id = shell.text("submit", "--", "false").strip()
     final = tasks.finished(task_id)

@@ -85,6 +85,15 @@ def test_a_script_is_run_by_its_interpreter_with_its_arguments(tasks: TaskFace) 
     assert tasks.finished(tasks.submit_request({"execution": python}))["stdout"] == "42\n"
 
 
+def test_a_script_that_is_kept_to_its_workspace_can_still_be_read(tasks: TaskFace) -> None:
+    """Also where Landlock is missing, and `adaptive` runs it without."""
+    execution = {"kind": "script", "script": "echo $1 > out; cat out", "args": ["word"]}
+    said = tasks.finished(
+        tasks.submit_request({"execution": execution, "sandbox": {"filesystem": "restricted"}})
+    )
+    assert (said["status"], said["stdout"], said["stderr"]) == ("success", "word\n", "")
+
+
 def test_a_task_gets_its_environment_its_workspace_and_no_input(tasks: TaskFace) -> None:
     said = tasks.ran('echo "$COLOUR"; pwd; cat; echo over', execution={"env": {"COLOUR": "blue"}})
     workspace = f"{said['artifacts']['task_dir']}/workspace"

@@ -99,6 +99,47 @@ async def test_a_restricted_file_system_is_the_workspace_and_a_system_to_read(
 
 
 @needs_landlock
+@pytest.mark.parametrize("uid", [None, pytest.param(WORKER_UID, marks=needs_root)])
+async def test_a_restricted_one_reads_its_script_and_nothing_else_beside_its_workspace(
+    lab: Lab, uid: int | None
+) -> None:
+    plan = lab.plan("/bin/sh", "to be named", "word", restricted_filesystem=True, script="script", uid=uid)
+    workspace, script = plan.directory / "workspace", plan.directory / "script"
+    workspace.mkdir(mode=0o700)
+    script.write_text("echo ran with $1; echo spoiled > $0; ls ..; cat ../run.json")
+    script.chmod(0o600)
+    argv = ("/bin/sh", str(script), "word")
+    subject = await lab.launch(replace(plan, argv=argv, cwd=str(workspace)))
+    assert await subject.says() == b"ran with word\n"
+    assert subject.read_all()["stderr"].count(b"\n") == 3
+    assert "spoiled >" in script.read_text()
+
+
+@needs_root
+@needs_landlock
+async def test_a_restricted_one_of_its_own_uid_sees_its_own_below_closed_folders_and_has_no_rights_of_root(
+    lab: Lab, tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "secret").write_text("hunter2")
+    plan = replace(lab.plan("/bin/sh", "-c", ""), directory=closed / "worker")
+    workspace = plan.directory / "workspace"
+    workspace.mkdir(parents=True, mode=0o700)
+    script = f"""
+        pwd; echo kept > file; cat {workspace}/file; echo temporary > $TMPDIR/x && cat $TMPDIR/x
+        cat {closed}/secret; chmod 777 {closed}; chmod u+s /usr/bin/env; cat /etc/shadow
+    """
+    argv = ("/bin/sh", "-c", script)
+    plan = replace(plan, argv=argv, cwd=str(workspace), uid=WORKER_UID, restricted_filesystem=True)
+    subject = await lab.launch(plan)
+    assert (await subject.says()).decode().split() == [str(workspace), "kept", "temporary"]
+    assert subject.read_all()["stderr"].count(b"\n") == 4
+    assert closed.stat().st_mode & 0o777 == 0o700
+    assert (workspace / "file").stat().st_uid == WORKER_UID
+
+
+@needs_landlock
 async def test_a_restricted_root_has_no_capability(lab: Lab) -> None:
     subject = await hardened(lab, "cat", restricted_filesystem=True)
     assert subject.process.verified is not None
@@ -145,9 +186,14 @@ async def test_a_uid_of_its_own_has_one_group_and_no_rights(lab: Lab, tmp_path: 
 
 
 @needs_root
-async def test_a_working_directory_that_its_uid_cannot_reach_is_refused(lab: Lab) -> None:
+async def test_a_working_directory_that_its_uid_cannot_reach_is_refused(lab: Lab, tmp_path: Path) -> None:
+    let_others_pass(tmp_path)
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    plan = lab.plan("/bin/true", uid=WORKER_UID)
+    (plan.directory / "workspace").mkdir(mode=0o700)
     with pytest.raises(LaunchFailed) as caught:
-        await hardened(lab, "/bin/true", uid=WORKER_UID)
+        await lab.launch(replace(plan, cwd=str(closed)))
     assert (caught.value.step, caught.value.error_number) == ("chdir", errno.EACCES)
 
 

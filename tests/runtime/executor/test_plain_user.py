@@ -16,8 +16,10 @@ import pytest
 
 from watchglass.protocol.execution import SandboxProfile
 from watchglass.runtime.executor import LaunchPlan, SandboxLaunch, bubblewraps
-from watchglass.runtime.executor.host import identity, linux, signals, tracing, wire
+from watchglass.runtime.executor.host import identity, linux, sandbox_probe, signals, tracing, wire
 from watchglass.runtime.executor.host.lives import supervise
+from watchglass.runtime.executor.host.sandbox_trial import said_by
+from watchglass.runtime.executor.sandbox import NAMESPACES
 
 from support.boxes import TRIES, boxed, needs_box
 from support.passing import let_others_pass
@@ -97,6 +99,10 @@ def place(tmp_path: Path) -> Path:
     return worker
 
 
+def counts_namespaces() -> bool:
+    return not said_by(lambda: sandbox_probe.fork_alone(NOBODY))
+
+
 def plan_of(place: Path, *argv: str, is_boxed: bool) -> LaunchPlan:
     usable = next(path for path in bubblewraps() if identity.reachable_by(NOBODY, path))
     return LaunchPlan(
@@ -168,3 +174,22 @@ def test_a_program_that_is_not_there_has_never_run(
     kind, told = frames[-1]
     assert kind == wire.FAILED
     assert told == {"step": "exec", "subject": "no-such-program", "error_number": 2}
+
+
+@pytest.mark.parametrize("namespaces", [NAMESPACES, NAMESPACES - {"pid"}])
+def test_without_a_group_its_user_namespace_bounds_its_processes_and_nobody_elses(
+    place: Path, namespaces: frozenset[str]
+) -> None:
+    """The supervisor and this test's other processes of nobody's do not count."""
+    if not counts_namespaces():
+        pytest.skip("this kernel counts a user's processes over all namespaces")
+    script = "for n in 1 2 3 4 5 6 7 8 9; do sleep 1000 & done; echo never"
+    usable = next(path for path in bubblewraps() if identity.reachable_by(NOBODY, path))
+    plan = plan_of(place, "/bin/sh", "-c", script, is_boxed=True)
+    plan = replace(plan, sandbox=SandboxLaunch(bwrap=usable, namespaces=namespaces), pids_max=8)
+    kind, told = supervised_by_nobody(plan)[-1]
+    assert (kind, told["code"]) == (wire.EXIT, 2)
+    assert (place / "stdout.log").read_bytes() == b""
+    assert b"Cannot fork" in (place / "stderr.log").read_bytes()
+    kind, told = supervised_by_nobody(replace(plan, argv=("/bin/sh", "-c", "sleep 0 & sleep 0 & wait")))[-1]
+    assert (kind, told["code"]) == (wire.EXIT, 0)

@@ -13,6 +13,7 @@ import pytest
 from watchglass.protocol.errors import LaunchFailed
 from watchglass.runtime.capabilities import MISSING, Found
 from watchglass.runtime.executor import open_executor
+from watchglass.runtime.executor._probing import survival
 from watchglass.runtime.executor.host import limits_probe, linux
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ async def test_nothing_is_left_unsaid_and_what_is_lacking_has_a_reason(lab: Lab)
             assert one or one.reason
     assert capabilities.kernel == os.uname().release
     assert capabilities.collected_at_us > 0
+
+
+async def test_workers_of_process_1_are_not_promised_to_outlive_it(lab: Lab) -> None:
+    assert (await lab.executor.probe()).limits.survives_restart
+    refused = survival(1)
+    assert not refused
+    assert "process 1" in str(refused.reason)
 
 
 async def test_the_capacity_is_less_than_the_machine_has(lab: Lab) -> None:

@@ -74,3 +74,6 @@ async def test_a_server_that_is_not_root_has_no_uids_to_give() -> None:
     async with open_executor() as executor:
         found = (await executor.probe()).sandbox
     assert bool(found.own_uid) == (os.geteuid() == 0)
+    assert bool(found.own_place) <= bool(found.own_uid)
+    if os.geteuid() != 0:
+        assert found.own_place.reason == "the server is not root"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from watchglass.protocol.errors import LaunchFailed
+from watchglass.protocol.errors import LaunchFailed, SandboxSetupFailed
 from watchglass.runtime.executor import (
     INSIDE_SCRIPT,
     INSIDE_WORKSPACE,
@@ -23,6 +23,7 @@ from watchglass.runtime.executor import (
     bubblewraps,
     open_executor,
 )
+from watchglass.runtime.executor.host import bubblewrap
 from watchglass.runtime.executor.host.seccomp import call_numbers
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 
 def sandboxed(lab: Lab, *argv: str, **more: Any) -> LaunchPlan:
     """A plan for `argv` in a sandbox, as a uid of its own when we are root."""
-    box = {name: more.pop(name) for name in ("cwd", "namespaces", "rootfs", "script") if name in more}
+    box = {name: more.pop(name) for name in ("cwd", "namespaces", "rootfs") if name in more}
     plan: dict[str, Any] = {
         "sandbox": SandboxLaunch(bwrap=bubblewraps()[0], **box),
         "uid": WORKER_UID if os.geteuid() == 0 else None,
@@ -212,6 +213,19 @@ async def test_a_given_root_is_the_root(lab: Lab, tmp_path: Path) -> None:
     before = {path.name for path in root.iterdir()}
     subject = await lab.launch(sandboxed(lab, "/bin/ls", "/", rootfs=str(root)))
     assert set((await subject.says()).decode().split()) == before
+
+
+@pytest.mark.parametrize("name", ["proc", "dev", "tmp", "run", "workspace"])
+async def test_a_root_with_a_link_for_a_mount_point_is_refused(lab: Lab, tmp_path: Path, name: str) -> None:
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (*bubblewrap.MOUNT_POINTS, name):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / name).rmdir()
+    (root / name).symlink_to(f"/oldroot{outside}")
+    with pytest.raises(SandboxSetupFailed) as caught:
+        await lab.launch(sandboxed(lab, "/bin/true", rootfs=str(root)))
+    assert (caught.value.step, caught.value.error_number) == ("rootfs", errno.ENOTDIR)
+    assert not outside.exists()
 
 
 async def files_of(program: str) -> list[str]:

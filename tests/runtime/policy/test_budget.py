@@ -106,7 +106,7 @@ def test_a_limit_beside_a_default_is_a_limit() -> None:
 def test_a_user_of_its_own_holds_the_processes_where_no_group_does_but_strict_wants_a_group() -> None:
     [pids] = [
         decision
-        for decision in budget(Limits(pids_max=8), limits_with(NOT_HERE), has_own_uid=True)
+        for decision in budget(Limits(pids_max=8), limits_with(NOT_HERE), is_counted_alone=True)
         if decision.feature == "limits.pids_max"
     ]
     assert (pids.effective, pids.mechanism, pids.enforced) == (8, "RLIMIT_NPROC", Enforcement.SOFT)

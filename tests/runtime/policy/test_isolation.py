@@ -116,3 +116,21 @@ def test_a_uid_of_its_own_and_an_exact_exit_are_told_of_sandboxes_and_asked_by_n
         assert (decisions[feature].effective, decisions[feature].is_lost) == (False, False)
     plain, _ = decided(FULL)
     assert set(plain) == {"sandbox.profile", "sandbox.no_new_privs"}
+
+
+@pytest.mark.parametrize("asked", [{"filesystem": "restricted"}, {"profile": "linux_sandbox"}])
+def test_who_is_kept_by_landlock_has_a_uid_of_its_own_where_it_can_be_brought_to_its_workspace(
+    asked: dict[str, Any],
+) -> None:
+    host = replace(FULL, linux_sandbox=NOT_HERE)
+    with_uid, _ = decided(host, **asked)
+    assert with_uid["sandbox.own_uid"].effective is True
+    assert with_uid["sandbox.filesystem"].reason is None
+    for lacking in (replace(host, own_uid=NOT_HERE), replace(host, own_place=NOT_HERE)):
+        without, _ = decided(lacking, **asked)
+        told = without["sandbox.own_uid"]
+        assert (told.effective, told.reason) == (False, NOT_HERE.reason)
+        assert without["sandbox.filesystem"].is_weak
+        assert not without["sandbox.filesystem"].is_lost
+    kept_by_nothing, _ = decided(replace(host, restricted_filesystem=NOT_HERE), **asked)
+    assert "sandbox.own_uid" not in kept_by_nothing

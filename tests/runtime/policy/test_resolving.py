@@ -13,7 +13,7 @@ from watchglass.protocol.execution import CapabilityMode, Enforcement, Execution
 from watchglass.runtime.capabilities import HostCapabilities
 from watchglass.runtime.policy import resolve
 
-from support.hosts import EVERYTHING, NOTHING, hosts
+from support.hosts import EVERYTHING, NOT_HERE, NOTHING, hosts, limits_with, sandbox_with
 from support.workers import request_of
 
 CAT = {"program": "cat"}
@@ -234,6 +234,17 @@ def test_the_plan_keeps_what_was_asked_beside_what_is_given() -> None:
     plan = plan_of(sandbox={"profile": "linux_sandbox", "workspace_subdir": "a/b"})
     assert plan.requested_sandbox.profile is SandboxProfile.LINUX_SANDBOX
     assert plan.effective_sandbox.workspace_subdir == "a/b"
+
+
+def test_without_a_group_processes_are_counted_in_a_sandbox_that_the_kernel_counts_by_itself() -> None:
+    no_groups = limits_with(NOT_HERE)
+    counting = HostCapabilities(sandbox=sandbox_with(own_uid=NOT_HERE), limits=no_groups)
+    shut_in: dict[str, Any] = {"sandbox": {"profile": "linux_sandbox"}, "limits": {"pids_max": 10}}
+    assert plan_of(host=counting, **shut_in).resource_enforcement.pids_enforced
+    assert not plan_of(host=counting, limits={"pids_max": 10}).resource_enforcement.pids_enforced
+    sandbox = sandbox_with(own_uid=NOT_HERE, own_count=NOT_HERE)
+    not_counting = HostCapabilities(sandbox=sandbox, limits=no_groups)
+    assert not plan_of(host=not_counting, **shut_in).resource_enforcement.pids_enforced
 
 
 def test_a_host_that_nobody_probed_can_do_nothing_and_says_so() -> None:

@@ -91,6 +91,19 @@ def test_a_passive_worker_has_no_execution() -> None:
     assert "execution" not in request_of(passive=True)
 
 
+@pytest.mark.parametrize(("passive", "says"), [(None, "or --script FILE"), (False, "or --passive")])
+def test_who_names_no_program_is_told_what_this_command_takes(passive: bool | None, says: str) -> None:
+    with pytest.raises(UsageFault) as caught:
+        request_of(passive=passive)
+    assert str(caught.value).endswith(says)
+
+
+def test_it_says_on_whose_behalf_and_nothing_of_nobody() -> None:
+    whose = request_of(command=["sh"], tenant="acme", owner="anna", labels=["team=blue"])["control_context"]
+    assert whose == {"tenant": "acme", "owner": "anna", "labels": {"team": "blue"}}
+    assert "control_context" not in request_of(command=["sh"])
+
+
 def test_everything_that_can_be_asked_is_a_request_of_the_contract(tmp_path: Path) -> None:
     asked = request_of(
         command=["sh", "-c", "true"],
@@ -111,6 +124,12 @@ def test_everything_that_can_be_asked_is_a_request_of_the_contract(tmp_path: Pat
     assert request.initial_input is not None
     assert request.execution is not None
     assert request.execution.cwd == str(tmp_path)
+
+
+def test_who_is_kept_to_its_workspace_starts_there_unless_a_folder_is_named(tmp_path: Path) -> None:
+    kept = Confinement(filesystem="restricted")
+    assert "cwd" not in execution_of(command=["sh"], confinement=kept)
+    assert execution_of(command=["sh"], cwd=tmp_path, confinement=kept)["cwd"] == str(tmp_path)
 
 
 def test_a_sandbox_finds_its_program_inside_and_gets_no_path_of_the_callers() -> None:

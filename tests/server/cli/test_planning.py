@@ -27,3 +27,10 @@ def test_what_create_would_refuse_is_refused_in_the_same_words(shell: Shell) -> 
     assert planned.returncode == created.returncode == 1
     assert planned.stderr == created.stderr
     assert b"sandbox.network" in planned.stderr
+
+
+def test_whose_quota_it_would_take_from_can_be_said(shell: Shell) -> None:
+    request = shell.json("plan", "--json", "--tenant", "acme")["plan"]
+    assert request["degraded"] is False
+    blank = shell("plan", "--tenant", " ")
+    assert (blank.returncode, b"control_context.tenant: must not be blank" in blank.stderr) == (1, True)
