@@ -159,7 +159,8 @@ class _Socket:
     async def send(self, text: str) -> None:
         self._check_open()
         self._protocol.send_text(text.encode())
-        await self._flush()
+        with trio.CancelScope(shield=True):  # Half a frame would break the connection for all who share it.
+            await self._flush()
 
     async def ping(self) -> None:
         self._check_open()

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
@@ -20,6 +20,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 from websockets.typing import Subprotocol
 
 from watchglass.protocol.feed_v2 import SUBPROTOCOL
+from watchglass.protocol.session import ROUTE
+from watchglass.protocol.session import SUBPROTOCOL as SESSION_SUBPROTOCOL
 
 from .inprocess import BEARER
 
@@ -99,12 +101,12 @@ def feed_v2(url: str, worker_id: str, query: str = "") -> connect:
     return feed_at(url, f"/v1/workers/{worker_id}/events/ws{query}")
 
 
-def feed_at(url: str, target: str) -> connect:
+def feed_at(url: str, target: str, subprotocol: str = SUBPROTOCOL) -> connect:
     """The same, of any path."""
     return connect(
         f"{url.replace('http', 'ws', 1)}{target}",
         additional_headers=BEARER,
-        subprotocols=[Subprotocol(SUBPROTOCOL)],
+        subprotocols=[Subprotocol(subprotocol)],
         proxy=None,
         max_size=16 << 20,
         compression=None,
@@ -126,33 +128,52 @@ async def frames_of(feed: ClientConnection) -> AsyncIterator[Json]:
 async def read_socket(url: str, reading: Reading) -> None:
     """One connection of version 2, to its end."""
     async with feed_at(url, f"{reading.path}/ws{reading.parameters}") as feed:
-        chain: Chain | None = None
-        synced = False
-        async for frame in frames_of(feed):
-            kind = frame["kind"]
-            if chain is None:
-                assert kind == "hello"
-                chain = Chain(frame["resumed_from"])
-                as_of = frame["as_of"]
-            elif kind == "events":
-                assert frame["replay"] is not synced
-                for envelope in frame["envelopes"]:
-                    chain.follow(envelope)
-                    assert (envelope["cursor"] <= as_of) is frame["replay"]
-                    reading.take(envelope)
-                    if reading.over:
-                        return
-            elif kind in {"sync", "bookmark", "end"}:
-                assert kind != "sync" or not synced
-                synced = synced or kind == "sync"
-                assert frame["cursor"] >= reading.cursor or not reading.envelopes
-                reading.cursor = frame["cursor"]
-                reading.ended = kind == "end"
-            elif kind == "reset":
-                reading.resets.append(frame)
-                chain = Chain(frame["head"])
-            else:
-                assert kind == "snapshot", frame
+        await _read_frames(frames_of(feed), reading)
+
+
+async def read_session(url: str, reading: Reading) -> None:
+    """The same as a subscription of a session, which goes on when the feed is over."""
+    async with feed_at(url, ROUTE, SESSION_SUBPROTOCOL) as feed:
+        is_of_all = isinstance(reading, AllReading)
+        whose: Json = {"workers": []} if is_of_all else {"worker_id": reading.worker_id}
+        asked = whose | dict(parse_qsl(reading.parameters[1:]))
+        await feed.send(orjson.dumps({"kind": "subscribe", "id": "s", **asked}).decode())
+        frames = frames_of(feed)
+        answer = await anext(frames)
+        assert answer["status"] == 200, answer
+        await _read_frames(frames, reading)
+
+
+async def _read_frames(frames: AsyncIterator[Json], reading: Reading) -> None:
+    chain: Chain | None = None
+    synced = False
+    async for frame in frames:
+        kind = frame["kind"]
+        if chain is None:
+            assert kind == "hello"
+            chain = Chain(frame["resumed_from"])
+            as_of = frame["as_of"]
+        elif kind == "events":
+            assert frame["replay"] is not synced
+            for envelope in frame["envelopes"]:
+                chain.follow(envelope)
+                assert (envelope["cursor"] <= as_of) is frame["replay"]
+                reading.take(envelope)
+                if reading.over:
+                    return
+        elif kind in {"sync", "bookmark", "end"}:
+            assert kind != "sync" or not synced
+            synced = synced or kind == "sync"
+            assert frame["cursor"] >= reading.cursor or not reading.envelopes
+            reading.cursor = frame["cursor"]
+            reading.ended = kind == "end"
+            if reading.ended:
+                return
+        elif kind == "reset":
+            reading.resets.append(frame)
+            chain = Chain(frame["head"])
+        else:
+            assert kind == "snapshot", frame
 
 
 async def read_socket_v1(url: str, reading: Reading) -> None:
@@ -223,6 +244,7 @@ async def read_polling(url: str, reading: Reading) -> None:
 
 TRANSPORTS: dict[str, Callable[[str, Reading], Awaitable[None]]] = {
     "websocket": read_socket,
+    "session": read_session,
     "sse": read_stream,
     "long_poll": read_polling,
 }
