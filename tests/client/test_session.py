@@ -257,6 +257,25 @@ def test_the_end_of_a_task_is_awaited_and_a_wait_that_is_left_is_none(served: Se
     shell.run(scenario)
 
 
+def test_who_is_cancelled_leaves_no_half_frame(served: Served) -> None:
+    async def scenario(shell: TrioShell) -> None:
+        async with shell.connect(served.url, token=served.token) as wg, wg.session() as session:
+            worker_id = (await session.call(calls.create_worker())).worker_id
+            large = calls.append_events(worker_id, [("text_delta", {"text": "x" * 60_000})] * 15)
+            os.kill(served.process.pid, signal.SIGSTOP)  # So the socket is full in the middle of a frame.
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(session.call, large)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+                os.kill(served.process.pid, signal.SIGCONT)
+            await session.call(calls.stop(worker_id))
+            assert session.connections == 1
+
+    shell = TrioShell()
+    shell.run(lambda: scenario(shell))
+
+
 def test_a_session_goes_on_with_the_next_server(tmp_path: Path, shell: Shell) -> None:
     with durable_server(tmp_path, "--allow-host=127.0.0.1", runtime_id="rt-client-session") as place:
 
