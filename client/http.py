@@ -16,6 +16,7 @@ from typing import Final, Literal, Self, TypeVar
 
 from .address import Address
 from .call import (
+    ANSWER_BYTES_MAX,
     ANSWER_TIMEOUT_S,
     ARCHIVE_TYPE,
     CONNECT_TIMEOUT_S,
@@ -31,7 +32,6 @@ from .faults import Unreachable
 
 A = TypeVar("A")
 
-ANSWER_BYTES_MAX: Final = 256 << 20
 PIECE_BYTES: Final = 256 << 10
 
 

@@ -25,7 +25,7 @@ from watchglass.protocol.tasks import TaskStatusResponse
 
 from . import task_calls
 from .address import Address
-from .call import Call, api_error
+from .call import ANSWER_BYTES_MAX, Call, api_error
 from .conversation import Conversation, Subscription, refused
 from .faults import BadAnswer, Unreachable
 from .journey import FINAL_STATUS, PING_INTERVAL_S, PING_TIMEOUT_S
@@ -177,7 +177,7 @@ class Session:
     async def _connection_life(self, address: Address) -> str:
         """One connection, from its beginning to its end; why it is over."""
         try:
-            socket = await self._loop.open(address, ROUTE, SUBPROTOCOLS)
+            socket = await self._loop.open(address, ROUTE, SUBPROTOCOLS, frame_bytes_max=ANSWER_BYTES_MAX)
         except UpgradeRefused as refusal:
             fault = api_error(refusal.answer)
             if refusal.answer.status in FINAL_STATUS:
