@@ -63,7 +63,12 @@ class _Asyncio:
     """The loop that runs now."""
 
     async def open(
-        self, address: Address, target: str, subprotocols: Sequence[str] = SUBPROTOCOLS
+        self,
+        address: Address,
+        target: str,
+        subprotocols: Sequence[str] = SUBPROTOCOLS,
+        *,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
     ) -> _Socket:
         try:
             connection = await connect_websocket(
@@ -73,7 +78,7 @@ class _Asyncio:
                 subprotocols=[Subprotocol(name) for name in subprotocols],
                 compression=None,
                 proxy=None,
-                max_size=FRAME_BYTES_MAX,
+                max_size=frame_bytes_max,
                 max_queue=QUEUE_FRAMES_MAX,
                 open_timeout=OPEN_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,

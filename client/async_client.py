@@ -162,6 +162,19 @@ class AsyncClient:
         """The same with snapshots and, if `on_expired` is `snapshot`, resets in the place of a refusal."""
         return Watch(self._feeds, worker_id, after, types=types, on_expired=on_expired, patience_s=patience_s)
 
+    def watch_all(
+        self,
+        workers: str | Iterable[str] = EVERYBODY,
+        after: str = LATEST,
+        *,
+        types: Collection[str] = (),
+        on_expired: OnExpired = "close",
+        patience_s: float = PATIENCE_S,
+    ) -> Watch:
+        """As `follow_all`, with snapshots and resets; see `watch`."""
+        whose = workers_of(workers)
+        return Watch(self._feeds, whose, after, types=types, on_expired=on_expired, patience_s=patience_s)
+
     async def wait_task(
         self, task_id: str, *, timeout_s: float | None = None, patience_s: float = PATIENCE_S
     ) -> TaskStatusResponse:

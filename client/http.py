@@ -16,6 +16,7 @@ from typing import Final, Literal, Self, TypeVar
 
 from .address import Address
 from .call import (
+    ANSWER_BYTES_MAX,
     ANSWER_TIMEOUT_S,
     ARCHIVE_TYPE,
     CONNECT_TIMEOUT_S,
@@ -32,7 +33,6 @@ from .trust import tls_reason
 
 A = TypeVar("A")
 
-ANSWER_BYTES_MAX: Final = 256 << 20
 PIECE_BYTES: Final = 256 << 10
 
 

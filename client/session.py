@@ -14,20 +14,24 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, TypeVar
 
-from watchglass.protocol.follow import EARLIEST, STEADY_S, Following, OnExpired, backoff_s
+from watchglass.protocol.follow import EARLIEST, LATEST, STEADY_S, Following, OnExpired, backoff_s
+from watchglass.protocol.follow_all import EVERYBODY, FollowingAll, workers_of
 from watchglass.protocol.said import Farewell, Said
 from watchglass.protocol.session import ROUTE, SUBPROTOCOL
+from watchglass.protocol.tasks import TaskStatusResponse
 
+from . import task_calls
 from .address import Address
-from .call import Call, api_error
+from .call import ANSWER_BYTES_MAX, Call, api_error
 from .conversation import Conversation, Subscription, refused
 from .faults import BadAnswer, Unreachable
 from .journey import FINAL_STATUS
 from .sockets import FeedSocket, Loop, SocketLost, UpgradeRefused, next_frame
 from .standing import AsyncReader, EventsAlone, Everything
+from .task_places import TaskWait
 
 A = TypeVar("A")
 SUBPROTOCOLS: Final = (SUBPROTOCOL,)
@@ -48,7 +52,7 @@ class Session:
     async def call(self, call: Call[A]) -> A:
         """What is answered to a call of `watchglass.client.calls`.
 
-        It may be cancelled; what it asked for may be done all the same.
+        It may be cancelled; what it asked for may be done all the same, unless that was to wait.
 
         Raises:
             ApiError: It is refused, or a session has no method for it.
@@ -63,11 +67,26 @@ class Session:
                 await self._send(command.text)
             await done.wait()
         finally:
-            self._conversation.forget(command)
+            unwanted = self._conversation.forget(command)
+            if unwanted is not None and self._socket is not None:
+                await self._send(unwanted)
         if command.fault is not None:
             raise command.fault
         assert command.answer is not None, "it is settled with one of both"
         return call.read(command.answer)
+
+    async def wait_task(self, task_id: str, *, timeout_s: float | None = None) -> TaskStatusResponse:
+        """The final status of a task. A wait that is cancelled is none any more for the runtime either.
+
+        Raises:
+            TimeoutError: It had not finished after `timeout_s`, says the first answer after that.
+            ApiError, Unreachable, BadAnswer: See `call`.
+        """
+        wait = TaskWait(task_id, time.monotonic(), timeout_s)
+        while True:
+            said = await self.call(task_calls.task(task_id, wait_ms=wait.wait_ms(time.monotonic())))
+            if wait.answered(time.monotonic(), said.status):
+                return said
 
     def follow(self, worker_id: str, after: str = EARLIEST, *, types: Collection[str] = ()) -> SessionFollow:
         """The events of a worker after a cursor, each once, until it has ended; as `AsyncClient.follow`."""
@@ -76,13 +95,31 @@ class Session:
     def watch(
         self,
         worker_id: str,
-        after: str = EARLIEST,
+        after: str = LATEST,
         *,
         types: Collection[str] = (),
         on_expired: OnExpired = "close",
     ) -> SessionWatch:
         """The same with snapshots and, if `on_expired` is `snapshot`, resets."""
         return SessionWatch(self, Following(worker_id, after, types=types, on_expired=on_expired))
+
+    def follow_all(
+        self, workers: str | Iterable[str] = EVERYBODY, after: str = EARLIEST, *, types: Collection[str] = ()
+    ) -> SessionFollow:
+        """The events of many workers and the runtime's own, in one order; as `AsyncClient.follow_all`."""
+        return SessionFollow(self, FollowingAll(workers_of(workers), after, types=types))
+
+    def watch_all(
+        self,
+        workers: str | Iterable[str] = EVERYBODY,
+        after: str = LATEST,
+        *,
+        types: Collection[str] = (),
+        on_expired: OnExpired = "close",
+    ) -> SessionWatch:
+        """The same with snapshots and, if `on_expired` is `snapshot`, resets."""
+        following = FollowingAll(workers_of(workers), after, types=types, on_expired=on_expired)
+        return SessionWatch(self, following)
 
     async def sever(self) -> None:
         """Leave this connection without a word, as a broken network would; the next one follows."""
@@ -141,7 +178,7 @@ class Session:
     async def _connection_life(self, address: Address) -> str:
         """One connection, from its beginning to its end; why it is over."""
         try:
-            socket = await self._loop.open(address, ROUTE, SUBPROTOCOLS)
+            socket = await self._loop.open(address, ROUTE, SUBPROTOCOLS, frame_bytes_max=ANSWER_BYTES_MAX)
         except UpgradeRefused as refusal:
             fault = api_error(refusal.answer)
             if refusal.answer.status in FINAL_STATUS:

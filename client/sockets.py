@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from .address import Address
 from .call import Answer
-from .journey import PING_INTERVAL_S, PING_TIMEOUT_S, SUBPROTOCOLS
+from .journey import FRAME_BYTES_MAX, PING_INTERVAL_S, PING_TIMEOUT_S, SUBPROTOCOLS
 
 
 class UpgradeRefused(Exception):
@@ -81,7 +81,12 @@ class Loop(Protocol):
     """Where a client runs."""
 
     async def open(
-        self, address: Address, target: str, subprotocols: Sequence[str] = SUBPROTOCOLS
+        self,
+        address: Address,
+        target: str,
+        subprotocols: Sequence[str] = SUBPROTOCOLS,
+        *,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
     ) -> FeedSocket:
         """A connection to a feed. Raises UpgradeRefused, SocketLost."""
 

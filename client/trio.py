@@ -56,13 +56,18 @@ class _Trio:
     """The run that goes on now."""
 
     async def open(
-        self, address: Address, target: str, subprotocols: Sequence[str] = SUBPROTOCOLS
+        self,
+        address: Address,
+        target: str,
+        subprotocols: Sequence[str] = SUBPROTOCOLS,
+        *,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
     ) -> _Socket:
         try:
             with trio.fail_after(OPEN_TIMEOUT_S):
                 stream = await _stream(address)
                 try:
-                    return await _opened(stream, address, target, subprotocols)
+                    return await _opened(stream, address, target, subprotocols, frame_bytes_max)
                 except BaseException:
                     await trio.aclose_forcefully(stream)
                     raise
@@ -108,12 +113,14 @@ async def _stream(address: Address) -> _Stream:
     return stream
 
 
-async def _opened(stream: _Stream, address: Address, target: str, subprotocols: Sequence[str]) -> _Socket:
+async def _opened(
+    stream: _Stream, address: Address, target: str, subprotocols: Sequence[str], frame_bytes_max: int
+) -> _Socket:
     """The upgrade. Raises InvalidHandshake, SocketLost."""
     protocol = ClientProtocol(
         parse_uri(address.websocket_url + target),
         subprotocols=[Subprotocol(name) for name in subprotocols],
-        max_size=FRAME_BYTES_MAX,
+        max_size=frame_bytes_max,
     )
     request = protocol.connect()
     request.headers.update(address.headers())
@@ -166,7 +173,8 @@ class _Socket:
     async def send(self, text: str) -> None:
         self._check_open()
         self._protocol.send_text(text.encode())
-        await self._flush()
+        with trio.CancelScope(shield=True):  # Half a frame would break the connection for all who share it.
+            await self._flush()
 
     async def ping(self) -> None:
         self._check_open()

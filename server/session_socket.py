@@ -92,9 +92,7 @@ class Sessions:
         with self._opened():
             socket = _Socket(scope, receive, send)
             outbox = await socket.accept()
-            subscriptions = Subscriptions(
-                self._runtime, self._metrics, self._open_feeds, scope, self._bounds, outbox
-            )
+            subscriptions = Subscriptions(self._metrics, self._open_feeds, scope, self._bounds, outbox)
             session = Session(self._desk(scope), outbox, subscriptions, self._metrics.commands)
             try:
                 await self._converse(socket, outbox, session, subscriptions)

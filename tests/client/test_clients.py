@@ -434,6 +434,10 @@ def test_everybody_is_followed_over_cut_connections_in_one_order(served: Served,
             polled = (await wg.poll_all_events(workers, first)).events
             with pytest.raises(ApiError, match="'nobody'"):
                 await anext(aiter(wg.follow_all(["nobody"])))
+            async with wg.watch_all(workers) as everything:
+                joined = await anext(aiter(everything))
+                assert isinstance(joined, Joined)
+                assert {worker["worker_id"] for worker in joined.data["workers"]} == set(workers)
         with cutting(served.host, served.port, [900, 5_000, 20_000, 1, 40_000]) as proxy:
             async with shell.connect(proxy.url, token=served.token) as wg:
                 taken: list[Told] = []

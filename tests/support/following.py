@@ -281,6 +281,7 @@ async def read_polling(url: str, reading: Reading) -> None:
 
 TRANSPORTS: dict[str, Callable[[str, Reading], Awaitable[None]]] = {
     "websocket": read_socket,
+    "session": read_session,
     "sse": read_stream,
     "long_poll": read_polling,
 }
