@@ -84,7 +84,7 @@ def read_journal(files: Files, layout: Layout) -> Journal:
     for name in sorted(names, key=_number):
         path = f"{layout.journal}/{name}"
         journal.paths.append(path)
-        for stretch in scan(files, path):
+        for stretch in scan(files, path, has_room=True):
             order += 1
             if stretch.is_good:
                 _take_round(stretch.lines, order, journal)
@@ -248,7 +248,7 @@ def _pieces(
     number = _number(path.rpartition("/")[2])
     piece, crc = sealed(b'{"wal":%d,"schema":%d,%b' % (number, SCHEMA, KEY))
     yield piece
-    for stretch in scan(aside.files, path):
+    for stretch in scan(aside.files, path, has_room=True):
         if stretch.is_good:
             lines = _without(stretch.lines[:-1], homeless) if stretch.begin else []
         else:

@@ -19,6 +19,7 @@ from watchglass.protocol.errors import StoreFault, StoreMissing
 from watchglass.protocol.identity import WorkerId, id_fault
 from watchglass.store.base import Finding, Record, StreamOffsets
 
+from .ahead import without_room
 from .files import fault_of
 from .ground import Ground
 from .layout import EVENTS, Layout
@@ -125,7 +126,7 @@ class Recovery:
             self._next_wal = _wal_number(name) + 1
             path = f"{self._layout.journal}/{name}"
             self._wal_paths.append(path)
-            data = self._files.read_whole(path)
+            data = without_room(self._files.read_whole(path))
             end = 0
             for piece in good_pieces(data):
                 if piece.begin.offset > end:
