@@ -156,21 +156,25 @@ class Application:
                 raise
             await self._feeds_v2.refuse(scope, receive, send, fault)
             return
+        if asks_for_all_events(scope):
+            await self._serve_all(scope, exchange, receive, send)
+        elif scope["type"] == "http":
+            await self._serve_http(scope, exchange)
+        else:
+            await self._serve_socket(scope, receive, send)
+
+    async def _serve_http(self, scope: Scope, exchange: _Exchange) -> None:
+        worker_id = asked_events_of(scope)
         if is_import(scope):
             scope[_ROUTE_KEY] = IMPORT_ROUTE
             await exchange.answer_model(await import_worker(self._runtime, scope, exchange.receive))
-            return
-        if asks_for_all_events(scope):
-            await self._serve_all(scope, exchange, receive, send)
-            return
-        worker_id = asked_events_of(scope)
-        if worker_id is not None:
+        elif worker_id is not None:
             scope[_ROUTE_KEY] = EVENTS_ROUTE
             await self._serve_events(scope, exchange, OneWorker(self._runtime, worker_id))
-            return
-        if scope["type"] == "http":
+        else:
             await self._http(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]  # As above.
-            return
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == SESSION_ROUTE:
             scope[_ROUTE_KEY] = SESSION_ROUTE
             await self.sessions.serve(scope, receive, send)

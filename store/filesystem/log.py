@@ -1,4 +1,4 @@
-"""One log on the disk: what of it is visible, and who is told.
+"""One log on the disk: what is appended to it, when it becomes visible, and who is told.
 
     segments  [ … ][ … ][ … │ pending ]      tail (in memory)  [ … newest ]
                             ^ written                                    ^ head
@@ -15,26 +15,15 @@ from time import perf_counter
 
 import orjson
 
-from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
-from watchglass.protocol.errors import CursorExpired, StoreFault, StoreIo, StoreMissing
+from watchglass.protocol.cursor import BEGINNING
+from watchglass.protocol.errors import StoreFault, StoreIo, StoreMissing
 from watchglass.protocol.events import Event
 from watchglass.protocol.identity import WorkerId
-from watchglass.store.base import (
-    READ_BYTES_MAX,
-    READ_RECORDS_MAX,
-    OnVisible,
-    Record,
-    Retention,
-    Run,
-    StreamOffsets,
-)
-from watchglass.store.tail import Tail
+from watchglass.store.base import OnVisible, Record, StreamOffsets
 
-from .counting import events_through, position_behind
 from .ground import Ground
-from .loading import NO_OFFSETS, LogFacts, LogState, load_log
-from .replay import Bounds
-from .segment import Segment
+from .loading import LogFacts, LogState
+from .log_reading import ReadableFileLog
 from .segments import Segments, bytes_of
 from .unsynced import LogSync
 
@@ -43,7 +32,6 @@ FILE_SEEN_S = 50e-3
 YOUNG_EVENTS_MAX = 16
 YOUNG_BYTES_MAX = 16 << 10
 """So much of a new log stands in the write-ahead file alone; then what is not durable goes to its segment."""
-_TAIL = Retention(max_bytes=1 << 20, max_events=1 << 30)
 _REMOVED = "its files were removed"
 
 
@@ -51,7 +39,7 @@ def _nobody(_records: Sequence[Record], _events: Sequence[Event]) -> None:
     """Nobody looks at what becomes visible."""
 
 
-class FileLog:
+class FileLog(ReadableFileLog):
     """See `Log`."""
 
     def __init__(
@@ -62,60 +50,24 @@ class FileLog:
         known: LogState | LogFacts | None,
         on_visible: OnVisible = _nobody,
     ) -> None:
-        """A log whose segments stand in a directory; `worker_id` None is the runtime's own.
-
-        `known` is what its files say, or what spares asking them. None: they could not
-        be read; everybody who needs them is told why, or gets them when that is over.
-        """
-        self._is_known = known is not None
-        known = known or LogFacts(BEGINNING, BEGINNING, BEGINNING, NO_OFFSETS)
-        self._ground = ground
+        """See `ReadableFileLog`."""
+        super().__init__(ground, worker_id, directory, known)
         self._numbering = ground.numbering
-        self.worker_id = worker_id
         self._name = "runtime" if worker_id is None else worker_id
         self.mark = b"%b" % orjson.dumps({"log": worker_id})  # A copy, for orjson's bytes keep 4 KiB each.
         """The line that names this log in the write-ahead file."""
-        self.directory = directory
         self.on_visible = on_visible
-        self._tail = Tail(_TAIL, self._numbering.clock_us, known.head)
-        self.trimmed_through = known.trimmed_through
-        self.offsets = known.offsets
         self._seen = (-1, -1)
         self._seen_until_s = 0.0
         self._refusal: tuple[type[StoreFault], str] | None = None
         self.gathered = 0
         """Appends that wait for the next round of the write-ahead file."""
-        self._segments: Segments | None = None
-        if isinstance(known, LogFacts):
-            self.oldest = known.oldest
-        else:
-            self._take(known)
 
     def _take(self, found: LogState) -> Segments:
-        """Begin with what loading found."""
-        segments = self._segments = Segments(self._ground, self.directory, found)
+        segments = super()._take(found)
         if segments.unsynced.loose:
             self._ground.dirty[self] = None
-        self.oldest = segments.oldest
-        self.trimmed_through = segments.trimmed_through
         return segments
-
-    def _loaded(self) -> Segments:
-        """What the files say. Raises StoreMissing, StoreIo."""
-        if self._segments is not None:
-            return self._segments
-        ground = self._ground
-        found = load_log(ground.files, self.directory, self.worker_id, ground.salvage)
-        self._is_known = True
-        if found.head != self._tail.head:
-            self._tail.begin_at(found.head)
-        self.offsets = found.offsets
-        return self._take(found)
-
-    @property
-    def head(self) -> Seq:
-        """Sequence of the newest event; 0 before the first."""
-        return self._tail.head
 
     # Append.
 
@@ -227,75 +179,6 @@ class FileLog:
         except StoreMissing:
             self._refuse(StoreMissing, _REMOVED)
             raise
-
-    # Read.
-
-    async def read(
-        self, *, after: Seq, max_records: int = READ_RECORDS_MAX, max_bytes: int = READ_BYTES_MAX
-    ) -> Run:
-        """See `Log.read`."""
-        if not self._is_known:
-            self._loaded()
-        self._require_kept(after)
-        if after >= self._tail.trimmed_through:
-            return self._tail.read(after=after, max_records=max_records, max_bytes=max_bytes)
-        return Run(self._loaded().read(after, Bounds(max_records, max_bytes)))
-
-    def _require_kept(self, after: Seq) -> None:
-        """Raises CursorExpired."""
-        if after < self.trimmed_through:
-            raise CursorExpired(encode_cursor(after), encode_cursor(self.oldest), encode_cursor(self.head))
-
-    async def holds(self, seq: Seq) -> bool:
-        """See `Log.holds`."""
-        if seq <= self.trimmed_through or seq > self.head:
-            return False
-        if seq > self._tail.trimmed_through:
-            return self._tail.holds(seq)
-        return [record.seq for record in await self.read(after=Seq(seq - 1), max_records=1)] == [seq]
-
-    async def count(self, *, after: Seq, through: Seq) -> int:
-        """See `Log.count`."""
-        self._require_kept(after)
-        if after >= self._tail.trimmed_through:
-            return self._tail.count(after=after, through=through)
-        return await self._events_through(through) - await self._events_through(after)
-
-    async def before_newest(self, count: int) -> Seq:
-        """See `Log.before_newest`."""
-        segments = self._loaded()
-        behind = segments.events_ever - count
-        if behind <= segments.dropped:
-            return self.trimmed_through
-        if count <= len(self._tail):
-            return self._tail.before_newest(count)
-        return await position_behind(self, segments.kept, segments.opening_of, behind)
-
-    async def _events_through(self, seq: Seq) -> int:
-        """How many events there ever were up to this one; it never changes."""
-        segments = self._loaded()
-        if seq >= self._tail.trimmed_through:
-            return segments.events_ever - self._tail.count(after=seq, through=self.head)
-        return await events_through(self, segments.kept, segments.opening_of, seq)
-
-    async def wait(self, *, after: Seq) -> None:
-        """See `Log.wait`."""
-        await self._tail.wait(after=after)
-
-    # What others keep of it.
-
-    def facts(self) -> LogFacts:
-        """What spares the next start to open this log. Nothing may be pending."""
-        return LogFacts(self.head, self.oldest, self.trimmed_through, self.offsets)
-
-    def newest_segment(self) -> Segment | None:
-        """The segment that has the newest event. Raises StoreMissing, StoreIo."""
-        kept = self._loaded().kept
-        return kept[-1] if kept else None
-
-    def paths_from(self, seq: Seq) -> Sequence[str]:
-        """The files that hold what a log has from a sequence on, and their directory."""
-        return self._loaded().paths_from(seq)
 
     # The end.
 

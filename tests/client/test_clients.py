@@ -23,7 +23,8 @@ from watchglass.protocol.workers import CreateWorkerRequest, TaskIntent
 from support.api import Api
 from support.processes import wait_true
 from support.proxy import cutting
-from support.serving import Served, durable_server, environment, serving
+from support.restarting import killable_server
+from support.serving import Served, environment, serving
 from support.shells import SHELLS, AsyncioShell, Shell, TrioShell
 
 EVENTS = 100
@@ -313,19 +314,8 @@ def test_a_server_that_is_killed_and_comes_back_elsewhere_is_followed(tmp_path: 
             assert seen == await whole(wg, worker.worker_id)
             assert [event.name for event in seen].count("text_delta") == EVENTS + 50
 
-    with durable_server(tmp_path, runtime_id=f"rt-{shell.name}") as place:
-
-        def restart() -> None:
-            place.kill()
-            servers.append(place.serving())
-            servers[-1].__enter__()
-
-        servers = [place.serving()]
-        servers[0].__enter__()
-        try:
-            shell.run(scenario)
-        finally:
-            servers[-1].__exit__(None, None, None)
+    with killable_server(tmp_path, f"rt-{shell.name}") as restart:
+        shell.run(scenario)
 
 
 def test_a_server_that_is_gone_for_good_is_given_up(served: Served, shell: Shell) -> None:
