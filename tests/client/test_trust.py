@@ -12,10 +12,12 @@ import pytest
 from watchglass.client.faults import NoTrust, Unreachable
 from watchglass.client.finding import Choice, find
 from watchglass.client.local import discovered
+from watchglass.client.sync import connect
 from watchglass.client.trust import Trust
 
 from support.certificates import Pair, self_signed, signed, takes_openssl
 from support.processes import wait_true
+from support.proxy import Fate, cutting
 from support.serving import Served, environment, serving
 from support.shell import command
 from support.shells import SHELLS, Shell
@@ -124,6 +126,40 @@ def test_the_name_of_the_host_must_be_in_a_certificate_that_is_only_vouched_for(
         async with shell.connect(alone.url, token="t", cacert=cacert, environ=elsewhere(tmp_path)) as wg:
             with pytest.raises(Unreachable, match=r"certificate is not valid for '127\.0\.0\.1'"):
                 await wg.runtime()
+
+    shell.run(scenario)
+
+
+CUTS = [
+    Fate(1),
+    Fate(300, of="client"),
+    Fate(1500, "close"),
+    Fate(2000, piece_bytes=1),
+    Fate(4000, "pause", pause_s=0.05, piece_bytes=100),
+    Fate(5000),
+    Fate(9000, "close", piece_bytes=1000),
+]
+
+
+def test_a_reader_over_tls_gets_the_log_whatever_is_cut(
+    tmp_path: Path, shell: Shell, served: Served, authority: Pair
+) -> None:
+    with connect(environ=environment(served.state_dir)) as wg:
+        worker_id = wg.create_worker().worker_id
+        for number in range(20):
+            wg.append_events(worker_id, [("text_delta", {"text": "x" * 100 * number})])
+        wg.stop(worker_id)
+        log = [event.cursor for event in wg.follow(worker_id)]
+
+    async def scenario() -> None:
+        with cutting(served.host, served.port, CUTS) as proxy:
+            url = proxy.url.replace("http:", "https:")
+            async with shell.connect(
+                url, token=served.token, cacert=authority.cert, environ=elsewhere(tmp_path)
+            ) as wg:
+                got = [event.cursor async for event in wg.follow(worker_id)]
+            assert proxy.cuts_made >= 4
+        assert got == log
 
     shell.run(scenario)
 
