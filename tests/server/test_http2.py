@@ -117,6 +117,15 @@ async def test_a_request_that_no_client_sends_leaves_no_trace(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+async def test_a_frame_that_is_too_long_is_not_waited_for(
+    server: InProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with http2(server) as client:
+        await client.send_raw((20_000).to_bytes(3) + b"\x00\x00" + (1).to_bytes(4) + b"x" * 100)
+        await client.until(lambda: client.closed)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 async def test_a_server_that_stops_tells_every_stream() -> None:
     async with watched(bounds=FeedBounds(close_s=3.0)) as server, http2(server) as client:
         feed = await client.websocket(f"{EVENTS}/ws", SUBPROTOCOL)

@@ -101,6 +101,11 @@ class Http2Client:
         self.h2.send_data(stream, content, end_stream=end)
         await self.flush()
 
+    async def send_raw(self, content: bytes) -> None:
+        """Bytes that may be no frames."""
+        self._writer.write(content)
+        await self._writer.drain()
+
     async def answer(self, stream: int) -> Told:
         """All of one."""
         told = self.told[stream]
