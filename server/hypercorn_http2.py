@@ -63,6 +63,12 @@ class Http2(H2Protocol):
             await self._flush()
             await self.send(Closed())
 
+    def goodbye(self) -> bytes:
+        """What a connection is closed with, on which nothing is asked: what comes now was not heard."""
+        with suppress(ProtocolError):
+            self.connection.close_connection()
+        return bytes(self.connection.data_to_send())
+
     def _awaits_too_much(self) -> bool:
         """Whether the frame that is not whole yet says that it is longer than any may be (RFC 9113, 4.2)."""
         begun = getattr(self.connection.incoming_buffer, "_data", b"")

@@ -52,6 +52,8 @@ class Http2Client:
             )
         self.told: defaultdict[int, Told] = defaultdict(Told)
         self.closed = False
+        self.farewell: int | None = None
+        """The code of the connection's end, if the server said one (GOAWAY)."""
         self.grants = True
         """Whether what came makes room for more."""
         self._reader = reader
@@ -145,6 +147,8 @@ class Http2Client:
             self.told[event.stream_id].content += event.data
             if self.grants and event.flow_controlled_length:
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, h2.events.ConnectionTerminated):
+            self.farewell = int(event.error_code or 0)
         elif isinstance(event, h2.events.StreamEnded):
             self.told[event.stream_id].ended = True
         elif isinstance(event, h2.events.StreamReset):
