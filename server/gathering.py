@@ -6,7 +6,7 @@ the turn is over, at `GATHERED_BYTES_MAX`, and before the end.
 
 Frames for a thousand observers are a thousand calls in a row, so what is written
 at once goes to the socket itself while nothing waits in front of it; only what
-the socket does not take is the transport's.
+the socket does not take is the transport's. Inside TLS all of it is.
 """
 
 from __future__ import annotations

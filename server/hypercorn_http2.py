@@ -3,6 +3,7 @@
 * HTTP/2 has windows of its own: a peer may take bytes of one answer and none of
   another, for ever, while TCP sees a connection that goes on. So it is counted
   what was taken of each stream, and one stream can be ended alone.
+* h2 refuses a frame that is too long when it has all of it, which may be 16 MiB.
 * Hypercorn keeps what waited on a stream that was reset, and who waits for room on it.
 * Hypercorn falls over what still comes of a request that is answered (RFC 9113, 8.1:
   the answer need not wait for it), and over what no client sends by accident: a path
@@ -22,7 +23,8 @@ from h2.errors import ErrorCodes
 from h2.events import Event as H2Event
 from h2.events import RequestReceived, StreamReset
 from h2.exceptions import ProtocolError
-from hypercorn.events import Closed
+from hypercorn.events import Closed, RawData
+from hypercorn.events import Event as HypercornEvent
 from hypercorn.protocol.events import Event
 from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 from hypercorn.protocol.http_stream import HTTPStream
@@ -31,6 +33,7 @@ from priority.priority import MissingStreamError, PriorityError
 
 from .asgi import Send
 
+_HEAD_BYTES: Final = 9
 _READ_AS_ASCII: Final = frozenset({b":method", b":path"})
 
 
@@ -51,6 +54,26 @@ class Http2(H2Protocol):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.streams = _Streams()
+
+    async def handle(self, event: HypercornEvent) -> None:
+        """As Hypercorn's."""
+        await super().handle(event)
+        if isinstance(event, RawData) and self._awaits_too_much():
+            self.connection.close_connection(ErrorCodes.FRAME_SIZE_ERROR)
+            await self._flush()
+            await self.send(Closed())
+
+    def goodbye(self) -> bytes:
+        """What a connection is closed with, on which nothing is asked: what comes now was not heard."""
+        with suppress(ProtocolError):
+            self.connection.close_connection()
+        return bytes(self.connection.data_to_send())
+
+    def _awaits_too_much(self) -> bool:
+        """Whether the frame that is not whole yet says that it is longer than any may be (RFC 9113, 4.2)."""
+        begun = getattr(self.connection.incoming_buffer, "_data", b"")
+        size_bytes = int.from_bytes(begun[:3])
+        return len(begun) >= _HEAD_BYTES and size_bytes > self.connection.max_inbound_frame_size
 
     async def _handle_events(self, events: list[H2Event]) -> None:
         try:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -21,6 +22,8 @@ from .gathering import KEEPS_UP_BYTES_MAX
 HANDSHAKE_S_MAX: Final = 10.0
 GOODBYE_S_MAX: Final = 3.0
 """How long a peer may take to say that it has heard our end (close_notify, RFC 8446, 6.1)."""
+READ_BYTES: Final = 16 << 10
+"""A TLS record's. asyncio keeps a buffer for each connection: 256 KiB, most of what an idle one takes."""
 _LOG = logging.getLogger(__name__)
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -36,6 +39,7 @@ class SecureStreams:
         self._context = context
         self._serve = serve
         self._handshake_s = handshake_s
+        SSLProtocol.max_size = READ_BYTES  # For all TLS of this process: a connection has no way to say so.
         self._shaking: dict[asyncio.Task[None], asyncio.Transport] = {}
 
     async def listen(self, listener: socket.socket, backlog: int) -> asyncio.Server:

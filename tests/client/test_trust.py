@@ -12,10 +12,11 @@ import pytest
 from watchglass.client.faults import NoTrust, Unreachable
 from watchglass.client.finding import Choice, find
 from watchglass.client.local import discovered
-from watchglass.client.trust import Trust
+from watchglass.client.sync import connect
 
 from support.certificates import Pair, self_signed, signed, takes_openssl
 from support.processes import wait_true
+from support.proxy import Fate, cutting
 from support.serving import Served, environment, serving
 from support.shell import command
 from support.shells import SHELLS, Shell
@@ -128,6 +129,40 @@ def test_the_name_of_the_host_must_be_in_a_certificate_that_is_only_vouched_for(
     shell.run(scenario)
 
 
+CUTS = [
+    Fate(1),
+    Fate(300, of="client"),
+    Fate(1500, "close"),
+    Fate(2000, piece_bytes=1),
+    Fate(4000, "pause", pause_s=0.05, piece_bytes=100),
+    Fate(5000),
+    Fate(9000, "close", piece_bytes=1000),
+]
+
+
+def test_a_reader_over_tls_gets_the_log_whatever_is_cut(
+    tmp_path: Path, shell: Shell, served: Served, authority: Pair
+) -> None:
+    with connect(environ=environment(served.state_dir)) as wg:
+        worker_id = wg.create_worker().worker_id
+        for number in range(20):
+            wg.append_events(worker_id, [("text_delta", {"text": "x" * 100 * number})])
+        wg.stop(worker_id)
+        log = [event.cursor for event in wg.follow(worker_id)]
+
+    async def scenario() -> None:
+        with cutting(served.host, served.port, CUTS) as proxy:
+            url = proxy.url.replace("http:", "https:")
+            async with shell.connect(
+                url, token=served.token, cacert=authority.cert, environ=elsewhere(tmp_path)
+            ) as wg:
+                got = [event.cursor async for event in wg.follow(worker_id)]
+            assert proxy.cuts_made >= 4
+        assert got == log
+
+    shell.run(scenario)
+
+
 def test_a_file_that_holds_no_authority_is_told_before_anything_is_sent(tmp_path: Path) -> None:
     empty, environ = tmp_path / "empty", elsewhere(tmp_path)
     empty.touch()
@@ -138,50 +173,48 @@ def test_a_file_that_holds_no_authority_is_told_before_anything_is_sent(tmp_path
     assert find(Choice(url="http://h", cacert=empty), environ).address.tls() is None
 
 
-def test_a_scheme_that_is_not_spoken_there_is_told(tmp_path: Path, shell: Shell, served: Served) -> None:
-    with serving(tmp_path) as plain:
-
-        async def scenario() -> None:
-            secure = plain.url.replace("http:", "https:")
-            async with shell.connect(secure, token="t", environ=elsewhere(tmp_path)) as wg:
-                with pytest.raises(Unreachable, match="what answers does not speak TLS"):
-                    await wg.runtime()
-            bare = served.url.replace("https:", "http:")
-            async with shell.connect(bare, token="t", environ=elsewhere(tmp_path)) as wg:
-                with pytest.raises(Unreachable):
-                    await wg.runtime()
-
-        shell.run(scenario)
-        assert plain.stderr.count("\n") == 1
-    assert "Traceback" not in served.stderr
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One that speaks no TLS."""
+    with serving(tmp_path_factory.mktemp("plain")) as server:
+        yield server
 
 
-def test_a_certificate_that_was_renewed_is_shown_after_a_hangup(
-    tmp_path: Path, shell: Shell, authority: Pair
+def test_a_scheme_that_is_not_spoken_there_is_told(
+    tmp_path: Path, shell: Shell, served: Served, plain: Served
 ) -> None:
-    pair = signed(tmp_path, authority)
+    async def scenario() -> None:
+        secure, bare = plain.url.replace("http:", "https:"), served.url.replace("https:", "http:")
+        async with shell.connect(secure, token="t", environ=elsewhere(tmp_path)) as wg:
+            with pytest.raises(Unreachable, match="what answers does not speak TLS"):
+                await wg.runtime()
+        async with shell.connect(bare, token="t", environ=elsewhere(tmp_path)) as wg:
+            with pytest.raises(Unreachable):
+                await wg.runtime()
+
+    shell.run(scenario)
+    assert [plain.stderr.count("\n"), served.stderr.count("\n")] == [1, 1]
+
+
+def test_a_client_of_before_a_renewal_goes_on_after_it(tmp_path: Path, authority: Pair) -> None:
+    pair, here = signed(tmp_path, authority), environment(tmp_path)
     with serving(tmp_path, *pair.flags) as server:
+        for shell in SHELLS:
+            new = self_signed(tmp_path, f"for-{shell.name}")
 
-        def known() -> str | None:
-            return discovered(tmp_path)[0].certificate
+            async def scenario(shell: Shell = shell, new: Pair = new) -> None:
+                async with shell.connect(environ=here) as wg:
+                    shutil.copy(new.cert, pair.cert)
+                    shutil.copy(new.key, pair.key)
+                    server.process.send_signal(signal.SIGHUP)
+                    wait_true(
+                        lambda: discovered(tmp_path)[0].certificate == new.cert.read_text(),
+                        "the certificate is not read anew",
+                    )
+                    worker = await wg.create_worker(program="/bin/true")
+                    assert [event async for event in wg.follow(worker.worker_id)][-1].name == "end"
 
-        async def scenario() -> None:
-            async with shell.connect(environ=environment(tmp_path)) as wg:
-                await wg.health()
-                before = known()
-                new = self_signed(tmp_path, "renewed")
-                shutil.copy(new.cert, pair.cert)
-                shutil.copy(new.key, pair.key)
-                server.process.send_signal(signal.SIGHUP)
-                wait_true(lambda: known() != before, "the certificate is not read anew")
-                await wg.health()
-            async with shell.connect(environ=environment(tmp_path)) as wg:
-                await wg.health()
-
-        shell.run(scenario)
-        assert find(Choice(), environment(tmp_path)).address.trust == Trust(
-            certificate=(tmp_path / "renewed.pem").read_text()
-        )
+            shell.run(scenario)
 
 
 def test_commands_take_an_authority_and_find_a_runtime_here_without(

@@ -23,8 +23,8 @@ RUN_S = 30
 def scripts(heading: str) -> str:
     """The shell script of a section."""
     text = PAGE.read_text().split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    found: list[str] = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    return found[0]
+    [script] = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return str(script)
 
 
 def curl_has_http2() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import orjson
@@ -115,6 +116,26 @@ async def test_a_request_that_no_client_sends_leaves_no_trace(
         await client.until(lambda: client.closed or client.told[stream].ended)
     await until(lambda: len(server.connections) == 0)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_frame_that_is_too_long_is_not_waited_for(
+    server: InProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with http2(server) as client:
+        await client.send_raw((20_000).to_bytes(3) + b"\x00\x00" + (1).to_bytes(4) + b"x" * 100)
+        await client.until(lambda: client.closed)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_an_idle_connection_is_told_that_it_ends() -> None:
+    async with AsyncExitStack() as serving:
+        server = await serving.enter_async_context(watched())
+        async with http2(server) as client:
+            await client.answer(await client.ask("/healthz"))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(serving.aclose())
+                await client.until(lambda: client.closed)
+            assert client.farewell == 0
 
 
 async def test_a_server_that_stops_tells_every_stream() -> None:

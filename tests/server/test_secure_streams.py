@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -15,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from watchglass.protocol.feed_v2 import CloseCode
 from watchglass.server.config import FeedBounds
 from watchglass.server.frames import FrameSink
+from watchglass.server.secure_streams import READ_BYTES
 from watchglass.server.tls import TlsFiles
 
 from support.certificates import self_signed, takes_openssl
@@ -82,6 +84,14 @@ async def test_frames_pings_and_closes_pass_as_they_do_without(
                 await soon(pong)
         await soon(server.app.feeds.wait_none_open())
     assert bool(written) is ready_frames
+
+
+async def test_an_idle_connection_keeps_no_large_buffer(server: InProcess) -> None:
+    async with server.watch("w") as feed:
+        await feed.recv()
+        [connection] = server.connections._open
+        inside: Any = connection.transport
+        assert len(inside._ssl_protocol._ssl_buffer) == READ_BYTES
 
 
 async def test_a_peer_that_never_shakes_hands_is_dropped_and_meanwhile_waited_for(

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from watchglass.server.config import serve_config
-from watchglass.server.config_error import ConfigError
 from watchglass.server.tls import Certificate
 
 from support.certificates import Pair, encrypted, self_signed, signed, takes_openssl
+from support.refusals import refusal
 
 pytestmark = takes_openssl
 
@@ -23,14 +22,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pair]:
     folder = tmp_path_factory.mktemp("certificates")
     authority = self_signed(folder, "authority")
     return {"authority": authority, "server": signed(folder, authority), "self": self_signed(folder)}
-
-
-def refusal(**raw: Any) -> str:
-    with pytest.raises(ConfigError) as refused:
-        serve_config(**raw)
-    text = str(refused.value)
-    assert "\n" not in text
-    return text
 
 
 def test_a_certificate_and_its_key_are_what_is_spoken_with(made: dict[str, Pair]) -> None:

@@ -52,6 +52,8 @@ class Http2Client:
             )
         self.told: defaultdict[int, Told] = defaultdict(Told)
         self.closed = False
+        self.farewell: int | None = None
+        """The code of the connection's end, if the server said one (GOAWAY)."""
         self.grants = True
         """Whether what came makes room for more."""
         self._reader = reader
@@ -101,6 +103,11 @@ class Http2Client:
         self.h2.send_data(stream, content, end_stream=end)
         await self.flush()
 
+    async def send_raw(self, content: bytes) -> None:
+        """Bytes that may be no frames."""
+        self._writer.write(content)
+        await self._writer.drain()
+
     async def answer(self, stream: int) -> Told:
         """All of one."""
         told = self.told[stream]
@@ -140,6 +147,8 @@ class Http2Client:
             self.told[event.stream_id].content += event.data
             if self.grants and event.flow_controlled_length:
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, h2.events.ConnectionTerminated):
+            self.farewell = int(event.error_code or 0)
         elif isinstance(event, h2.events.StreamEnded):
             self.told[event.stream_id].ended = True
         elif isinstance(event, h2.events.StreamReset):

@@ -47,4 +47,4 @@ async def stop(server: InProcess) -> None:
 
 def url(server: InProcess) -> str:
     """Where it listens."""
-    return f"http://127.0.0.1:{server.port}"
+    return f"{'http' if server.certificate is None else 'https'}://127.0.0.1:{server.port}"
