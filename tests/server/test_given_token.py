@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from watchglass.protocol.errors import shown
 from watchglass.server.config import serve_config
 
 from support.refusals import refusal
@@ -37,7 +38,7 @@ def test_an_empty_token_is_refused_wherever_it_comes_from(empty: str, tmp_path: 
     file.write_text(empty)
     assert refusal(local_token=empty) == "--local-token: the token is empty"
     assert "'NAME': the token is empty" in refusal(local_token_env="NAME", environ={"NAME": empty})
-    assert f"'{file}': the token is empty" in refusal(local_token_file=file)
+    assert f"{shown(str(file))}: the token is empty" in refusal(local_token_file=file)
 
 
 def test_a_token_that_is_not_there_is_refused(tmp_path: Path) -> None:

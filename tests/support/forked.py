@@ -17,7 +17,6 @@ import signal
 import subprocess
 import sys
 import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -36,19 +35,26 @@ class Forked:
         self.returncode: int | None = None
         self._pidfd = os.pidfd_open(self.pid)  # Nobody has this pid before we have it reaped.
         self._reaping = threading.Lock()
-        weakref.finalize(self, os.close, self._pidfd)
 
     def poll(self) -> int | None:
         """The exit code, -N of signal N; None while it runs."""
         with self._reaping:
             if self.returncode is None and _has_ended(self._pidfd, 0):
                 self.returncode = os.waitstatus_to_exitcode(_fork_server().answer({"reap": self.pid}))
+                os.close(self._pidfd)
             return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """The same once it has ended. Raises TimeoutExpired after `timeout` seconds."""
-        if self.returncode is None and not _has_ended(self._pidfd, timeout):
-            raise subprocess.TimeoutExpired("watchglass", cast(float, timeout))
+        with self._reaping:
+            if self.returncode is not None:
+                return self.returncode
+            pidfd = os.dup(self._pidfd)  # Another thread may reap it meanwhile.
+        try:
+            if not _has_ended(pidfd, timeout):
+                raise subprocess.TimeoutExpired("watchglass", cast(float, timeout))
+        finally:
+            os.close(pidfd)
         return cast(int, self.poll())
 
     def send_signal(self, number: int) -> None:
