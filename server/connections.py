@@ -11,6 +11,9 @@ can be kept that it does not make:
   the kernel's buffer for hours, and the kernel itself gives up after 15 minutes.
 * A connection on which nothing is asked does not stay for longer than
   `IDLE_S_MAX`, whatever was said on it before.
+* Connections take at most half of the descriptors that this process may have;
+  the others are for workers and the journal. When there are too many, the one on
+  which nothing has been asked for longest makes room for the next one.
 * A stop is bounded: idle connections close at once, busy ones when their answer
   is out, and what is left after `close_s` is dropped.
 * No connection and no task of one outlives the block.
@@ -21,12 +24,15 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
+import math
+import resource
 import socket
 import struct
 import termios
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 from hypercorn.app_wrappers import ASGIWrapper
@@ -48,6 +54,8 @@ from .hypercorn_socket import (
 )
 
 BACKLOG: Final = 1024
+ACCEPTED_AT_ONCE: Final = 16
+"""In one turn of the loop; it takes a few turns until one of them is known to be too many."""
 KEEP_ALIVE_S: Final = 60.0
 """How long a connection may be idle, and how long the head of a request may take."""
 IDLE_S_MAX: Final = 90.0
@@ -93,6 +101,8 @@ class Connections:
         self._stall_s = stall_s
         self._open: set[Connection] = set()
         self._idle: set[IdleTimer] = set()
+        self._open_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self._told_full_s = -math.inf
 
     def __len__(self) -> int:
         """How many are open."""
@@ -101,7 +111,8 @@ class Connections:
     @asynccontextmanager
     async def accepting(self, listener: socket.socket, *, close_s: float) -> AsyncIterator[None]:
         """Serve while the block runs; after it, every connection is closed."""
-        server = await asyncio.start_server(self._serve, sock=listener, backlog=BACKLOG)
+        server = await asyncio.start_server(self._serve, sock=listener, backlog=ACCEPTED_AT_ONCE)
+        listener.listen(BACKLOG)
         watch = asyncio.create_task(self._watch(), name="stalled connections")
         try:
             yield
@@ -121,6 +132,9 @@ class Connections:
         task = asyncio.current_task()
         assert task is not None
         loop = asyncio.get_running_loop()
+        if len(self._open) >= self._open_max and not self._make_room(loop.time()):
+            writer.transport.abort()
+            return
         connection = Connection(writer.transport, GatheringWriter(writer), task, loop.time())
         self._open.add(connection)
         try:
@@ -139,6 +153,18 @@ class Connections:
         finally:
             writer.transport.abort()  # Closed already, unless something failed.
             self._open.discard(connection)
+
+    def _make_room(self, now_s: float) -> bool:
+        """End the connection on which nothing has been asked for longest; whether there was one."""
+        if now_s - self._told_full_s >= KEEP_ALIVE_S:
+            self._told_full_s = now_s
+            _LOG.warning(
+                "there are %d connections: the next ones take the places of idle ones", self._open_max
+            )
+        idle = [each for each in self._open if not each.requests and not each.transport.is_closing()]
+        if idle:
+            min(idle, key=attrgetter("asked_s")).transport.abort()
+        return bool(idle)
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application, with the connection knowing that it is asked something."""
