@@ -11,9 +11,7 @@ can be kept that it does not make:
   the kernel's buffer for hours, and the kernel itself gives up after 15 minutes.
 * A connection on which nothing is asked does not stay for longer than
   `IDLE_S_MAX`, whatever was said on it before.
-* Connections take at most half of the descriptors that this process may have;
-  the others are for workers and the journal. When there are too many, the one on
-  which nothing has been asked for longest makes room for the next one.
+* There are never too many: the longest idle one makes room for the next (`room`).
 * A stop is bounded: idle connections close at once, busy ones when their answer
   is out, and what is left after `close_s` is dropped.
 * No connection and no task of one outlives the block.
@@ -24,15 +22,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import logging
-import math
-import resource
 import socket
 import struct
 import termios
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, Final
 
 from hypercorn.app_wrappers import ASGIWrapper
@@ -52,6 +47,7 @@ from .hypercorn_socket import (
     stop_hearing,
     writes_through,
 )
+from .room import Room
 
 BACKLOG: Final = 1024
 ACCEPTED_AT_ONCE: Final = 16
@@ -82,6 +78,11 @@ class Connection:
     progress: int = -1
     since_s: float = 0.0
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether something is being answered."""
+        return bool(self.requests)
+
 
 def connection_of(scope: Scope) -> Connection | None:
     """The connection that a request came by; None under another server."""
@@ -101,8 +102,7 @@ class Connections:
         self._stall_s = stall_s
         self._open: set[Connection] = set()
         self._idle: set[IdleTimer] = set()
-        self._open_max = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
-        self._told_full_s = -math.inf
+        self._room = Room()
 
     def __len__(self) -> int:
         """How many are open."""
@@ -132,7 +132,7 @@ class Connections:
         task = asyncio.current_task()
         assert task is not None
         loop = asyncio.get_running_loop()
-        if len(self._open) >= self._open_max and not self._make_room(loop.time()):
+        if not self._room.has_place(self._open, loop.time()):
             writer.transport.abort()
             return
         connection = Connection(writer.transport, GatheringWriter(writer), task, loop.time())
@@ -153,18 +153,6 @@ class Connections:
         finally:
             writer.transport.abort()  # Closed already, unless something failed.
             self._open.discard(connection)
-
-    def _make_room(self, now_s: float) -> bool:
-        """End the connection on which nothing has been asked for longest; whether there was one."""
-        if now_s - self._told_full_s >= KEEP_ALIVE_S:
-            self._told_full_s = now_s
-            _LOG.warning(
-                "there are %d connections: the next ones take the places of idle ones", self._open_max
-            )
-        idle = [each for each in self._open if not each.requests and not each.transport.is_closing()]
-        if idle:
-            min(idle, key=attrgetter("asked_s")).transport.abort()
-        return bool(idle)
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application, with the connection knowing that it is asked something."""

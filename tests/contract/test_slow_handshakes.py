@@ -12,10 +12,9 @@ import pytest
 
 from support.api import Api
 from support.following import Reading
-from support.inprocess import TOKEN
 from support.processes import rss_bytes, wait_true
 from support.raw_feed import SOCKETS, asking
-from support.routes import ROUTES, events_of
+from support.routes import ROUTES, events_of, give_token
 from support.serving import Served, serving
 
 pytestmark = pytest.mark.asyncio
@@ -28,9 +27,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Served]:
-    token = tmp_path / "token"
-    token.touch(mode=0o600)
-    token.write_text(TOKEN)
+    give_token(tmp_path)
     limited = ("prlimit", f"--nofile={FILES_MAX}:{FILES_MAX}")
     with serving(tmp_path, "--allow-host=127.0.0.1", by=limited) as served:
         yield served

@@ -154,7 +154,7 @@ async def _dribbled(server: InProcess, path: str) -> None:
 async def test_the_longest_idle_makes_room_and_nobody_who_was_asked_something() -> None:
     async with listening(bounds=FeedBounds(close_s=0.2)) as server:
         await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
-        server.connections._open_max = 3
+        server.connections._room.size = 3
         async with server.watch("w") as feed:
             await feed.recv()
             (first, one), (second, two) = [
