@@ -8,6 +8,7 @@ can be kept that it does not make:
   by itself, and one that is not taken is ended without the others.
 * A connection on which nothing is asked does not stay for longer than
   `IDLE_S_MAX`, whatever was said on it before.
+* There are never too many: the longest idle one makes room for the next (`room`).
 * A stop is bounded: idle connections close at once, busy ones when their answer
   is out, and what is left after `close_s` is dropped.
 * No connection and no task of one outlives the block.
@@ -19,7 +20,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -42,10 +43,13 @@ from .hypercorn_socket import (
     stop_hearing,
     writes_through,
 )
+from .room import Guest, Room
 from .secure_streams import SecureStreams
 from .standstill import Standstill, tcp_progress
 
 BACKLOG: Final = 1024
+ACCEPTED_AT_ONCE: Final = 16
+"""In one turn of the loop; it takes a few turns until one of them is known to be too many."""
 KEEP_ALIVE_S: Final = 60.0
 """How long a connection may be idle, and how long the head of a request may take."""
 IDLE_S_MAX: Final = 90.0
@@ -67,6 +71,11 @@ class Connection:
     requests: set[Request] = field(default_factory=set)
     stalled: bool = False
     still: Standstill = field(default_factory=Standstill)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether something is being answered."""
+        return bool(self.requests)
 
 
 @dataclass(slots=True, eq=False)
@@ -114,7 +123,8 @@ class Connections:
         self._stall_s = stall_s
         self._open: set[Connection] = set()
         self._idle: set[IdleTimer] = set()
-        self._secure = None if tls is None else SecureStreams(tls, self._serve)
+        self._room = Room()
+        self._secure = None if tls is None else SecureStreams(tls, self._serve, has_place=self._has_place)
 
     def __len__(self) -> int:
         """How many are open."""
@@ -124,6 +134,7 @@ class Connections:
     async def accepting(self, listener: socket.socket, *, close_s: float) -> AsyncIterator[None]:
         """Serve while the block runs; after it, every connection is closed."""
         server = await self._listen(listener)
+        listener.listen(BACKLOG)
         watch = asyncio.create_task(self._watch(), name="stalled connections")
         try:
             yield
@@ -143,8 +154,19 @@ class Connections:
 
     async def _listen(self, listener: socket.socket) -> asyncio.Server:
         if self._secure is not None:
-            return await self._secure.listen(listener, BACKLOG)
-        return await asyncio.start_server(self._serve, sock=listener, backlog=BACKLOG)
+            return await self._secure.listen(listener, ACCEPTED_AT_ONCE)
+        return await asyncio.start_server(self._accept, sock=listener, backlog=ACCEPTED_AT_ONCE)
+
+    def _has_place(self, shaking: Collection[Guest] = ()) -> bool:
+        """Whether one more connection may come, beside those that are open and those that shake hands."""
+        present = [*self._open, *shaking] if shaking else self._open
+        return self._room.has_place(present, asyncio.get_running_loop().time())
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._has_place():
+            await self._serve(reader, writer)
+        else:
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -14,10 +14,12 @@ import logging
 import socket
 import ssl
 from asyncio.sslproto import SSLProtocol
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from typing import Final
 
 from .gathering import KEEPS_UP_BYTES_MAX
+from .room import Guest
 
 HANDSHAKE_S_MAX: Final = 10.0
 GOODBYE_S_MAX: Final = 3.0
@@ -29,18 +31,36 @@ _LOG = logging.getLogger(__name__)
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
+@dataclass(slots=True, eq=False)
+class Shaking:
+    """A connection before the end of its handshake; nothing is asked on it."""
+
+    transport: asyncio.Transport
+    asked_s: float
+    is_asked: Final = False
+
+
 class SecureStreams:
     """The TLS connections of one listening socket."""
 
     def __init__(
-        self, context: ssl.SSLContext, serve: Serve, *, handshake_s: float = HANDSHAKE_S_MAX
+        self,
+        context: ssl.SSLContext,
+        serve: Serve,
+        *,
+        has_place: Callable[[Collection[Guest]], bool] = lambda _: True,
+        handshake_s: float = HANDSHAKE_S_MAX,
     ) -> None:
-        """`serve` has each of them from its handshake to its end."""
+        """`serve` has each of them from its handshake to its end.
+
+        `has_place` says whether one more fits beside those whose handshake is not over.
+        """
         self._context = context
         self._serve = serve
         self._handshake_s = handshake_s
         SSLProtocol.max_size = READ_BYTES  # For all TLS of this process: a connection has no way to say so.
-        self._shaking: dict[asyncio.Task[None], asyncio.Transport] = {}
+        self._has_place = has_place
+        self._shaking: dict[asyncio.Task[None], Shaking] = {}
 
     async def listen(self, listener: socket.socket, backlog: int) -> asyncio.Server:
         """Accept from now on."""
@@ -50,15 +70,18 @@ class SecureStreams:
     async def stop(self) -> None:
         """Drop those whose handshake is not over."""
         shaking = dict(self._shaking)
-        for task, transport in shaking.items():
+        for task, guest in shaking.items():
             task.cancel()
-            transport.abort()  # The task may not have begun.
+            guest.transport.abort()  # The task may not have begun.
         if shaking:
             await asyncio.wait(shaking)
 
     def _begin(self, transport: asyncio.Transport) -> None:
+        if not self._has_place(list(self._shaking.values())):
+            transport.abort()
+            return
         task = asyncio.create_task(self._run(transport), name="a TLS connection")
-        self._shaking[task] = transport
+        self._shaking[task] = Shaking(transport, asyncio.get_running_loop().time())
         task.add_done_callback(lambda ended: self._shaking.pop(ended, None))
 
     async def _run(self, transport: asyncio.Transport) -> None:

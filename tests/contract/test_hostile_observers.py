@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -16,6 +17,7 @@ from support.raw_feed import (
     CLOSE,
     CONTINUATION,
     PING,
+    PONG,
     SMALL_BYTES,
     SOCKETS,
     TEXT,
@@ -58,6 +60,12 @@ VIOLATIONS = {
     "a close code that nobody may send": frame(CLOSE, struct.pack("!H", 999)),
     "a close whose reason is no UTF-8": frame(CLOSE, struct.pack("!H", 1000) + b"\xff"),
     "HTTP": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 4,
+}
+ANSWERS = {
+    "v1": frame(PONG, b"v1", masked=False),
+    "v2": b'"kind":"bookmark"',
+    "everybody": b'"kind":"bookmark"',
+    "session": b'"kind":"pong"',
 }
 BETWEEN = {
     "a text between the pieces of another": frame(TEXT, b" ", final=False) + frame(TEXT, b'{"kind":"ping"}')
@@ -111,6 +119,39 @@ def test_who_speaks_before_the_upgrade_is_refused_and_its_connection_closed(
                 answers = feed.rest()
             assert answers.startswith(b"HTTP/1.1 400 ")
             assert answers.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_head_of_a_megabyte_is_refused_and_its_connection_closed(
+    served: Served, worker_id: str, transport: str
+) -> None:
+    first, _, rest = asking(served, transport, worker_id).partition(b"\r\n")
+    before = rss_bytes(served.process.pid)
+    for headers in (b"X-Huge: " + b"x" * MIB, b"X-Many: x\r\n" * (MIB // 16)):
+        with raw_feed(served) as feed:
+            with suppress(ConnectionError):  # It may be closed before all of it was sent.
+                feed.send(first + b"\r\n" + headers + b"\r\n" + rest)
+            assert feed.rest()[:12] in {b"HTTP/1.1 400", b"HTTP/1.1 431", b""}
+    assert rss_bytes(served.process.pid) - before < 4 * MIB
+
+
+@pytest.mark.parametrize("transport", SOCKETS)
+def test_a_frame_that_comes_byte_by_byte_is_taken_as_one(
+    served: Served, worker_id: str, transport: str
+) -> None:
+    said, answer = frame(TEXT, b'{"kind":"ping"}'), ANSWERS[transport]
+    if transport == "v1":  # It may only be pinged as any WebSocket.
+        said = frame(PING, b"v1")
+    with raw_feed(served) as neighbour, raw_feed(served) as feed:
+        for each in (neighbour, feed):
+            joined(each, served, transport, worker_id)
+        feed.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for number, byte in enumerate(said):
+            if number % 8 == 0:  # Nobody else waits for the rest.
+                Api(served).say(worker_id, f"word {number}.")
+                neighbour.until(f"word {number}.".encode())
+            feed.send(bytes([byte]))
+        feed.until(answer)
 
 
 @pytest.mark.parametrize("transport", SOCKETS)

@@ -14,10 +14,9 @@ import pytest
 from support.api import Api
 from support.chatter import Heard
 from support.following import CUT, AllReading, Diagnosed, Reading
-from support.inprocess import TOKEN
 from support.processes import wait_true
 from support.programs import program
-from support.routes import ROUTES, events_of
+from support.routes import ROUTES, events_of, give_token
 from support.serving import Place, Served, durable_server, serving
 
 pytestmark = pytest.mark.asyncio
@@ -115,7 +114,7 @@ def ending(place: Place, way: str) -> Callable[[], object]:
 async def test_every_observer_goes_on_at_the_next_server_and_misses_nothing(
     tmp_path: Path, way: str, durability: str, each: int, lives: int
 ) -> None:
-    _known_token(tmp_path)
+    give_token(tmp_path)
     watchers = [Watcher(route, WORKERS[n % 2]) for route in ROUTES for n in range(each)]
     whereabouts = Whereabouts()
     flags = (*FLAGS, f"--durability={durability}")
@@ -179,17 +178,10 @@ def check_words(whole: dict[str, list[dict[str, Any]]]) -> None:
         assert heard.counted > 0
 
 
-def _known_token(tmp_path: Path) -> None:
-    """The one that these readers send."""
-    token = tmp_path / "token"
-    token.touch(mode=0o600)
-    token.write_text(TOKEN)
-
-
 async def test_whoever_comes_back_to_a_memory_store_that_died_is_told_that_its_place_is_gone(
     tmp_path: Path,
 ) -> None:
-    _known_token(tmp_path)
+    give_token(tmp_path)
     readings = {name: route.reading("w") for name, route in ROUTES.items()}
     with serving(tmp_path, *FLAGS) as served:
         await said(served)

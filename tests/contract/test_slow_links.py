@@ -13,10 +13,9 @@ import pytest
 
 from support.api import Api
 from support.following import Diagnosed, Reading
-from support.inprocess import TOKEN
 from support.processes import peak_rss_bytes, rss_bytes, wait_true
 from support.programs import program
-from support.routes import ROUTES, Route, events_of
+from support.routes import ROUTES, Route, events_of, give_token
 from support.serving import Served, durable_server, serving
 from support.slow_links import SlowLinks
 
@@ -37,9 +36,7 @@ WAYS = {"ready frames": [], "plain sends": ["--no-ready-frames"]}
 @contextmanager
 def served_by(store: str, tmp_path: Path, *flags: str) -> Iterator[Served]:
     """A server with this store, that takes the token of these readers."""
-    token = tmp_path / "token"
-    token.touch(mode=0o600)
-    token.write_text(TOKEN)
+    give_token(tmp_path)
     told = ("--allow-host=127.0.0.1", f"--stall-s={STALL_S}", *flags)
     if store == "memory":
         with serving(tmp_path, *told) as served:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -185,3 +186,19 @@ async def test_a_peer_that_never_answers_our_goodbye_is_let_go(
         await until(lambda: len(server.connections) == 0)
         writer.transport.abort()
     assert complaints(caplog) == []
+
+
+async def test_the_handshake_that_takes_longest_makes_room_for_the_next_connection(server: InProcess) -> None:
+    server.connections._room.size = 3
+    silent = [await connected(server) for _ in range(3)]
+    loop = asyncio.get_running_loop()
+    secure = server.connections._secure
+    assert secure is not None
+    await until(lambda: len(secure._shaking) == 3)
+    async with server.watch("w") as feed:
+        await feed.recv()
+        with suppress(ConnectionResetError):
+            assert await soon(loop.sock_recv(silent[0], 1)) == b""
+        await until(lambda: len(secure._shaking) == 2)
+    for peer in silent:
+        peer.close()

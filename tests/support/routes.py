@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .following import (
@@ -19,6 +20,7 @@ from .following import (
     read_socket_v1,
     read_stream,
 )
+from .inprocess import TOKEN
 
 Json = dict[str, Any]
 
@@ -38,6 +40,13 @@ class Route:
             is_last = _is_end_of(worker_id)
             return AllReading(cursor=cursor, query=f"&workers=*{query}", is_last=is_last)
         return Reading(worker_id, cursor, query)
+
+
+def give_token(state_dir: Path) -> None:
+    """Have the servers of this directory take the token that these readers send."""
+    token = state_dir / "token"
+    token.touch(mode=0o600)
+    token.write_text(TOKEN)
 
 
 def _is_end_of(worker_id: str) -> Callable[[Json], bool]:
