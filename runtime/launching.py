@@ -24,7 +24,15 @@ from watchglass.protocol.workers import CreateWorkerRequest
 
 from .capabilities import HostCapabilities
 from .egress import proxy_environment
-from .executor import INSIDE_SCRIPT, INSIDE_WORKSPACE, LaunchPlan, SandboxLaunch
+from .executor import (
+    INSIDE_SCRIPT,
+    INSIDE_WORKSPACE,
+    RUN_BYTES,
+    TMP_BYTES,
+    LaunchPlan,
+    SandboxLaunch,
+    room_bytes,
+)
 from .options import RuntimeOptions
 
 _SCRIPT = "script"
@@ -146,11 +154,14 @@ def _sandbox(launching: Launching, host: HostCapabilities) -> SandboxLaunch:
     bwrap, unshared = host.sandbox.bwrap, launching.given.namespaces
     if bwrap is None or unshared is None:
         raise SandboxSetupFailed("sandbox", "bubblewrap", errno.ENOENT)
+    memory_bytes = launching.request.limits.memory_bytes
     return SandboxLaunch(
         bwrap=bwrap,
         cwd=launching.execution.cwd or INSIDE_WORKSPACE,
         namespaces=frozenset(name for name, is_unshared in unshared.model_dump().items() if is_unshared),
         rootfs=_rootfs(launching),
+        tmp_bytes=room_bytes(TMP_BYTES, memory_bytes),
+        run_bytes=room_bytes(RUN_BYTES, memory_bytes),
         egress=launching.has_egress,
     )
 

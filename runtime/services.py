@@ -68,12 +68,15 @@ class Services:
         plan = worker.record.plan
         assert plan is not None
         has_own_uid = is_given(plan, "sandbox.own_uid")
+        directory = self.directory(worker)
+        if has_own_uid:  # Links on the way may be closed to that user.
+            directory = directory.resolve()
         limits = held_to(worker.record.request.limits, worker.life.reservation)
         launching = Launching(
             ref=worker.ref,
             request=worker.record.request.model_copy(update={"limits": limits}),
             plan=plan,
-            directory=self.directory(worker),
+            directory=directory,
             uid=self._uids.take(worker.worker_id) if has_own_uid else None,
         )
         return launch_plan(launching, self._probing.capabilities, self.options)

@@ -6,12 +6,22 @@ from .exits import ProcessExit, StreamTotals, Usage
 from .host.identity import reachable_by
 from .plan import LaunchPlan
 from .process import Process
-from .sandbox import INSIDE_SCRIPT, INSIDE_WORKSPACE, SandboxLaunch, bubblewraps
+from .sandbox import (
+    INSIDE_SCRIPT,
+    INSIDE_WORKSPACE,
+    RUN_BYTES,
+    TMP_BYTES,
+    SandboxLaunch,
+    bubblewraps,
+    room_bytes,
+)
 from .verified import Verified
 
 __all__ = [
     "INSIDE_SCRIPT",
     "INSIDE_WORKSPACE",
+    "RUN_BYTES",
+    "TMP_BYTES",
     "Executor",
     "LaunchPlan",
     "OutputChunk",
@@ -24,4 +34,5 @@ __all__ = [
     "bubblewraps",
     "open_executor",
     "reachable_by",
+    "room_bytes",
 ]

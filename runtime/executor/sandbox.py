@@ -24,6 +24,8 @@ NAMESPACES = frozenset({"mount", "pid", "uts", "ipc", "net"})
 
 TMP_BYTES = 256 << 20
 RUN_BYTES = 80 << 20
+ROOM_BYTES_MIN = 2 << 20
+"""Whatever a worker's memory is: /run has its script."""
 
 _SYSTEM_FOLDERS = ("/usr/bin", "/usr/local/bin", "/bin")
 _MAY_BECOME_OTHERS = stat.S_ISUID | stat.S_ISGID
@@ -74,6 +76,14 @@ class SandboxLaunch:
             "run_bytes": self.run_bytes,
             "egress": self.egress,
         }
+
+
+def room_bytes(most: int, memory_bytes: int | None) -> int:
+    """How much a file system in memory may hold for a worker with this bound, of which it is a part.
+
+    Half of it at most: so it is full before its worker is killed for want of memory.
+    """
+    return most if memory_bytes is None else min(most, max(memory_bytes // 2, ROOM_BYTES_MIN))
 
 
 def bubblewraps() -> list[str]:

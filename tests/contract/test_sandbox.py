@@ -85,7 +85,8 @@ def test_it_starts_in_the_folder_inside_that_was_asked_for(api: Api, tasks: Task
 
 
 FORBIDDEN = (
-    "remount", "mount", "unmount", "chroot", "ptrace", "user namespace", "device node", "keyring", "tiocsti",
+    "remount", "mount", "unmount", "chroot", "ptrace", "user namespace",
+    "user namespace of a child", "device node", "keyring", "tiocsti",
 )  # fmt: skip
 
 
@@ -127,6 +128,9 @@ def test_nothing_leads_out_of_it(api: Api, tasks: TaskFace, tmp_path: Path) -> N
         "write where the host may": "ENOENT",
         "write through a link": "EROFS",
         "environment of the server": "ENOENT",
+        "memory of the server": "ENOENT",
+        "signal to the server": "ESRCH",
+        "packets of the network": "EAFNOSUPPORT",
         "processes": [1, 2],
         "descriptors": [0, 1, 2],
         "abstract socket": "ECONNREFUSED",
@@ -171,6 +175,15 @@ def _command_line(path: Path) -> bytes:
         return path.read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return b""
+
+
+def test_files_in_memory_are_full_before_the_memory_is(tasks: TaskFace) -> None:
+    """Also where no control group would count them."""
+    fill = "cd $1 && head -c 100000000 /dev/zero > file || wc -c < file; rm file"
+    fill = f"for place in /tmp /run; do sh -c '{fill}' - $place; done"
+    said = tasks.ran(fill, limits={"memory_bytes": 96 * MIB}, sandbox=SANDBOX)
+    assert said["stderr"].count("No space left on device") == 2
+    assert (said["stdout"], said["status"]) == (f"{48 * MIB}\n" * 2, "success")
 
 
 def test_a_fork_bomb_is_held_and_a_bomb_of_memory_in_a_grandchild_is_told(api: Api, tasks: TaskFace) -> None:

@@ -70,6 +70,23 @@ def test_a_script_is_read_where_the_worker_finds_it(tmp_path: Path) -> None:
     assert (tmp_path / str(shut_in.script)).read_text() == "true\n"
 
 
+@pytest.mark.parametrize(
+    ("memory_bytes", "tmp_bytes", "run_bytes"),
+    [
+        (None, 256 << 20, 80 << 20),
+        (1 << 40, 256 << 20, 80 << 20),
+        (64 << 20, 32 << 20, 32 << 20),
+        (1, 2 << 20, 2 << 20),
+    ],
+)
+def test_what_is_held_in_memory_is_full_before_the_memory_is(
+    tmp_path: Path, memory_bytes: int | None, tmp_bytes: int, run_bytes: int
+) -> None:
+    shut_in = launched(tmp_path, sandbox=SANDBOX, limits={"memory_bytes": memory_bytes}).sandbox
+    assert shut_in is not None
+    assert (shut_in.tmp_bytes, shut_in.run_bytes) == (tmp_bytes, run_bytes)
+
+
 def test_a_folder_is_one_inside_a_sandbox_and_one_of_the_host_without(tmp_path: Path) -> None:
     there = {**CAT, "cwd": "/usr/bin"}
     shut_in = launched(tmp_path, execution=there, sandbox=SANDBOX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
 from watchglass.runtime.capabilities import HostCapabilities
 from watchglass.runtime.executor import Executor, LaunchPlan, Verified
 from watchglass.runtime.policy import Shortfall
+from watchglass.store.filesystem import open_filesystem_store
 
 from support.agents import CAT
 from support.hosts import EVERYTHING, NOTHING
@@ -135,3 +137,17 @@ async def test_a_sandboxed_worker_gets_what_its_plan_says() -> None:
         assert "no home\n" in text
         assert text.endswith(script)
         assert of(told, "alert") == []
+
+
+async def test_a_restricted_worker_reaches_its_own_below_closed_folders_and_links(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    (closed / "store").mkdir(parents=True, mode=0o700)
+    closed.chmod(0o700)
+    (closed / "link").symlink_to(closed / "store")
+    script = 'echo kept > file && cat "$HOME/file" "$0"'
+    asked = {"execution": {"kind": "script", "script": script}, "sandbox": {"filesystem": "restricted"}}
+    async with open_filesystem_store(closed / "link") as store, open_runtime(None, store) as runtime:
+        worker = await runtime.create_worker(request_of(**asked))
+        told = await soon(said(runtime, worker.worker_id))
+        assert of(told, "exit") == [{"code": 0, "signal": None, "reason": "exited"}]
+        assert "".join(piece["text"] for piece in of(told, "text_delta")) == f"kept\n{script}"

@@ -227,11 +227,11 @@ async def test_a_launch_survives_the_death_of_the_spawn_daemon_under_it(lab: Lab
 
 
 async def test_a_spawn_daemon_that_hangs_is_replaced(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("watchglass.runtime.executor._spawner.FORK_S_MAX", 0.1)
     subject = await lab.run("cat")
     hanging = lab.executor.spawn_daemon_pid
     assert hanging is not None
     os.kill(hanging, signal.SIGSTOP)
+    monkeypatch.setattr("watchglass.runtime.executor._spawner.FORK_S_MAX", 0.1)
     assert (await refusal(lab, "true")).error_number == errno.ETIMEDOUT
     monkeypatch.undo()
     assert (await (await lab.run("true")).exit()).code == 0
