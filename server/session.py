@@ -50,7 +50,7 @@ from watchglass.protocol.session import (
 
 from . import refusals
 from .command_counts import UNKNOWN_METHOD, CommandCounts
-from .commands import COMMANDS, LARGE, STATUS_OF, Asked, Command, Desk, Result
+from .commands import COMMANDS, STATUS_OF, Asked, Command, Desk, Large, Result
 from .errors import RETRY_AFTER_S
 from .events_path import EVENTS_ROUTE
 from .feed_ends import gone_facts
@@ -82,7 +82,7 @@ class Session:
         self._subscriptions = subscriptions
         self._counts = counts
         self._loop = asyncio.get_running_loop()
-        self._under_way: dict[asyncio.Task[None], Coroutine[Any, Any, Result] | None] = {}
+        self._under_way: dict[asyncio.Task[None], Coroutine[Any, Any, object] | None] = {}
         self._waits = Waits()
         self._has_place = asyncio.Event()
         self._turn_ends_s = 0.0
@@ -141,11 +141,13 @@ class Session:
         except Exception as fault:  # noqa: BLE001 - whatever it is, it is an answer.
             self._refuse(id_json, method, fault)
             return
-        if isinstance(outcome, Coroutine):
-            task = self._start(self._finish(id_json, str(method), outcome), outcome)
+        if isinstance(outcome, Large):
+            task = self._start(self._finish_large(id_json, str(method), outcome), outcome.first)
             if waits:
                 now = {**frame, "params": {**params, "wait_ms": None}}
                 self._waits.add(task, name, partial(self._request, text, now, None))
+        elif isinstance(outcome, Coroutine):
+            self._start(self._finish(id_json, str(method), outcome), outcome)
         else:
             self._answer(id_json, str(method), outcome)
 
@@ -160,7 +162,7 @@ class Session:
         self._outbox.put(response(id_json, HTTPStatus.OK, b"null"))
 
     def _start(
-        self, work: Coroutine[Any, Any, None], outcome: Coroutine[Any, Any, Result] | None = None
+        self, work: Coroutine[Any, Any, None], outcome: Coroutine[Any, Any, object] | None = None
     ) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._under_way[task] = outcome
@@ -174,22 +176,26 @@ class Session:
             outcome.close()  # Of one that was called off before it began.
         self._has_place.set()
 
-    async def _finish(self, id_json: bytes, method: str, outcome: Coroutine[Any, Any, Result]) -> None:
-        if method in LARGE:
-            async with self._large:
-                await self._finish_one(id_json, method, outcome)
-                await self._outbox.wait_room()
-        else:
-            await self._finish_one(id_json, method, outcome)
-
-    async def _finish_one(self, id_json: bytes, method: str, outcome: Coroutine[Any, Any, Result]) -> None:
+    async def _finish_large(self, id_json: bytes, method: str, outcome: Large) -> None:
         try:
-            result = await outcome
+            if outcome.first is not None:
+                await outcome.first
         except Exception as fault:  # noqa: BLE001 - as above.
             self._waits.answered(asyncio.current_task())
             self._refuse(id_json, method, fault)
+            return
+        self._waits.answered(asyncio.current_task())
+        async with self._large:
+            if not self._outbox.has_room:
+                await self._outbox.wait_room()
+            await self._finish(id_json, method, outcome.make())
+
+    async def _finish(self, id_json: bytes, method: str, outcome: Coroutine[Any, Any, Result]) -> None:
+        try:
+            result = await outcome
+        except Exception as fault:  # noqa: BLE001 - as above.
+            self._refuse(id_json, method, fault)
         else:
-            self._waits.answered(asyncio.current_task())
             self._answer(id_json, method, result)
 
     def _answer(self, id_json: bytes, method: str, result: Result) -> None:

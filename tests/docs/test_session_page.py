@@ -54,7 +54,7 @@ def test_the_bounds_are_in_the_docs() -> None:
     assert f"| requests that wait | {WAITS_MAX:,} beside those;" in PAGE
     assert f"(at most {CHOSEN_WORKERS_MAX})" in PAGE
     assert f"`wait_ms` ({WAIT_MS_MAX:,} at most" in PAGE
-    assert f"| {LARGE_AT_ONCE} at a time |" in PAGE
+    assert f"| {LARGE_AT_ONCE} at a time, the waiting" in PAGE
     assert f"at most {ID_CHARS_MAX} characters" in PAGE
 
 

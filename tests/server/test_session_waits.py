@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from watchglass.protocol.session import WAITS_MAX
+from watchglass.server.session import LARGE_AT_ONCE
 
 from support.inprocess import InProcess
 from support.peers import Peer, peer
@@ -15,6 +16,8 @@ from support.tasks import until
 from support.watched import url, watched
 
 pytestmark = pytest.mark.asyncio
+OUTPUT_BYTES = 200_000
+"""Six times as much in JSON, for all of it is NUL."""
 SLEEP = {"kind": "command", "program": "sleep", "args": ["60"]}
 
 
@@ -99,3 +102,21 @@ async def test_nobody_waits_any_more_for_a_peer_that_is_gone(server: InProcess) 
         await until(lambda: len(waits) == 10)
     await until(lambda: not waits)
     assert (await server.ask("POST", f"/api/v1/tasks/{task_id}/kill")).status == 200
+
+
+async def test_answers_with_much_output_do_not_pile_up_in_front_of_a_peer(
+    server: InProcess, backend: Peer
+) -> None:
+    execution = {"kind": "script", "script": f"head -c {OUTPUT_BYTES} /dev/zero; sleep 60"}
+    task_id = (await backend.ask("tasks.submit", execution=execution))["result"]["task_id"]
+    while len((await backend.ask("tasks.get", task_id=task_id))["result"]["stdout"]) < OUTPUT_BYTES:
+        pass
+    for name in range(30):
+        waiting = {"task_id": task_id, "wait_ms": 60_000}
+        await backend.say(kind="request", id=name, method="tasks.get", params=waiting)
+    await until(lambda: len(server.runtime.tasks._waits) == 30)
+    assert (await server.ask("POST", f"/api/v1/tasks/{task_id}/kill")).status == 200
+    for _ in range(30):
+        assert len((await backend.frame())["result"]["stdout"]) == OUTPUT_BYTES
+        buffered = sum(each.transport.get_write_buffer_size() for each in server.connections._open)
+        assert buffered < (LARGE_AT_ONCE + 1) * 6 * OUTPUT_BYTES
