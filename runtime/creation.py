@@ -207,7 +207,7 @@ class Creation:
 
         def counted(records: Sequence[Record], events: Sequence[Event]) -> None:
             self.tally.events_appended += len(records)
-            self.tally.event_bytes_appended += sum(len(record.line) for record in records)
+            self.tally.event_bytes_appended += sum([len(line) for _, line in records])
             on_visible(records, events)
 
         return counted
