@@ -172,6 +172,8 @@ async def test_workers_that_ended_meanwhile_have_their_true_ends_and_all_their_o
         let_go(place, worker["worker_id"])
     for worker in workers.values():
         await in_thread(wait_gone, worker["pid"])
+        exit_json = place.worker_dir(worker["worker_id"]) / "exit.json"
+        await in_thread(wait_true, exit_json.exists, "its supervisor has told its end")
     all_over = datetime.now(UTC)
     with last(place) as served:
         for script, (ended_as, phase) in endings.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from watchglass.protocol.errors import shown
 from watchglass.server.config import serve_config
 from watchglass.server.tls import Certificate
 
@@ -41,15 +42,15 @@ def test_one_without_the_other_is_refused(made: dict[str, Pair]) -> None:
 def test_what_cannot_be_read_is_named(made: dict[str, Pair], tmp_path: Path) -> None:
     pair, nothing = made["server"], tmp_path / "nothing"
     assert refusal(tls_cert=nothing, tls_key=pair.key) == (
-        f"--tls-cert '{nothing}': cannot be read: No such file or directory"
+        f"--tls-cert {shown(str(nothing))}: cannot be read: No such file or directory"
     )
     assert refusal(tls_cert=pair.cert, tls_key=tmp_path) == (
-        f"--tls-key '{tmp_path}': cannot be read: Is a directory"
+        f"--tls-key {shown(str(tmp_path))}: cannot be read: Is a directory"
     )
     (tmp_path / "words").write_text("no certificate")
     assert "holds no certificate in PEM" in refusal(tls_cert=tmp_path / "words", tls_key=pair.key)
     assert refusal(tls_cert=pair.cert, tls_key=pair.cert) == (
-        f"--tls-key '{pair.cert}': holds no private key in PEM"
+        f"--tls-key {shown(str(pair.cert))}: holds no private key in PEM"
     )
     (tmp_path / "torn").write_text(pair.cert.read_text().replace("M", "#"))
     assert refusal(tls_cert=tmp_path / "torn", tls_key=pair.key).startswith(

@@ -123,7 +123,8 @@ async def test_a_supervisor_that_was_killed_at_rest_is_not_asked(lab: Lab) -> No
 
 async def test_one_that_was_free_and_died_before_we_heard_of_it_has_told_its_end(lab: Lab) -> None:
     """The loop stands still here from the start of the worker to the death of its supervisor."""
-    subject = await lab.sh("exit 3")
+    subject = await lab.sh("read -r line; exit 3")
+    subject.process.close_stdin()
     wait_true(lambda: is_at_rest(subject), "the supervisor is at rest")
     os.kill(subject.process.supervisor_pid, signal.SIGKILL)
     wait_gone(subject.process.supervisor_pid)

@@ -18,6 +18,7 @@ import pytest
 from watchglass.protocol.errors import StoreIo
 from watchglass.store.base import Log, Retention
 from watchglass.store.filesystem import FilesystemStore, open_filesystem_store
+from watchglass.store.filesystem.ahead import without_room
 from watchglass.store.filesystem.files import Files
 from watchglass.store.filesystem.ground import Ground
 from watchglass.store.filesystem.layout import Layout
@@ -222,7 +223,7 @@ class Rounds:
         found: list[str] = []
         for path in sorted(Path(self.layout.journal).iterdir()):
             if path.is_file():
-                opening, *lines = map(orjson.loads, path.read_bytes().splitlines())
+                opening, *lines = map(orjson.loads, without_room(path.read_bytes()).splitlines())
                 assert "wal" in opening
                 found += [name for line in lines if (name := _told_by(line)) is not None]
         return found
