@@ -217,7 +217,7 @@ class FileLog(ReadableFileLog):
         self._refusal = fault, reason
         if fault is StoreMissing:
             if self._segments is not None:
-                self._segments.pending.drop(len(self._segments.pending.appends))
+                self._segments.pending.clear()
             self._tail.close(removed=True)  # Nothing will follow, so nobody may wait for it.
 
     def _refused(self) -> StoreFault:

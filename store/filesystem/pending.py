@@ -35,9 +35,17 @@ class Pending:
 
     def drop(self, count: int) -> None:
         """Let go of the first so many: they are in a segment."""
+        if count >= len(self.appends):
+            self.clear()
+            return
         self.size_bytes -= sum([each.size_bytes for each in self.appends[:count]])
         self.events -= sum([len(each.records) for each in self.appends[:count]])
         del self.appends[:count]
+
+    def clear(self) -> None:
+        """Let go of all."""
+        self.appends.clear()
+        self.size_bytes = self.events = 0
 
     def lines_after(self, position: Seq) -> Iterator[bytes]:
         """What readers of a position find here."""
