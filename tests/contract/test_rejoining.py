@@ -41,7 +41,7 @@ def descriptors(served: Served) -> int:
 
 async def test_nothing_is_left_of_them(tmp_path: Path) -> None:
     give_token(tmp_path)
-    with serving(tmp_path, "--allow-host=127.0.0.1") as served:
+    with serving(tmp_path, "--allow-host=127.0.0.1", afresh=True) as served:
         api = Api(served)
         await asyncio.to_thread(api.create, worker_id="w")
         said = [{"event": "text_delta", "data": {"text": str(number)}} for number in range(40)]

@@ -39,12 +39,12 @@ def served_by(store: str, tmp_path: Path, *flags: str) -> Iterator[Served]:
     give_token(tmp_path)
     told = ("--allow-host=127.0.0.1", f"--stall-s={STALL_S}", *flags)
     if store == "memory":
-        with serving(tmp_path, *told) as served:
+        with serving(tmp_path, *told, afresh=True) as served:
             yield served
         return
     with (
         durable_server(tmp_path, *told, "--durability=os", runtime_id=f"rt-slow-{len(flags)}") as place,
-        place.serving() as served,
+        place.serving(afresh=True) as served,
     ):
         yield served
 

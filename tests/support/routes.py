@@ -70,5 +70,6 @@ ROUTES: dict[str, Route] = {
     "session": Route(read_session),
     "v2 of everybody": Route(read_socket, of_everybody=True),
     "sse of everybody": Route(read_stream, of_everybody=True),
+    "session of everybody": Route(read_session, of_everybody=True),
     "long poll of everybody": Route(read_polling, of_everybody=True, knows_resets=False),
 }
