@@ -21,8 +21,8 @@ from watchglass.runtime import RuntimeOptions, open_runtime
 from watchglass.store.base import Record, StreamOffsets
 from watchglass.store.filesystem import open_filesystem_store
 from watchglass.store.filesystem.files import Files
+from watchglass.store.filesystem.ground import SEGMENT_BYTES_MAX
 from watchglass.store.filesystem.layout import Layout
-from watchglass.store.filesystem.log import SEGMENT_BYTES_MAX
 from watchglass.store.filesystem.records import CompleteLog, Kept, read_record, write_record
 from watchglass.store.filesystem.segment import Opening, Segment, SegmentWriter
 from watchglass.store.numbering import system_clock_us

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,19 @@ def cpu_s(pid: int) -> float:
 def running_s(pid: int) -> float:
     """The same of a process's first thread, to the nanosecond (kernel: scheduler/sched-stats)."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def wait_at_rest(pid: int, *, rest_s: float = 0.1, timeout_s: float = 60.0) -> None:
+    """Return when a process has taken no processor time for so long. Raises TimeoutError.
+
+    What a server still does for clients that left is not to be in the next measurement on its core.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    taken_s = -1.0
+    while taken_s < (taken_s := cpu_s(pid)):
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"process {pid} does not come to rest")
+        time.sleep(rest_s)
 
 
 def children(*pids: int) -> Sequence[int]:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import orjson
 from receiving import count_all
@@ -36,6 +36,13 @@ _KEPT_BYTES = 512
 """More than a mark or a request for flow control has, which may come in two pieces."""
 
 
+class JetStream(NamedTuple):
+    """A server that runs."""
+
+    port: int
+    pid: int
+
+
 def nats_server() -> str | None:
     """The program, of this environment (`pip install -e '.[bench]'`) or of the host; None without it."""
     beside = Path(sys.executable).with_name("nats-server")
@@ -43,8 +50,8 @@ def nats_server() -> str | None:
 
 
 @contextmanager
-def jetstream(directory: Path, core: int) -> Iterator[int]:
-    """A server on one core, with an empty stream; its port."""
+def jetstream(directory: Path, core: int) -> Iterator[JetStream]:
+    """A server on one core, with an empty stream."""
     program = nats_server()
     assert program is not None, "whoever measures it has looked"
     with TemporaryDirectory(dir=directory) as root:
@@ -57,7 +64,7 @@ def jetstream(directory: Path, core: int) -> Iterator[int]:
                     client.ask(
                         f"STREAM.CREATE.{STREAM}", {"name": STREAM, "subjects": [STREAM], "storage": "file"}
                     )
-                yield port
+                yield JetStream(port, process.pid)
             finally:
                 process.terminate()
 
@@ -149,7 +156,7 @@ class Client:
 def fanned_out(directory: Path, core: int, consumers: int, events: Sequence[bytes], bursts: int) -> Measured:
     """Deliveries a second of some events at a time: the next when all have the last."""
     with ExitStack() as left:
-        port = left.enter_context(jetstream(directory, core))
+        port = left.enter_context(jetstream(directory, core)).port
         producer = left.enter_context(Client(port))
         connected = [left.enter_context(Client(port)) for _ in range(consumers)]
         for each in connected:

@@ -41,8 +41,8 @@ from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
 from watchglass.server.app import create_app
 from watchglass.server.auth import access
-from watchglass.server.config import Secret
 from watchglass.server.connections import Connections
+from watchglass.server.given_token import Secret
 from watchglass.server.leaving import Leaving
 from watchglass.store.base import Retention
 from watchglass.store.filesystem import open_filesystem_store

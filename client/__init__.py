@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .faults import ApiError, BadAnswer, ClientFault, NoRuntime, NoToken, Unreachable
+from .faults import ApiError, BadAnswer, ClientFault, NoRuntime, NoToken, NoTrust, Unreachable
 
 if TYPE_CHECKING:
     from watchglass.protocol.said import FeedRefused, FeedViolation, Joined, Reset, Told
@@ -29,6 +29,7 @@ __all__ = [
     "Joined",
     "NoRuntime",
     "NoToken",
+    "NoTrust",
     "Reset",
     "SyncClient",
     "Told",

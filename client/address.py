@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from .trust import Trust, tls_context
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A runtime's URL, `http://HOST:PORT`, and its local token. No repr shows the token."""
+    """A runtime's URL, `http(s)://HOST:PORT`, its local token, and whom to trust. No repr shows the token."""
 
     url: str
     token: str | None = field(default=None, repr=False)
+    trust: Trust = field(default=Trust(), repr=False)
 
     def __post_init__(self) -> None:
         """Raises ValueError: the URL is none of a runtime."""
@@ -26,6 +33,10 @@ class Address:
     def secure(self) -> bool:
         """Whether TLS is spoken."""
         return self.url.startswith("https:")
+
+    def tls(self) -> SSLContext | None:
+        """Our side of TLS, where it is spoken. Raises NoTrust."""
+        return tls_context(self.trust) if self.secure else None
 
     @property
     def host(self) -> str:

@@ -28,6 +28,7 @@ from .journey import (
     OPEN_TIMEOUT_S,
     QUEUE_FRAMES_MAX,
     SUBPROTOCOLS,
+    check_trusted,
     why,
 )
 from .sockets import SocketLost, UpgradeRefused
@@ -41,17 +42,20 @@ async def connect(
     token: str | None = None,
     token_file: Path | None = None,
     runtime_id: str | None = None,
+    cacert: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[AsyncClient]:
     """A client of a runtime, in asyncio; after the block nothing of it is left.
 
     Without a `url`, the newest runtime of this user on this machine, or the one
-    with this id; `environ` is in place of `os.environ`. Nothing is asked yet.
+    with this id; `cacert` is a file of authorities to trust, and `environ` is in
+    place of `os.environ`. Nothing is asked yet.
 
     Raises:
-        NoRuntime, NoToken, ValueError: See `watchglass.client.finding`.
+        NoRuntime, NoToken, NoTrust, ValueError: See `watchglass.client.finding`.
     """
-    async with connected(Choice(url, token_file, runtime_id, token), environ, _Asyncio()) as client:
+    choice = Choice(url, token_file, runtime_id, token, cacert)
+    async with connected(choice, environ, _Asyncio()) as client:
         yield client
 
 
@@ -59,16 +63,22 @@ class _Asyncio:
     """The loop that runs now."""
 
     async def open(
-        self, address: Address, target: str, subprotocols: Sequence[str] = SUBPROTOCOLS
+        self,
+        address: Address,
+        target: str,
+        subprotocols: Sequence[str] = SUBPROTOCOLS,
+        *,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
     ) -> _Socket:
         try:
             connection = await connect_websocket(
                 address.websocket_url + target,
+                ssl=address.tls(),
                 additional_headers=address.headers(),
                 subprotocols=[Subprotocol(name) for name in subprotocols],
                 compression=None,
                 proxy=None,
-                max_size=FRAME_BYTES_MAX,
+                max_size=frame_bytes_max,
                 max_queue=QUEUE_FRAMES_MAX,
                 open_timeout=OPEN_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
@@ -77,6 +87,7 @@ class _Asyncio:
         except InvalidStatus as refusal:
             raise UpgradeRefused(answer_of(refusal.response)) from None
         except (OSError, InvalidHandshake) as fault:
+            check_trusted(address, fault)
             raise SocketLost(why(fault)) from fault
         return _Socket(connection)
 

@@ -24,6 +24,7 @@ from .reading import Feeds, Follow, Watch
 from .session import Session
 from .sockets import Loop
 from .task_places import TaskWait
+from .trust import Trust, tls_reason
 
 try:
     import httpx
@@ -58,10 +59,10 @@ class AsyncClient:
     one that nobody has got goes to where the runtime is now.
     """
 
-    def __init__(self, where: Callable[[], Address], http: httpx.AsyncClient, loop: Loop) -> None:
+    def __init__(self, where: Callable[[], Address], loop: Loop) -> None:
         self._where = where
         self._address = where()
-        self._http = http
+        self._pools: dict[Trust | None, httpx.AsyncClient] = {}
         self._feeds = Feeds(where, loop)
 
     @property
@@ -161,6 +162,19 @@ class AsyncClient:
         """The same with snapshots and, if `on_expired` is `snapshot`, resets in the place of a refusal."""
         return Watch(self._feeds, worker_id, after, types=types, on_expired=on_expired, patience_s=patience_s)
 
+    def watch_all(
+        self,
+        workers: str | Iterable[str] = EVERYBODY,
+        after: str = LATEST,
+        *,
+        types: Collection[str] = (),
+        on_expired: OnExpired = "close",
+        patience_s: float = PATIENCE_S,
+    ) -> Watch:
+        """As `follow_all`, with snapshots and resets; see `watch`."""
+        whose = workers_of(workers)
+        return Watch(self._feeds, whose, after, types=types, on_expired=on_expired, patience_s=patience_s)
+
     async def wait_task(
         self, task_id: str, *, timeout_s: float | None = None, patience_s: float = PATIENCE_S
     ) -> TaskStatusResponse:
@@ -199,9 +213,9 @@ class AsyncClient:
     async def export_worker(self, worker_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """An ended worker as a tar, piece by piece. One that is cut off raises Unreachable."""
         call = endpoints.EXPORT_WORKER.call_raw(lambda _: None, worker_id)
-        request = self._request(call)
+        pool = self._pool()
         try:
-            response = await self._http.send(request, stream=True)
+            response = await pool.send(self._request(pool, call), stream=True)
         except httpx.TransportError as fault:
             raise self._unreachable(fault) from fault
         try:
@@ -220,15 +234,24 @@ class AsyncClient:
     async def aclose(self) -> None:
         """Leave every feed, close every connection."""
         await self._feeds.aclose()
-        await self._http.aclose()
+        for pool in self._pools.values():
+            await pool.aclose()
+
+    def _pool(self) -> httpx.AsyncClient:
+        """The kept connections of all that is trusted alike; where the runtime is now may show another."""
+        trust = self._address.trust if self._address.secure else None
+        if trust not in self._pools:
+            self._pools[trust] = _new_pool(self._address)
+        return self._pools[trust]
 
     def _request(
         self,
+        pool: httpx.AsyncClient,
         call: Call[A],
         content: bytes | AsyncIterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> httpx.Request:
-        return self._http.build_request(
+        return pool.build_request(
             call.method,
             self._address.url.rstrip("/") + call.target,
             content=call.content if content is None else content,
@@ -242,8 +265,9 @@ class AsyncClient:
         content: bytes | AsyncIterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
+        pool = self._pool()
         try:
-            return _answer(await self._http.send(self._request(call, content, headers)))
+            return _answer(await pool.send(self._request(pool, call, content, headers)))
         except httpx.TransportError as fault:
             raise self._unreachable(fault) from fault
 
@@ -256,6 +280,9 @@ class AsyncClient:
 
     def _unreachable(self, fault: httpx.TransportError) -> Unreachable:
         url = self._address.url
+        of_tls = tls_reason(fault)
+        if of_tls is not None and isinstance(fault, httpx.ConnectError):
+            return Unreachable(url, of_tls, "unsent")
         if isinstance(fault, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
             return Unreachable(url, str(fault).lower() or "no connection in time", "unsent")
         if isinstance(fault, httpx.TimeoutException):
@@ -268,15 +295,21 @@ async def connected(
     choice: Choice, environ: Mapping[str, str] | None, loop: Loop
 ) -> AsyncIterator[AsyncClient]:
     """A client of the chosen runtime; after the block none of its connections is left."""
-    found = find(choice, environ)
-    limits = httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=KEPT_CONNECTIONS_MAX)
-    # No proxy and no redirect: the token goes to the runtime alone.
-    async with httpx.AsyncClient(limits=limits, trust_env=False, follow_redirects=False) as http:
-        client = AsyncClient(found.again, http, loop)
-        try:
-            yield client
-        finally:
-            await client.aclose()
+    client = AsyncClient(find(choice, environ).again, loop)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+def _new_pool(address: Address) -> httpx.AsyncClient:
+    """Raises NoTrust. No proxy and no redirect: the token goes to the runtime alone."""
+    return httpx.AsyncClient(
+        verify=address.tls() or False,  # Without TLS nothing is there to verify, and no store to load.
+        limits=httpx.Limits(max_connections=CONNECTIONS_MAX, max_keepalive_connections=KEPT_CONNECTIONS_MAX),
+        trust_env=False,
+        follow_redirects=False,
+    )
 
 
 def _answer(response: httpx.Response) -> Answer:

@@ -14,6 +14,7 @@ A = TypeVar("A")
 Json = dict[str, Any]
 Query = Mapping[str, str | int | Sequence[str] | None]
 
+ANSWER_BYTES_MAX: Final = 256 << 20
 CONNECT_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 60.0
 END_TIMEOUT_S: Final = 3660.0

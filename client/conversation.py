@@ -25,6 +25,7 @@ import orjson
 
 from watchglass.protocol.follow import SUBPROTOCOL_V2, Following
 from watchglass.protocol.said import FeedRefused
+from watchglass.protocol.session import is_wait
 
 from .call import Answer, Call, api_error
 from .faults import BadAnswer, ClientFault, Unreachable
@@ -43,6 +44,7 @@ class Command:
     number: int
     text: str
     repeatable: bool
+    waits: bool
     wake: Callable[[], object]
     sent: bool = False
     answer: Answer | None = None
@@ -80,13 +82,18 @@ class Conversation:
         method, params = spoken(call)
         self._number += 1
         said = {"kind": "request", "id": self._number, "method": method, "params": params}
-        command = Command(self._number, orjson.dumps(said).decode(), call.repeatable, wake)
+        text = orjson.dumps(said).decode()
+        command = Command(self._number, text, call.repeatable, is_wait(method, params), wake)
         self._commands[command.number] = command
         return command
 
-    def forget(self, command: Command) -> None:
-        """Nobody waits for it any more."""
-        self._commands.pop(command.number, None)
+    def forget(self, command: Command) -> str | None:
+        """Nobody waits for it any more; what to send, so that the runtime does not either."""
+        is_open = self._commands.pop(command.number, None) is not None
+        if not (is_open and command.waits and command.sent):
+            return None
+        name = f"c{command.number}"
+        return orjson.dumps({"kind": "cancel", "id": name, "request": command.number}).decode()
 
     def join(self, subscription: Subscription) -> None:
         """It is told of every connection from now on. Raises why nothing can be asked any more."""
@@ -102,8 +109,9 @@ class Conversation:
         subscription.frames.clear()
         subscription.following.opened(SUBPROTOCOL_V2)
         self._named[name] = subscription
-        said = {"kind": "subscribe", "id": name, "worker_id": subscription.following.worker_id}
-        return orjson.dumps(said | subscription.following.query()).decode()
+        following = subscription.following
+        said = {"kind": "subscribe", "id": name} | following.query() | following.whose()
+        return orjson.dumps(said).decode()
 
     def leave(self, subscription: Subscription) -> str | None:
         """Hear no more of it; what to send."""
@@ -207,5 +215,5 @@ def refused(answer: Answer) -> Exception | None:
     """Why a subscription cannot be, as a feed of its own would say it; None: it may be later."""
     fault = api_error(answer)
     if fault.code.startswith("cursor_"):
-        return FeedRefused(f"runtime.{fault.code}", fault.message)
+        return FeedRefused(f"runtime.{fault.code}", fault.message, fault.details)
     return fault if answer.status in FINAL_STATUS else None

@@ -59,3 +59,7 @@ class NoRuntime(ClientFault):
 
 class NoToken(ClientFault):
     """The token cannot be read, or cannot be sent."""
+
+
+class NoTrust(ClientFault):
+    """What says which certificates are trusted cannot be used."""

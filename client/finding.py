@@ -6,6 +6,8 @@ else the state directory's discovery files    the newest live one, or the one of
 a token or a token file that is given, WATCHGLASS_TOKEN, WATCHGLASS_TOKEN_FILE,
 else the token file that the runtime's discovery file names: the token of a
 local runtime goes to that runtime alone.
+
+`trust` says whose certificates are taken where TLS is spoken.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .address import Address
-from .faults import NoRuntime, NoToken
+from .faults import NoRuntime, NoToken, NoTrust
 from .local import Discovery, LocalFault, Servers, look, read_token, state_directory
+from .trust import Trust
 
 _START = "start one with 'watchglass serve', or name one elsewhere by its URL (WATCHGLASS_URL)"
 _GIVE = "give another file (WATCHGLASS_TOKEN_FILE), or the token itself (WATCHGLASS_TOKEN)"
@@ -31,6 +34,7 @@ class Choice:
     token_file: Path | None = None
     runtime_id: str | None = None
     token: str | None = field(default=None, repr=False)
+    cacert: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Found:
         choice = replace(self.choice, url=None, runtime_id=self.runtime_id)
         try:
             return find(choice, self.environ).address
-        except (NoRuntime, NoToken):
+        except (NoRuntime, NoToken, NoTrust):
             return self.address  # Not there at the moment; who asks tries again.
 
 
@@ -61,6 +65,7 @@ def find(choice: Choice, environ: Mapping[str, str] | None = None) -> Found:
     Raises:
         NoRuntime: There is none, or none with this id.
         NoToken: The token cannot be read, or cannot be sent.
+        NoTrust: The authorities' file cannot be used.
         ValueError: A URL and an id were given, or the URL is none.
     """
     environ = os.environ if environ is None else environ
@@ -118,7 +123,18 @@ def _none(servers: Servers, runtime_id: str | None, state: Path) -> str:
 
 
 def _address(url: str, choice: Choice, environ: Mapping[str, str], known: Discovery | None) -> Address:
-    return Address(url.rstrip("/"), _token(choice, environ, known))
+    address = Address(url.rstrip("/"), _token(choice, environ, known), _trust(choice, environ, known))
+    address.tls()  # What is wrong with it is told now.
+    return address
+
+
+def _trust(choice: Choice, environ: Mapping[str, str], known: Discovery | None) -> Trust:
+    if choice.cacert is not None:
+        return Trust(cacert=choice.cacert)
+    if known is not None and known.certificate is not None:
+        return Trust(certificate=known.certificate)
+    named = environ.get("WATCHGLASS_CACERT")
+    return Trust(cacert=Path(named)) if named else Trust()
 
 
 def _token(choice: Choice, environ: Mapping[str, str], known: Discovery | None) -> str | None:

@@ -44,8 +44,10 @@ from .journey import (
     SETTLE_TIMEOUT_S,
     SUBPROTOCOLS,
     Journey,
+    check_trusted,
     why,
 )
+from .standing import Standing
 from .upgrade import answer_of
 
 
@@ -58,7 +60,7 @@ class Loss:
     connections: int
 
 
-class Follower:
+class Follower(Standing):
     """A reader of one worker's feed who survives its connections.
 
     Iterating raises `FeedRefused` (a diagnostic that is final), `FeedViolation`,
@@ -100,16 +102,6 @@ class Follower:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    @property
-    def cursor(self) -> str | None:
-        """Where this reader stands: the last event that was given out."""
-        return self._following.cursor
-
-    @property
-    def ended(self) -> bool:
-        """Whether the worker has ended and everything of it was given out."""
-        return self._following.ended
 
     @property
     def version(self) -> int:
@@ -185,6 +177,7 @@ class Follower:
                 self._journey.refused(answer_of(refusal.response))
                 return CLOSED_ABNORMALLY
             except (OSError, InvalidHandshake) as fault:
+                check_trusted(address, fault)
                 self._journey.last_loss = why(fault)
                 return CLOSED_ABNORMALLY
             self._connection = connection
@@ -217,6 +210,7 @@ class Follower:
     def _connect(self, address: Address) -> AbstractContextManager[ClientConnection]:
         return connect(
             address.websocket_url + self._journey.target,
+            ssl=address.tls(),
             additional_headers=address.headers(),
             subprotocols=self._subprotocols or None,
             compression=None,

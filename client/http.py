@@ -16,6 +16,7 @@ from typing import Final, Literal, Self, TypeVar
 
 from .address import Address
 from .call import (
+    ANSWER_BYTES_MAX,
     ANSWER_TIMEOUT_S,
     ARCHIVE_TYPE,
     CONNECT_TIMEOUT_S,
@@ -28,10 +29,10 @@ from .call import (
     decoded,
 )
 from .faults import Unreachable
+from .trust import tls_reason
 
 A = TypeVar("A")
 
-ANSWER_BYTES_MAX: Final = 256 << 20
 PIECE_BYTES: Final = 256 << 10
 
 
@@ -150,6 +151,7 @@ class Client:
         connection = self._open()
         assert connection.sock is not None
         connection.sock.settimeout(ANSWER_TIMEOUT_S)
+        self._pass_tickets(connection)
         headers = {**self.address.headers(), "Content-Type": ARCHIVE_TYPE}
         if size_bytes is not None:
             headers["Content-Length"] = str(size_bytes)
@@ -158,6 +160,12 @@ class Client:
             connection.request("POST", self.address.path + path, sent, headers)
         connection.sock.settimeout(UPLOAD_TIMEOUT_S)
         return _answer(connection.getresponse())
+
+    def _pass_tickets(self, connection: http.client.HTTPConnection) -> None:
+        """Read what TLS 1.3 says after its handshake (RFC 8446, 4.6.1): it would be taken for an answer."""
+        if self.address.secure:
+            connection.request("GET", f"{self.address.path}/healthz", headers=self.address.headers())
+            _answer(connection.getresponse())
 
     def _exchange(self, call: Call[A]) -> Answer:
         may_be_stale = self._connection is not None and call.repeatable
@@ -271,8 +279,11 @@ def _answer(response: http.client.HTTPResponse) -> Answer:
 
 
 def _connection(address: Address) -> http.client.HTTPConnection:
-    if address.secure:
-        return http.client.HTTPSConnection(address.host, address.port, timeout=CONNECT_TIMEOUT_S)
+    context = address.tls()
+    if context is not None:
+        return http.client.HTTPSConnection(
+            address.host, address.port, timeout=CONNECT_TIMEOUT_S, context=context
+        )
     return http.client.HTTPConnection(address.host, address.port, timeout=CONNECT_TIMEOUT_S)
 
 
@@ -292,6 +303,9 @@ def _readable(descriptor: int) -> bool:
 
 
 def _reason(fault: Exception) -> str:
+    of_tls = tls_reason(fault)
+    if of_tls is not None:
+        return of_tls
     if isinstance(fault, TimeoutError):
         return "no answer in time"
     if isinstance(fault, http.client.RemoteDisconnected):

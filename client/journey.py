@@ -7,8 +7,10 @@ from typing import Final
 from watchglass.protocol.follow import SUBPROTOCOL_V2, Following
 from watchglass.protocol.follow_all import FollowingAll
 
+from .address import Address
 from .call import Answer, api_error, query_text, worker_path
 from .faults import Unreachable
+from .trust import is_refused_certificate, tls_reason
 
 SUBPROTOCOLS: Final = (SUBPROTOCOL_V2,)
 """What is asked for; a server that chooses none speaks version 1."""
@@ -86,8 +88,20 @@ class Journey:
         return wait_s
 
 
+def check_trusted(address: Address, fault: Exception) -> None:
+    """Raises Unreachable: a certificate was refused, and another try would not change that.
+
+    One that was found with its runtime may be older than the runtime is: there is a newer one soon.
+    """
+    if address.trust.certificate is None and is_refused_certificate(fault):
+        raise Unreachable(address.url, why(fault), "unsent") from fault
+
+
 def why(fault: Exception) -> str:
     """A fault of a connection in a few words."""
+    reason = tls_reason(fault)
+    if reason is not None:
+        return reason
     if isinstance(fault, TimeoutError):
         return "no answer in time"
     if isinstance(fault, OSError) and fault.strerror:

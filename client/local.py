@@ -19,7 +19,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from .faults import ClientFault
@@ -48,6 +48,8 @@ class Discovery:
     display_name: str | None
     token_file: str | None
     started_at: str
+    certificate: str | None = None
+    """The one (PEM) that it shows to who speaks TLS with it, whoever signed it."""
 
 
 def state_directory(environ: Mapping[str, str] | None = None) -> Path:
@@ -158,7 +160,8 @@ def _read(path: Path) -> Discovery | None:
     try:
         with path.open("rb") as file:
             told = json.loads(file.read(_DISCOVERY_BYTES_MAX))
-        return Discovery(**{name: told[name] for name in Discovery.__slots__})
+        names = [each.name for each in fields(Discovery) if each.name in told]
+        return Discovery(**{name: told[name] for name in names})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -15,16 +15,15 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
 from watchglass.protocol.follow import CLOSED_NORMALLY, OnExpired
 from watchglass.protocol.follow_all import Workers, following
-from watchglass.protocol.said import Farewell, Said, Told
+from watchglass.protocol.said import Farewell, Said
 
 from .address import Address
-from .journey import PATIENCE_S, PING_INTERVAL_S, PING_TIMEOUT_S, SETTLE_TIMEOUT_S, Journey
-from .sockets import FeedSocket, Loop, SocketLost, UpgradeRefused
+from .journey import PATIENCE_S, SETTLE_TIMEOUT_S, Journey
+from .sockets import FeedSocket, Loop, SocketLost, UpgradeRefused, next_frame
+from .standing import AsyncReader, EventsAlone, Everything
 
 
 class Feeds:
@@ -45,7 +44,7 @@ class Feeds:
         await self.loop.sleep(0)
 
 
-class Reader:
+class Reader(AsyncReader):
     """One worker's feed, or a runtime's, over any number of connections; belongs to one task at a time.
 
     Iterating raises `FeedRefused` (the feed's last word is final),
@@ -75,16 +74,6 @@ class Reader:
         self._left = False
 
     @property
-    def cursor(self) -> str | None:
-        """Where this reader stands: behind the last event that it gave out."""
-        return self._following.cursor
-
-    @property
-    def ended(self) -> bool:
-        """Whether the worker has ended and everything of it was given out."""
-        return self._following.ended
-
-    @property
     def version(self) -> int:
         """Which version of the feed the newest connection speaks."""
         return self._following.version
@@ -95,20 +84,12 @@ class Reader:
         return self._journey.connections
 
     async def aclose(self) -> None:
-        """Leave the feed. It may be left more than once."""
+        """See `AsyncReader`."""
         self._left = True
         socket, self._socket = self._socket, None
         if socket is not None:
             self._feeds.open.discard(socket)
             await socket.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def __del__(self) -> None:
         self._abandon()  # Somebody broke out of a loop, and nobody holds this reader any more.
@@ -168,15 +149,7 @@ class Reader:
         """The next frame, from a server that is alive; None when a settled worker says no more."""
         if self._following.settled:
             return await socket.receive(SETTLE_TIMEOUT_S)
-        while True:
-            frame = await socket.receive(PING_INTERVAL_S)
-            if frame is None:
-                await socket.ping()
-                frame = await socket.receive(PING_TIMEOUT_S)
-            if frame is not None:
-                return frame
-            if socket.pong_due:
-                raise SocketLost("a ping was not answered")
+        return await next_frame(socket)
 
     def _lose(self, why: str, close_code: int | None = None) -> None:
         """This connection is over; the next one is tried after a while."""
@@ -199,24 +172,9 @@ class Reader:
                 socket.abandon()
 
 
-class Watch(Reader):
+class Watch(Everything, Reader):
     """Everything that a feed says: `Joined` at a connection, `Told` for an event, `Reset`."""
 
-    def __aiter__(self) -> Self:
-        return self
 
-    async def __anext__(self) -> Said:
-        return await self._next()
-
-
-class Follow(Reader):
+class Follow(EventsAlone, Reader):
     """The events of a worker until it has ended, or of many, each once, in order."""
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Told:
-        while True:
-            said = await self._next()
-            if isinstance(said, Told):
-                return said

@@ -14,19 +14,24 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterator
-from typing import Any, Final, Self, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Final, TypeVar
 
-from watchglass.protocol.follow import EARLIEST, STEADY_S, Following, OnExpired, backoff_s
-from watchglass.protocol.said import Farewell, Said, Told
+from watchglass.protocol.follow import EARLIEST, LATEST, STEADY_S, Following, OnExpired, backoff_s
+from watchglass.protocol.follow_all import EVERYBODY, FollowingAll, workers_of
+from watchglass.protocol.said import Farewell, Said
 from watchglass.protocol.session import ROUTE, SUBPROTOCOL
+from watchglass.protocol.tasks import TaskStatusResponse
 
+from . import task_calls
 from .address import Address
-from .call import Call, api_error
+from .call import ANSWER_BYTES_MAX, Call, api_error
 from .conversation import Conversation, Subscription, refused
 from .faults import BadAnswer, Unreachable
-from .journey import FINAL_STATUS, PING_INTERVAL_S, PING_TIMEOUT_S
-from .sockets import FeedSocket, Loop, SocketLost, UpgradeRefused
+from .journey import FINAL_STATUS
+from .sockets import FeedSocket, Loop, SocketLost, UpgradeRefused, next_frame
+from .standing import AsyncReader, EventsAlone, Everything
+from .task_places import TaskWait
 
 A = TypeVar("A")
 SUBPROTOCOLS: Final = (SUBPROTOCOL,)
@@ -47,7 +52,7 @@ class Session:
     async def call(self, call: Call[A]) -> A:
         """What is answered to a call of `watchglass.client.calls`.
 
-        It may be cancelled; what it asked for may be done all the same.
+        It may be cancelled; what it asked for may be done all the same, unless that was to wait.
 
         Raises:
             ApiError: It is refused, or a session has no method for it.
@@ -62,11 +67,26 @@ class Session:
                 await self._send(command.text)
             await done.wait()
         finally:
-            self._conversation.forget(command)
+            unwanted = self._conversation.forget(command)
+            if unwanted is not None and self._socket is not None:
+                await self._send(unwanted)
         if command.fault is not None:
             raise command.fault
         assert command.answer is not None, "it is settled with one of both"
         return call.read(command.answer)
+
+    async def wait_task(self, task_id: str, *, timeout_s: float | None = None) -> TaskStatusResponse:
+        """The final status of a task. A wait that is cancelled is none any more for the runtime either.
+
+        Raises:
+            TimeoutError: It had not finished after `timeout_s`, says the first answer after that.
+            ApiError, Unreachable, BadAnswer: See `call`.
+        """
+        wait = TaskWait(task_id, time.monotonic(), timeout_s)
+        while True:
+            said = await self.call(task_calls.task(task_id, wait_ms=wait.wait_ms(time.monotonic())))
+            if wait.answered(time.monotonic(), said.status):
+                return said
 
     def follow(self, worker_id: str, after: str = EARLIEST, *, types: Collection[str] = ()) -> SessionFollow:
         """The events of a worker after a cursor, each once, until it has ended; as `AsyncClient.follow`."""
@@ -75,13 +95,31 @@ class Session:
     def watch(
         self,
         worker_id: str,
-        after: str = EARLIEST,
+        after: str = LATEST,
         *,
         types: Collection[str] = (),
         on_expired: OnExpired = "close",
     ) -> SessionWatch:
         """The same with snapshots and, if `on_expired` is `snapshot`, resets."""
         return SessionWatch(self, Following(worker_id, after, types=types, on_expired=on_expired))
+
+    def follow_all(
+        self, workers: str | Iterable[str] = EVERYBODY, after: str = EARLIEST, *, types: Collection[str] = ()
+    ) -> SessionFollow:
+        """The events of many workers and the runtime's own, in one order; as `AsyncClient.follow_all`."""
+        return SessionFollow(self, FollowingAll(workers_of(workers), after, types=types))
+
+    def watch_all(
+        self,
+        workers: str | Iterable[str] = EVERYBODY,
+        after: str = LATEST,
+        *,
+        types: Collection[str] = (),
+        on_expired: OnExpired = "close",
+    ) -> SessionWatch:
+        """The same with snapshots and, if `on_expired` is `snapshot`, resets."""
+        following = FollowingAll(workers_of(workers), after, types=types, on_expired=on_expired)
+        return SessionWatch(self, following)
 
     async def sever(self) -> None:
         """Leave this connection without a word, as a broken network would; the next one follows."""
@@ -140,7 +178,7 @@ class Session:
     async def _connection_life(self, address: Address) -> str:
         """One connection, from its beginning to its end; why it is over."""
         try:
-            socket = await self._loop.open(address, ROUTE, SUBPROTOCOLS)
+            socket = await self._loop.open(address, ROUTE, SUBPROTOCOLS, frame_bytes_max=ANSWER_BYTES_MAX)
         except UpgradeRefused as refusal:
             fault = api_error(refusal.answer)
             if refusal.answer.status in FINAL_STATUS:
@@ -148,13 +186,16 @@ class Session:
             return str(fault)
         except SocketLost as loss:
             return str(loss)
+        except Unreachable as fault:  # For good.
+            self._conversation.give_up(fault)
+            return fault.reason
         self._socket = socket
         self.connections += 1
         try:
             for text in self._conversation.opened():
                 await socket.send(text)
             while True:
-                for text in self._conversation.take(await _frame(socket)):
+                for text in self._conversation.take(await next_frame(socket)):
                     await socket.send(text)
         except (SocketLost, BadAnswer) as loss:
             return f"the connection was lost ({loss})"
@@ -170,7 +211,7 @@ class Session:
             return
 
 
-class SessionReader:
+class SessionReader(AsyncReader):
     """One subscription, over any number of connections; belongs to one task at a time.
 
     Iterating raises `FeedRefused`, `FeedViolation`, `ApiError` and `Unreachable`,
@@ -185,27 +226,11 @@ class SessionReader:
         self._left = False
         self._begun = False
 
-    @property
-    def cursor(self) -> str | None:
-        """Where this reader stands: behind the last event that it gave out."""
-        return self._following.cursor
-
-    @property
-    def ended(self) -> bool:
-        """Whether the worker has ended and everything of it was given out."""
-        return self._following.ended
-
     async def aclose(self) -> None:
-        """Leave the feed. It may be left more than once."""
+        """See `AsyncReader`."""
         if not self._left:
             self._left = True
             await self._session.unsubscribe(self._subscription)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
     async def _next(self) -> Said:
         while not (self.ended or self._left):
@@ -251,37 +276,9 @@ class SessionReader:
         await self._session.loop.sleep(self._following.lost(jitter=random.random()))  # noqa: S311
 
 
-class SessionFollow(SessionReader):
+class SessionFollow(EventsAlone, SessionReader):
     """The events of a worker, each once, in order, until it has ended."""
 
-    def __aiter__(self) -> Self:
-        return self
 
-    async def __anext__(self) -> Told:
-        while True:
-            said = await self._next()
-            if isinstance(said, Told):
-                return said
-
-
-class SessionWatch(SessionReader):
+class SessionWatch(Everything, SessionReader):
     """Everything that a feed says: `Joined`, `Told`, `Reset`."""
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Said:
-        return await self._next()
-
-
-async def _frame(socket: FeedSocket) -> Any:
-    """The next frame, from a server that is alive."""
-    while True:
-        frame = await socket.receive(PING_INTERVAL_S)
-        if frame is None:
-            await socket.ping()
-            frame = await socket.receive(PING_TIMEOUT_S)
-        if frame is not None:
-            return frame
-        if socket.pong_due:
-            raise SocketLost("a ping was not answered")

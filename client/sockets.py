@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from .address import Address
 from .call import Answer
-from .journey import SUBPROTOCOLS
+from .journey import FRAME_BYTES_MAX, PING_INTERVAL_S, PING_TIMEOUT_S, SUBPROTOCOLS
 
 
 class UpgradeRefused(Exception):
@@ -64,11 +64,29 @@ class FeedSocket(Protocol):
         """Be gone without a word. Does not wait; may be called in any thread."""
 
 
+async def next_frame(socket: FeedSocket) -> str | bytes:
+    """The next message, however long it takes a server that is alive. Raises SocketLost."""
+    while True:
+        frame = await socket.receive(PING_INTERVAL_S)
+        if frame is None:
+            await socket.ping()
+            frame = await socket.receive(PING_TIMEOUT_S)
+        if frame is not None:
+            return frame
+        if socket.pong_due:
+            raise SocketLost("a ping was not answered")
+
+
 class Loop(Protocol):
     """Where a client runs."""
 
     async def open(
-        self, address: Address, target: str, subprotocols: Sequence[str] = SUBPROTOCOLS
+        self,
+        address: Address,
+        target: str,
+        subprotocols: Sequence[str] = SUBPROTOCOLS,
+        *,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
     ) -> FeedSocket:
         """A connection to a feed. Raises UpgradeRefused, SocketLost."""
 

@@ -19,6 +19,7 @@ _NAMES: Final = {route: name for name, route in METHODS.items()}
 _WORKERS: Final = ["", "v1", "workers"]
 _TASKS: Final = ["", "api", "v1", "tasks"]
 _HEADERS: Final = {"idempotency-key": "idempotency_key", "x-execgo-owner": "owner"}
+_ENVELOPE: Final = frozenset({"kind", "id", "status", "retry_after_s"})
 _RESULT: Final = re.compile(rb'\{"kind":"response","id":(\d+),"status":(\d+),"result":')
 """How the runtime's answers begin; any other order of the members is understood too."""
 
@@ -54,7 +55,8 @@ def answer_of(frame: Json) -> Answer:
     after_s = frame.get("retry_after_s")
     headers = {} if after_s is None else {"retry-after": str(after_s)}
     if "error" in frame:
-        return Answer(frame["status"], "", headers, orjson.dumps({"error": frame["error"]}))
+        body = {name: fact for name, fact in frame.items() if name not in _ENVELOPE}
+        return Answer(frame["status"], "", headers, orjson.dumps(body))
     result = frame["result"]
     return Answer(frame["status"], "", headers, b"" if result is None else orjson.dumps(result))
 

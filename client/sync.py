@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from watchglass.protocol.follow import EARLIEST, LATEST, OnExpired
-from watchglass.protocol.follow_all import EVERYBODY, workers_of
+from watchglass.protocol.follow_all import EVERYBODY, Workers, workers_of
 from watchglass.protocol.said import Said, Told
 from watchglass.protocol.tasks import TaskStatusResponse
 from watchglass.protocol.workers import ImportAnswer
@@ -148,16 +148,7 @@ class SyncClient:
         Raises (when it is read):
             CursorMalformed: See `follow`.
         """
-        with (
-            Follower(
-                self._where,
-                workers_of(workers),
-                cursor=after,
-                types=types,
-                patience_s=patience_s,
-            ) as follower,
-            closing(follower.everything()) as everything,
-        ):
+        with closing(self.watch_all(workers, after, types=types, patience_s=patience_s)) as everything:
             for said in everything:
                 if isinstance(said, Told):
                     yield said
@@ -172,13 +163,30 @@ class SyncClient:
         patience_s: float = PATIENCE_S,
     ) -> Generator[Said, None, None]:
         """The same with snapshots and, if `on_expired` is `snapshot`, resets in the place of a refusal."""
+        yield from self._watch(worker_id, after, types, on_expired, patience_s)
+
+    def watch_all(
+        self,
+        workers: str | Iterable[str] = EVERYBODY,
+        after: str = LATEST,
+        *,
+        types: Collection[str] = (),
+        on_expired: OnExpired = "close",
+        patience_s: float = PATIENCE_S,
+    ) -> Generator[Said, None, None]:
+        """As `follow_all`, with snapshots and resets; see `watch`."""
+        yield from self._watch(workers_of(workers), after, types, on_expired, patience_s)
+
+    def _watch(
+        self,
+        whose: str | Workers,
+        after: str,
+        types: Collection[str],
+        on_expired: OnExpired,
+        patience_s: float,
+    ) -> Generator[Said, None, None]:
         with Follower(
-            self._where,
-            worker_id,
-            cursor=after,
-            types=types,
-            on_expired=on_expired,
-            patience_s=patience_s,
+            self._where, whose, cursor=after, types=types, on_expired=on_expired, patience_s=patience_s
         ) as follower:
             yield from follower.everything()
 
@@ -228,9 +236,10 @@ def connect(
     token: str | None = None,
     token_file: Path | None = None,
     runtime_id: str | None = None,
+    cacert: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[SyncClient]:
     """A client of a runtime, for one thread; the same as `watchglass.client.connect` in asyncio."""
-    found = find(Choice(url, token_file, runtime_id, token), environ)
+    found = find(Choice(url, token_file, runtime_id, token, cacert), environ)
     with Client(found.address) as http:
         yield SyncClient(found.again, http)

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from ssl import create_default_context
 from typing import Any, Final
 
 import trio
@@ -29,7 +28,7 @@ from websockets.uri import parse_uri
 from .address import Address
 from .async_client import AsyncClient, connected
 from .finding import Choice
-from .journey import CLOSE_TIMEOUT_S, FRAME_BYTES_MAX, OPEN_TIMEOUT_S, SUBPROTOCOLS, why
+from .journey import CLOSE_TIMEOUT_S, FRAME_BYTES_MAX, OPEN_TIMEOUT_S, SUBPROTOCOLS, check_trusted, why
 from .sockets import SocketLost, UpgradeRefused
 from .upgrade import answer_of
 
@@ -44,10 +43,12 @@ async def connect(
     token: str | None = None,
     token_file: Path | None = None,
     runtime_id: str | None = None,
+    cacert: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> AsyncIterator[AsyncClient]:
     """A client of a runtime, in trio; the same as `watchglass.client.connect` in asyncio."""
-    async with connected(Choice(url, token_file, runtime_id, token), environ, _Trio()) as client:
+    choice = Choice(url, token_file, runtime_id, token, cacert)
+    async with connected(choice, environ, _Trio()) as client:
         yield client
 
 
@@ -55,13 +56,18 @@ class _Trio:
     """The run that goes on now."""
 
     async def open(
-        self, address: Address, target: str, subprotocols: Sequence[str] = SUBPROTOCOLS
+        self,
+        address: Address,
+        target: str,
+        subprotocols: Sequence[str] = SUBPROTOCOLS,
+        *,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
     ) -> _Socket:
         try:
             with trio.fail_after(OPEN_TIMEOUT_S):
                 stream = await _stream(address)
                 try:
-                    return await _opened(stream, address, target, subprotocols)
+                    return await _opened(stream, address, target, subprotocols, frame_bytes_max)
                 except BaseException:
                     await trio.aclose_forcefully(stream)
                     raise
@@ -69,7 +75,8 @@ class _Trio:
             raise UpgradeRefused(answer_of(refusal.response)) from None
         except trio.TooSlowError:
             raise SocketLost("no answer in time") from None
-        except (OSError, InvalidHandshake) as fault:
+        except (OSError, InvalidHandshake, trio.BrokenResourceError) as fault:
+            check_trusted(address, fault)
             raise SocketLost(why(fault)) from fault
 
     async def sleep(self, seconds: float) -> None:
@@ -94,19 +101,26 @@ class _Trio:
 
 
 async def _stream(address: Address) -> _Stream:
-    if not address.secure:
+    context = address.tls()
+    if context is None:
         return await trio.open_tcp_stream(address.host, address.port)
-    return await trio.open_ssl_over_tcp_stream(
-        address.host, address.port, ssl_context=create_default_context()
-    )
+    stream = await trio.open_ssl_over_tcp_stream(address.host, address.port, ssl_context=context)
+    try:
+        await stream.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return stream
 
 
-async def _opened(stream: _Stream, address: Address, target: str, subprotocols: Sequence[str]) -> _Socket:
+async def _opened(
+    stream: _Stream, address: Address, target: str, subprotocols: Sequence[str], frame_bytes_max: int
+) -> _Socket:
     """The upgrade. Raises InvalidHandshake, SocketLost."""
     protocol = ClientProtocol(
         parse_uri(address.websocket_url + target),
         subprotocols=[Subprotocol(name) for name in subprotocols],
-        max_size=FRAME_BYTES_MAX,
+        max_size=frame_bytes_max,
     )
     request = protocol.connect()
     request.headers.update(address.headers())
@@ -159,7 +173,8 @@ class _Socket:
     async def send(self, text: str) -> None:
         self._check_open()
         self._protocol.send_text(text.encode())
-        await self._flush()
+        with trio.CancelScope(shield=True):  # Half a frame would break the connection for all who share it.
+            await self._flush()
 
     async def ping(self) -> None:
         self._check_open()

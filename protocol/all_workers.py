@@ -25,6 +25,8 @@ WORKER_REMOVED: Final = "worker_removed"
 """The runtime's event of a worker that left with its events. The contract's batch does not have it."""
 CHOSEN_WORKERS_MAX: Final = 256
 SNAPSHOT_WORKERS_MAX: Final = 500
+SNAPSHOT_BYTES_MAX: Final = 4 << 20
+"""Of the workers in a snapshot: each may have long texts, and an observer takes a frame of 8 MiB at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@
 
 A backend sends thousands of small texts a second, each whole in one frame:
 those are unmasked here. Every other frame (a piece of a text, a ping, a close,
-what no client may send) is passed on as it came, for whoever knows the protocol.
+what no client may send) is passed on as it came, for whoever knows the protocol;
+so is a whole text where there may be none, or whose length is not the shortest.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Final
 
 _WHOLE_TEXT: Final = 0x81
 _MASKED: Final = 0x80
+_FINAL: Final = 0x80
+_CONTROL: Final = 0x08
 _MASK_BYTES: Final = 4
 
 
@@ -28,6 +31,8 @@ class ClientFrames:
         self._frame_bytes_max = frame_bytes_max
         self._rest = bytearray()
         self._ignores = False
+        self._in_pieces = False
+        """Whether a message has begun and not ended: only pieces of it may follow, and controls."""
         self._due = 0
         """So many bytes it has to be before there is anything to see."""
 
@@ -56,12 +61,14 @@ class ClientFrames:
                 raise FrameTooLarge
             if begin + size > end or not begin:
                 break
-            if come[at] == _WHOLE_TEXT and come[at + 1] & _MASKED:
+            if come[at] == _WHOLE_TEXT and not self._in_pieces and _is_sound(come[at + 1], size):
                 texts.append(_unmasked(come[begin - _MASK_BYTES : begin], come[begin : begin + size]))
             else:
                 if texts:
                     yield texts
                     texts = []
+                if not come[at] & _CONTROL:
+                    self._in_pieces = not come[at] & _FINAL
                 yield come[at : begin + size]
             at = begin + size
         self._rest = rest = bytearray(come[at:])
@@ -82,6 +89,12 @@ def _extent(come: bytes, at: int, end: int) -> tuple[int, int]:
     if end - at < 2 + length_bytes:
         return 0, 0
     return begin + length_bytes, int.from_bytes(come[at + 2 : at + 2 + length_bytes], "big")
+
+
+def _is_sound(second: int, size: int) -> bool:
+    """Whether a frame with this second byte is masked, and its length the shortest."""
+    said = second & 0x7F
+    return bool(second & _MASKED) and size >= (0, 126, 1 << 16)[max(0, said - 125)]
 
 
 def _unmasked(mask: bytes, content: bytes) -> bytes:

@@ -122,6 +122,10 @@ class Following:
         """
         return self._settled
 
+    def whose(self) -> dict[str, Any]:
+        """What a `subscribe` of a session says of whom to tell."""
+        return {"worker_id": self._worker_id}
+
     def query(self) -> dict[str, str]:
         """The query of the next connection; version 1 looks at `cursor` alone."""
         asked = {"cursor": LATEST if self._asked is None else self._asked}

@@ -50,6 +50,11 @@ class FollowingAll(Following):
         super().__init__(RUNTIME_NAME, after, types=types, on_expired=on_expired)
         self._workers = workers
 
+    def whose(self) -> dict[str, Any]:
+        """See `Following`."""
+        ids = self._workers.ids
+        return {"workers": EVERYBODY if ids is None else list(ids)}
+
     def query(self) -> dict[str, str]:
         """See `Following`."""
         ids = self._workers.ids

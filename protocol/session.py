@@ -1,6 +1,7 @@
 """One connection for a backend: WebSocket subprotocol `watchglass.session.v1` (docs/session.md).
 
-    peer     request {id, method, params} | subscribe {id, worker_id, …} | unsubscribe {id} | ping
+    peer     request {id, method, params} | subscribe {id, worker_id | workers, …} | ping
+             | unsubscribe {id, subscription} | cancel {id, request}
     runtime  response {id, status, result | error} | a feed's frames {…, subscription} | pong | diagnostic
 
 A method is an operation of the REST interface under a shorter name: what its
@@ -21,6 +22,8 @@ FRAME_BYTES_MAX: Final = BODY_BYTES_MAX + WEBSOCKET_INBOUND_BYTES_MAX
 """Of what the peer sends: every body that fits REST, and what stands around it."""
 COMMANDS_MAX: Final = 1024
 """Requests of one connection that are under way; the next one is not read before one of them is answered."""
+WAITS_MAX: Final = 1024
+"""Of one connection, beside those: requests that are answered when something has happened."""
 SUBSCRIPTIONS_MAX: Final = 1024
 """Subscriptions of one connection, at any one time."""
 ID_CHARS_MAX: Final = 128
@@ -119,6 +122,11 @@ ABSENT: Final[dict[str, Route]] = {
 """What is no method here: feeds are subscriptions, and raw bytes of any size are no JSON."""
 
 
+def is_wait(method: str, params: Json) -> bool:
+    """Whether a request is answered when something has happened, and may be cancelled until then."""
+    return method == "tasks.get" and bool(params.get("wait_ms"))
+
+
 def response(id_json: bytes, status: int, result: bytes) -> bytes:
     """The answer to a request; `result` is JSON."""
     return b'{"kind":"response","id":%b,"status":%d,"result":%b}' % (id_json, status, result)
@@ -135,6 +143,8 @@ def of_subscription(text: bytes, tail: bytes) -> bytes:
     return text[:-1] + tail
 
 
-def subscription_tail(id_json: bytes, worker_id: str) -> bytes:
-    """What ends the frames of a subscription; ids of workers need no escaping."""
+def subscription_tail(id_json: bytes, worker_id: str | None) -> bytes:
+    """What ends the frames of a subscription; ids of workers need no escaping. None: of many workers."""
+    if worker_id is None:
+        return b',"subscription":%b}' % id_json
     return b',"subscription":%b,"worker_id":"%b"}' % (id_json, worker_id.encode())

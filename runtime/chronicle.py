@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Final
 
 import orjson
 
@@ -31,6 +32,8 @@ from watchglass.store.numbering import ClockUs
 from .catalog import Catalog
 from .merged_log import MergedLog
 from .worker import Worker
+
+_NO_WORKERS: Final = b'"workers":[]'
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +95,24 @@ class Watched:
         if lost.loss == "retention":
             lost.of(self.log.most_trimmed.worker_id)
 
-    def snapshot_frame(self, most: int) -> bytes:
-        """The frame that tells of them as of now; it never waits."""
+    def snapshot_frame(self, most: int, bytes_max: int) -> bytes:
+        """The frame that tells of the newest so many, or so much of them, as of now; it never waits."""
         active = list(self._active())
-        shown = active[: -most - 1 : -1]
-        return encode_control(
-            AllSnapshot(
-                as_of=encode_cursor(self.log.head),
-                runtime=self._summary(),
-                workers=[worker.summary() for worker in shown],
-                workers_left_out=len(active) - len(shown),
-            )
+        shown: list[bytes] = []
+        for worker in active[: -most - 1 : -1]:
+            summary = worker.summary().model_dump_json().encode()
+            bytes_max -= len(summary)
+            if bytes_max < 0:
+                break
+            shown.append(summary)
+        frame = AllSnapshot(
+            as_of=encode_cursor(self.log.head),
+            runtime=self._summary(),
+            workers=[],
+            workers_left_out=len(active) - len(shown),
         )
+        before, _, behind = encode_control(frame).rpartition(_NO_WORKERS)
+        return b'%b"workers":[%b]%b' % (before, b",".join(shown), behind)
 
     def _active(self) -> Iterator[Worker]:
         if self.chosen.ids is None or self.chosen.ids:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from watchglass.protocol.capabilities import PlanAnswer
@@ -70,29 +71,23 @@ class Creation:
         tenant = request.control_context.tenant
         asked = None if request.execution is None else self.ledger.asked_by(request.limits, tenant)
         plan = self.resolved(request, asked)
-        now_us = self.context.now_us()
-        worker_id = request.worker_id or self._new_id()
-        self.catalog.hold(worker_id)
-        try:
+        key, digest = once or (None, None)
+        record = WorkerRecord(
+            worker_id=request.worker_id or self._new_id(),
+            created_us=self.context.now_us(),
+            request=request,
+            plan=plan,
+            reservation=asked,
+            idempotency_key=key,
+            request_digest=digest,
+            task=task,
+            stdin_closed=task is not None,  # Nobody can say anything to a task.
+        )
+        with self._held(record.worker_id):
             if asked is not None:
-                self.dispatcher.hold(worker_id, asked, tenant)
-            key, digest = once or (None, None)
-            record = WorkerRecord(
-                worker_id=worker_id,
-                created_us=now_us,
-                request=request,
-                plan=plan,
-                reservation=asked,
-                idempotency_key=key,
-                request_digest=digest,
-                task=task,
-                stdin_closed=task is not None,  # Nobody can say anything to a task.
-            )
+                self.dispatcher.hold(record.worker_id, asked, tenant)
             entry = await self._register(record)
             launch = self.admit(entry)
-        finally:
-            self.catalog.let_go(worker_id)
-            self.dispatcher.let_go(worker_id)
         try:
             if launch is not None and task is None:
                 await launch
@@ -124,8 +119,7 @@ class Creation:
         asked = self.ledger.asked_by(request.limits, tenant)
         plan = self.resolved(request, asked)
         worker_id = request.worker_id or self._new_id()
-        self.catalog.hold(worker_id)
-        try:
+        with self._held(worker_id):
             if plan is None:
                 return PlanAnswer(plan=None, reservation=None, would_wait=False, before_it=0)
             would_wait = not self.dispatcher.has_room(asked, tenant)
@@ -133,6 +127,13 @@ class Creation:
             return PlanAnswer(
                 plan=plan, reservation=asked, would_wait=would_wait, before_it=len(self.dispatcher)
             )
+
+    @contextmanager
+    def _held(self, worker_id: WorkerId) -> Iterator[None]:
+        """The id, and in the block a place in the queue for it; afterwards they are taken, or free again."""
+        self.catalog.hold(worker_id)
+        try:
+            yield
         finally:
             self.catalog.let_go(worker_id)
             self.dispatcher.let_go(worker_id)
@@ -206,7 +207,7 @@ class Creation:
 
         def counted(records: Sequence[Record], events: Sequence[Event]) -> None:
             self.tally.events_appended += len(records)
-            self.tally.event_bytes_appended += sum(len(record.line) for record in records)
+            self.tally.event_bytes_appended += sum([len(line) for _, line in records])
             on_visible(records, events)
 
         return counted

@@ -64,7 +64,7 @@ class Driver:
         """
         if self._has_left:
             return await act()  # The worker has ended; every act knows what that means to it.
-        return await asyncio.shield(self._mailbox.put(act))
+        return await self._mailbox.put(act)
 
     async def begin(self) -> None:
         """Act: the first events of the journal. Raises StoreIo."""

@@ -66,7 +66,8 @@ async def end_with_process(charge: Charge, seen: ProcessExit) -> None:
     ended = WorkerExit(code=seen.code, signal=seen.signal, reason=reason)
     timeout = milestones.timeout_triggered(charge.worker.record) if reason == "timeout" else []
     alerts = [charge.alert(text) for text in alerts_of(seen)]
-    await _end(charge, cue, ended, before=[*held, *await close_egress(charge), *alerts, *timeout])
+    before = [*held, *await close_egress(charge), *alerts, *timeout]
+    await _end(charge, cue, ended, before=before, ended_us=seen.ended_us)
 
 
 async def end_unlaunched(charge: Charge, fault: LaunchFailed | UnsupportedCapability) -> None:
@@ -140,12 +141,19 @@ async def _end_without_process(charge: Charge, cue: Cue, told: Sequence[Event]) 
     await _end(charge, final, WorkerExit(code=None, signal=None, reason=reason), before=told)
 
 
-async def _end(charge: Charge, cue: Cue | None, ended: WorkerExit, before: Sequence[Event] = ()) -> None:
+async def _end(
+    charge: Charge,
+    cue: Cue | None,
+    ended: WorkerExit,
+    before: Sequence[Event] = (),
+    ended_us: int | None = None,
+) -> None:
+    """`ended_us` is when its program ended, which may have been long before we were there; None: now."""
     life = charge.life
     if cue is not None:
         life.take(cue)
     life.exit = ended
-    life.finished_us = charge.context.now_us()
+    life.finished_us = ended_us or charge.context.now_us()
     life.pid = life.supervisor_pid = None
     life.backlog_bytes = 0
     charge.is_over = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from watchglass.protocol.all_workers import SNAPSHOT_WORKERS_MAX
+from watchglass.protocol.all_workers import SNAPSHOT_BYTES_MAX, SNAPSHOT_WORKERS_MAX
 from watchglass.protocol.cursor import Seq, encode_cursor
 from watchglass.protocol.feed_v2 import SnapshotFrame, encode_control
 from watchglass.protocol.frames import encode_snapshot
@@ -36,7 +36,7 @@ def pinned_frame(worker: Worker, _position: Seq, _time_us: int) -> bytes:
 
 def pinned_watched(watched: Watched, _position: Seq, _time_us: int) -> bytes:
     """The snapshot frame of a feed of several workers."""
-    return watched.snapshot_frame(SNAPSHOT_WORKERS_MAX)
+    return watched.snapshot_frame(SNAPSHOT_WORKERS_MAX, SNAPSHOT_BYTES_MAX)
 
 
 def unpinned(_subject: object, _position: Seq, _time_us: int) -> bytes:

@@ -121,9 +121,13 @@ class Tasks:
             StoreIo: Its output cannot be read.
         """
         worker = self._task(task_id)
-        if wait_s > 0 and not worker.life.ended.is_set():
+        if wait_s > 0:
             await self._wait(worker, wait_s)
         return await self._newest_answer(worker)
+
+    async def wait_finished(self, task_id: TaskId, *, wait_s: float) -> None:
+        """Return when a task has finished, after `wait_s` seconds at the latest. Raises TaskNotFound."""
+        await self._wait(self._task(task_id), wait_s)
 
     def list(
         self, wanted: TaskFilter, *, limit: int | None = None, after: TaskId | None = None
@@ -154,11 +158,16 @@ class Tasks:
             StoreIo: Its output cannot be read.
         """
         worker = self._task(task_id)
+        await self.end(task_id, owner=owner, reason=reason)
+        return await self._newest_answer(worker)
+
+    async def end(self, task_id: TaskId, *, owner: str | None = None, reason: str | None = None) -> None:
+        """As `kill`, without its answer. Raises TaskNotFound, RuntimeStopped, PermissionDenied."""
+        worker = self._task(task_id)
         theirs = worker.record.request.control_context.owner
         if theirs is not None and theirs != owner:
             raise PermissionDenied(task_id, theirs)
         await self._stop(task_id, LifecycleRequest(reason=reason))
-        return await self._newest_answer(worker)
 
     async def events(self, task_id: TaskId) -> Sequence[TaskEvent]:
         """What is kept of a task's events, in order.
@@ -244,6 +253,8 @@ class Tasks:
         return life.reservation or held
 
     async def _wait(self, worker: Worker, wait_s: float) -> None:
+        if worker.life.ended.is_set():
+            return
         try:
             async with asyncio.timeout(0 if self._is_leaving else wait_s) as wait:
                 self._waits.add(wait)

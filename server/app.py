@@ -22,6 +22,7 @@ from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as NoSuchMethod
 
+from watchglass.protocol.all_workers import parse_workers
 from watchglass.protocol.base import BODY_BYTES_MAX, Wire
 from watchglass.protocol.errors import (
     BodyTooLarge,
@@ -37,7 +38,17 @@ from watchglass.protocol.session import ROUTE as SESSION_ROUTE
 from watchglass.runtime import Runtime
 
 from .archives_api import IMPORT_ROUTE, archives_api, import_worker, is_import
-from .asgi import Headers, Message, Receive, Scope, Send, answer_http, header, refuse_websocket
+from .asgi import (
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    answer_http,
+    header,
+    query_parameters,
+    refuse_websocket,
+)
 from .auth import Access
 from .callers import caller_name, note_caller
 from .capabilities_api import capabilities_api
@@ -145,21 +156,25 @@ class Application:
                 raise
             await self._feeds_v2.refuse(scope, receive, send, fault)
             return
+        if asks_for_all_events(scope):
+            await self._serve_all(scope, exchange, receive, send)
+        elif scope["type"] == "http":
+            await self._serve_http(scope, exchange)
+        else:
+            await self._serve_socket(scope, receive, send)
+
+    async def _serve_http(self, scope: Scope, exchange: _Exchange) -> None:
+        worker_id = asked_events_of(scope)
         if is_import(scope):
             scope[_ROUTE_KEY] = IMPORT_ROUTE
             await exchange.answer_model(await import_worker(self._runtime, scope, exchange.receive))
-            return
-        if asks_for_all_events(scope):
-            await self._serve_all(scope, exchange, receive, send)
-            return
-        worker_id = asked_events_of(scope)
-        if worker_id is not None:
+        elif worker_id is not None:
             scope[_ROUTE_KEY] = EVENTS_ROUTE
             await self._serve_events(scope, exchange, OneWorker(self._runtime, worker_id))
-            return
-        if scope["type"] == "http":
+        else:
             await self._http(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]  # As above.
-            return
+
+    async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == SESSION_ROUTE:
             scope[_ROUTE_KEY] = SESSION_ROUTE
             await self.sessions.serve(scope, receive, send)
@@ -174,8 +189,8 @@ class Application:
             await self._feeds_v1.serve(scope, receive, send, worker_id)
 
     async def _serve_all(self, scope: Scope, exchange: _Exchange, receive: Receive, send: Send) -> None:
-        subject = AllWorkers(self._runtime, scope)
         scope[_ROUTE_KEY] = ALL_EVENTS_ROUTE if scope["type"] == "http" else ALL_FEED_ROUTE
+        subject = AllWorkers(self._runtime, parse_workers(query_parameters(scope)))
         if scope["type"] == "http":
             await self._serve_events(scope, exchange, subject)
         elif asks_for_v2(scope):

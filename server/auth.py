@@ -24,7 +24,7 @@ from watchglass.protocol.scopes import Reach
 
 from .asgi import Scope, header
 from .callers import ANYBODY, LOCAL, Caller
-from .config import Secret
+from .given_token import Secret
 from .permits import Asked, fault_of
 from .tokens import TokenBook
 
@@ -33,7 +33,7 @@ OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs"})
 
 WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to.
 """Addresses that stand for all of this machine's, and where its own clients reach these."""
-_HTTP_PORT = 80
+_HTTP_PORT, _HTTPS_PORT = 80, 443
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +100,12 @@ def access(
     allowed_hosts: Iterable[str],
     origins: Iterable[str],
     tokens: TokenBook | None = None,
+    secure: bool = False,
 ) -> Access:
-    """The rules of a server that is bound to this address."""
+    """The rules of a server that is bound to this address; `secure`: it speaks TLS."""
     names = ["localhost", "127.0.0.1", "[::1]", bracketed(host)]
     own = {f"{name}:{port}" for name in names}
-    if port == _HTTP_PORT:
+    if port == (_HTTPS_PORT if secure else _HTTP_PORT):
         own.update(names)
     return Access(
         token=token,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from watchglass.protocol.base import Wire
@@ -49,7 +50,18 @@ _WORKER: Final = "worker_id"
 _TASK: Final = "task_id"
 
 Result = Wire | Sequence[Wire] | None
-Outcome = Result | Coroutine[Any, Any, Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Large:
+    """An answer that may have megabytes, and waits for a disk: made when there is room for it."""
+
+    make: Callable[[], Coroutine[Any, Any, Result]]
+    first: Coroutine[Any, Any, None] | None = None
+    """What comes before that, and may take its time."""
+
+
+Outcome = Result | Coroutine[Any, Any, Result] | Large
 """What a command came to, or comes to when it is awaited."""
 
 
@@ -136,10 +148,6 @@ def _of(name: str, act: Callable[[Runtime, str], Outcome]) -> Command:
     return lambda asked: act(asked.runtime, asked.id(name))
 
 
-def _of_asking(name: str, model: type[Q], act: Callable[[Runtime, str, Q], Outcome]) -> Command:
-    return lambda asked: act(asked.runtime, asked.id(name), asked.query(model))
-
-
 def _of_taking(name: str, model: type[M], act: Callable[[Runtime, str, M], Outcome]) -> Command:
     body = params_decoder(model)
     return lambda asked: act(asked.runtime, asked.id(name), body(asked.frame))
@@ -159,9 +167,17 @@ def _drain(asked: Asked) -> Outcome:
     return runtime_operations.drain(asked.runtime, asked.desk.leaving, _draining(asked.frame))
 
 
+def _show_task(asked: Asked) -> Outcome:
+    tasks, task_id, wait_s = asked.runtime.tasks, asked.id("task_id"), asked.query(StatusQuery).wait_ms / 1000
+    return Large(
+        partial(tasks.status, task_id), tasks.wait_finished(task_id, wait_s=wait_s) if wait_s else None
+    )
+
+
 def _kill(asked: Asked) -> Outcome:
-    task_id, owner = asked.id("task_id"), asked.text("owner")
-    return task_operations.kill_task(asked.runtime, task_id, _killing(asked.frame), owner)
+    tasks, task_id, owner = asked.runtime.tasks, asked.id("task_id"), asked.text("owner")
+    reason = _killing(asked.frame).reason
+    return Large(partial(tasks.status, task_id), tasks.end(task_id, owner=owner, reason=reason))
 
 
 def _list_workers(asked: Asked) -> Outcome:
@@ -173,7 +189,17 @@ def _list_tasks(asked: Asked) -> Outcome:
 
 
 def _read_events(asked: Asked) -> Outcome:
-    return runtime_operations.read_events(asked.runtime, asked.query(EventBatchQuery), only=asked.only)
+    query = asked.query(EventBatchQuery)
+    return Large(partial(runtime_operations.read_events, asked.runtime, query, only=asked.only))
+
+
+def _show_transcript(asked: Asked) -> Outcome:
+    worker_id, query = asked.id("worker_id"), asked.query(TranscriptQuery)
+    return Large(partial(worker_operations.show_transcript, asked.runtime, worker_id, query))
+
+
+def _list_task_events(asked: Asked) -> Outcome:
+    return Large(partial(task_operations.list_task_events, asked.runtime, asked.id("task_id")))
 
 
 def _list_observers(asked: Asked) -> Outcome:
@@ -217,13 +243,13 @@ COMMANDS: Final[dict[str, Command]] = {
     "workers.signal": _of_taking(_WORKER, SignalRequest, worker_operations.signal_worker),
     "workers.close_stdin": _of_taking(_WORKER, LifecycleRequest, worker_operations.close_stdin),
     "workers.append_events": _of_taking(_WORKER, AppendEventsRequest, worker_operations.append_events),
-    "workers.transcript": _of_asking(_WORKER, TranscriptQuery, worker_operations.show_transcript),
+    "workers.transcript": _show_transcript,
     "workers.explain": _explain,
     "tasks.submit": _taking(SubmitTaskRequest, task_operations.submit_task),
     "tasks.list": _list_tasks,
-    "tasks.get": _of_asking(_TASK, StatusQuery, task_operations.show_task),
+    "tasks.get": _show_task,
     "tasks.kill": _kill,
-    "tasks.events": _of(_TASK, task_operations.list_task_events),
+    "tasks.events": _list_task_events,
     "tasks.runtime_info": lambda asked: asked.runtime.task_runtime.info(),
     "tasks.runtime_capabilities": lambda asked: asked.runtime.task_runtime.capabilities(),
     "tasks.runtime_config": _config,
@@ -232,6 +258,3 @@ COMMANDS: Final[dict[str, Command]] = {
 
 STATUS_OF: Final = {"runtime.drain": 202, "workers.remove": 204}
 """What is answered when all is well; the others with 200."""
-
-LARGE: Final = frozenset({"workers.transcript", "tasks.events", "runtime.events"})
-"""Their answers may have megabytes, and they wait for a disk."""

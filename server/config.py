@@ -1,23 +1,21 @@
 """What `watchglass serve` is told, checked before anything starts.
 
 `serve_config` takes raw option values and is the only way to a `ServeConfig`;
-behind it there are no strings to parse. It reads a token file and nothing else,
-and opens nothing. The default token (of the state directory) is looked up by
+behind it there are no strings to parse. It reads the files of a token and of a
+certificate and nothing else, and opens nothing. The default token (of the state directory) is looked up by
 `serving`, because that may make a file; so is the runtime's id, which a root on
 disk may know already.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from watchglass.client.local import TOKEN_BYTES_MAX, state_directory
+from watchglass.client.local import state_directory
 from watchglass.protocol.base import NAME_CHARS_MAX
 from watchglass.protocol.errors import shown
 from watchglass.protocol.execution import CapabilityMode, Reservation
@@ -28,6 +26,7 @@ from watchglass.runtime.uids import OwnUids
 from watchglass.store.base import Retention
 
 from .capacity import AMOUNT_MAX, QuotaFault, quotas_of
+from .config_error import ConfigError
 from .confinement import (
     WORKER_UID_MAX,
     ConfinementFault,
@@ -35,7 +34,10 @@ from .confinement import (
     cgroup_root_of,
     worker_uids_of,
 )
+from .given_token import Secret, given_token, given_tokens_file
+from .listening import allowed_host, allowed_origin, bind_address, check_exposure
 from .local import store_root
+from .tls import TlsFiles, tls_files
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("debug", "info", "warning", "error")
@@ -43,35 +45,11 @@ Durability = Literal["fsync", "os"]
 DURABILITIES: Final[tuple[Durability, ...]] = ("fsync", "os")
 STORES: Final = ("fs", "fs-store", "memory")
 
-_PORT_MAX = 65535
 _COUNT_MAX = 1 << 31
 _BYTES_MAX = AMOUNT_MAX
 _HOUR_S = 3600
 _AGE_S_MAX = 100 * 366 * 24 * _HOUR_S
 _HOUR_MS = 1000 * _HOUR_S
-_BIND = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})\Z")
-_TOKEN = re.compile(r"[\x21-\x7e]+\Z")
-_ORIGIN = re.compile(r"(?:[a-z][a-z0-9+.-]*://[^/\s]+|null)\Z")
-
-
-class ConfigError(Exception):
-    """One clear line about one flag; `watchglass serve` ends with exit code 2."""
-
-
-class Secret:
-    """A text that no repr, log or traceback shows."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "<redacted>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +85,7 @@ class ServeConfig:
 
     `token` is the given one, and `token_file` the file it came from; with
     neither, and `auth`, the token of the user's state directory is meant.
+    Without `tls` it is not spoken.
     `tokens_file` has those with fewer rights; None: that of the state directory.
     `store` is None for the memory store. Without `runtime.runtime_id` the only
     runtime of a store on disk is meant, or a new one.
@@ -118,6 +97,7 @@ class ServeConfig:
     token: Secret | None = None
     token_file: Path | None = None
     tokens_file: Path | None = None
+    tls: TlsFiles | None = None
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     store: DiskStore | None = None
@@ -141,6 +121,8 @@ def serve_config(
     local_token_file: str | os.PathLike[str] | None = None,
     tokens_file: str | os.PathLike[str] | None = None,
     no_auth: bool = False,
+    tls_cert: str | os.PathLike[str] | None = None,
+    tls_key: str | os.PathLike[str] | None = None,
     allow_host: Sequence[str] = (),
     allow_origin: Sequence[str] = (),
     max_transcript_projection_items: int | str | None = None,
@@ -184,11 +166,11 @@ def serve_config(
         ConfigError: One line that names the flag and the value at fault. A
             token is never part of it.
     """
-    host, port = _address(bind)
+    host, port = bind_address(bind)
     environ = os.environ if environ is None else environ
     disk = _store(store, fs_root, durability, environ)
-    token = _token(local_token, local_token_env, local_token_file, environ)
-    _check_exposure(host, bind, token, no_auth=no_auth)
+    token = given_token(local_token, local_token_env, local_token_file, environ)
+    check_exposure(host, bind, token, no_auth=no_auth)
     mode, groups, users = _confinement(capability_mode, cgroup_root, worker_uids, cgroups=cgroups)
     if log_level not in LOG_LEVELS:
         raise ConfigError(f"--log-level {shown(log_level)}: use one of {', '.join(LOG_LEVELS)}")
@@ -199,9 +181,10 @@ def serve_config(
         auth=not no_auth,
         token=token,
         token_file=None if local_token_file is None else Path(local_token_file).absolute(),
-        tokens_file=_tokens_file(tokens_file, no_auth=no_auth),
-        allowed_hosts=tuple(_allowed_host(name) for name in allow_host),
-        allowed_origins=tuple(_allowed_origin(origin) for origin in allow_origin),
+        tokens_file=given_tokens_file(tokens_file, no_auth=no_auth),
+        tls=tls_files(tls_cert, tls_key),
+        allowed_hosts=tuple(allowed_host(name) for name in allow_host),
+        allowed_origins=tuple(allowed_origin(origin) for origin in allow_origin),
         store=disk,
         runtime=RuntimeOptions(
             runtime_id=_runtime_id(runtime_id),
@@ -276,36 +259,6 @@ def serve_config(
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address. A name other than localhost counts as not."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _address(bind: str) -> tuple[str, int]:
-    match = _BIND.match(bind)
-    if match is None:
-        raise ConfigError(f"--bind {shown(bind)}: use HOST:PORT, such as 127.0.0.1:0 or [::1]:8080")
-    port = int(match["port"])
-    if port > _PORT_MAX:
-        raise ConfigError(f"--bind {shown(bind)}: port {port} is out of range; {_PORT_MAX} is the most")
-    host = match["host"] or match["v6"]
-    if match["v6"] is not None and not _is_ipv6(host):
-        raise ConfigError(f"--bind {shown(bind)}: {shown(host)} is no IPv6 address")
-    return host.lower(), port
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        return ipaddress.ip_address(text).version == 6
-    except ValueError:
-        return False
-
-
 def _store(
     kind: str,
     root: str | os.PathLike[str] | None,
@@ -341,71 +294,6 @@ def _keep_workers(disk: DiskStore | None, given: bool | None) -> bool:
     return disk is not None if given is None else given
 
 
-def _token(
-    value: str | None, variable: str | None, file: str | os.PathLike[str] | None, environ: Mapping[str, str]
-) -> Secret | None:
-    given = {"--local-token": value, "--local-token-env": variable, "--local-token-file": file}
-    named = [flag for flag, source in given.items() if source is not None]
-    if len(named) > 1:
-        raise ConfigError(f"{' and '.join(named)}: give one source of the token, not {len(named)}")
-    if value is not None:
-        return _checked_token("--local-token", value)
-    if variable is not None:
-        if variable not in environ:
-            raise ConfigError(f"--local-token-env {shown(variable)}: this environment variable is not set")
-        return _checked_token(f"--local-token-env {shown(variable)}", environ[variable])
-    if file is not None:
-        return _checked_token(f"--local-token-file {shown(os.fspath(file))}", _token_text(file))
-    return None
-
-
-def _token_text(file: str | os.PathLike[str]) -> str:
-    try:
-        with Path(file).open("rb") as opened:
-            return opened.read(TOKEN_BYTES_MAX + 1).decode("utf-8", "replace").strip()
-    except OSError as fault:
-        raise ConfigError(
-            f"--local-token-file {shown(os.fspath(file))}: cannot be read: {fault.strerror or fault}"
-        ) from None
-
-
-def _checked_token(source: str, text: str) -> Secret:
-    if not text.strip():
-        raise ConfigError(f"{source}: the token is empty")
-    if len(text) > TOKEN_BYTES_MAX:
-        raise ConfigError(f"{source}: the token is over {TOKEN_BYTES_MAX} bytes")
-    if _TOKEN.match(text) is None:
-        raise ConfigError(f"{source}: a token is printable ASCII without spaces, for it travels in a header")
-    return Secret(text)
-
-
-def _tokens_file(path: str | os.PathLike[str] | None, *, no_auth: bool) -> Path | None:
-    """Where it is; it is read by `serving`, which reads it again when it changes."""
-    if path is None:
-        return None
-    if no_auth:
-        raise ConfigError("--no-auth: leave it out, or leave out --tokens-file")
-    if not Path(path).is_file():
-        raise ConfigError(
-            f"--tokens-file {shown(os.fspath(path))}: there is no such file; 'watchglass token new' makes one"
-        )
-    return Path(path).absolute()
-
-
-def _check_exposure(host: str, bind: str, token: Secret | None, *, no_auth: bool) -> None:
-    if no_auth and token is not None:
-        raise ConfigError("--no-auth: leave it out, or leave out the token")
-    if is_loopback(host):
-        return
-    if no_auth:
-        raise ConfigError(f"--no-auth: not with --bind {shown(bind)}, which others can reach; use a token")
-    if token is None:
-        raise ConfigError(
-            f"--bind {shown(bind)}: others can reach this address, so it needs a token; "
-            "give --local-token-file, --local-token-env or --local-token"
-        )
-
-
 def _runtime_id(text: str | None) -> RuntimeId | None:
     fault = None if text is None else id_fault(text)
     if fault is not None:
@@ -419,18 +307,6 @@ def _display_name(text: str | None) -> str | None:
             f"--display-name {shown(text)}: use 1 to {NAME_CHARS_MAX} printable characters, not all blank"
         )
     return text
-
-
-def _allowed_host(text: str) -> str:
-    if not text.strip() or not text.isascii() or any(mark in text for mark in " /@?#\t\n"):
-        raise ConfigError(f"--allow-host {shown(text)}: use NAME or NAME:PORT, without scheme or path")
-    return text.lower()
-
-
-def _allowed_origin(text: str) -> str:
-    if _ORIGIN.match(text.lower()) is None:
-        raise ConfigError(f"--allow-origin {shown(text)}: use SCHEME://HOST[:PORT], as a browser sends it")
-    return text.lower()
 
 
 def _tenants(texts: Sequence[str]) -> dict[str, Reservation]:

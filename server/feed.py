@@ -36,7 +36,7 @@ from watchglass.runtime import Reader, Runtime
 from watchglass.store.base import LogClosed, Run
 
 from .asgi import Receive, Scope, Send, query_parameters
-from .connections import connection_of
+from .connections import request_of
 from .ear import Ear, Heard
 from .frames import FrameSink, frame_sink
 from .hypercorn_socket import feed_socket
@@ -168,15 +168,15 @@ class _Observer:
     @property
     def stalled(self) -> bool:
         """Whether it was dropped for taking no bytes."""
-        connection = connection_of(self._scope)
-        return connection is not None and connection.stalled
+        request = request_of(self._scope)
+        return request is not None and request.stalled
 
     async def accept(self) -> None:
         """Answer the upgrade."""
         inbound = feed_socket(self._send, on_data=self.ear.observer_spoke)
-        connection = connection_of(self._scope)
-        if connection is not None:
-            connection.on_stall = self.ear.observer_stalled
+        request = request_of(self._scope)
+        if request is not None:
+            request.on_stall = self.ear.observer_stalled
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept"})
         if inbound is not None:

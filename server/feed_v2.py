@@ -34,7 +34,7 @@ from watchglass.runtime import Reader
 
 from .asgi import Message, Receive, Scope, Send, query_parameters
 from .config import FeedBounds
-from .connections import connection_of
+from .connections import request_of
 from .ear import Ear
 from .feed_ends import HEARD, diagnosed
 from .frames import FrameSink, frame_sink
@@ -126,9 +126,9 @@ class _Socket:
         """Answer the upgrade."""
         self._feed = feed
         inbound = feed_socket(self._send, on_data=self.ear.observer_spoke, kept_bytes_max=PING_BYTES_MAX)
-        connection = connection_of(self.scope)
-        if connection is not None:
-            connection.on_stall = self.ear.observer_stalled
+        request = request_of(self.scope)
+        if request is not None:
+            request.on_stall = self.ear.observer_stalled
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         if inbound is not None:

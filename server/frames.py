@@ -7,9 +7,9 @@ and are made once. Framework and server would handle each by itself; a sink
 takes any number of them in one call, which costs what one frame costs.
 
 The connection stays Hypercorn's: it reads, answers pings and closes. A sink
-writes between its writes, whole frames only. Where that cannot be (HTTP/2, TLS,
-another server, or a Hypercorn whose inside is another one) there is no such
-extension, and the feed sends event by event.
+writes between its writes, whole frames only; with TLS they are encrypted for each.
+Where that cannot be (HTTP/2, another server, or a Hypercorn whose inside is another
+one) there is no such extension, and the feed sends event by event.
 """
 
 from __future__ import annotations

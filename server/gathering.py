@@ -6,13 +6,14 @@ the turn is over, at `GATHERED_BYTES_MAX`, and before the end.
 
 Frames for a thousand observers are a thousand calls in a row, so what is written
 at once goes to the socket itself while nothing waits in front of it; only what
-the socket does not take is the transport's.
+the socket does not take is the transport's. Inside TLS all of it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import Any, Final
 
 GATHERED_BYTES_MAX: Final = 64 << 10
@@ -27,7 +28,8 @@ class GatheringWriter:
         self._writer = writer
         self._transport = writer.transport
         socket = writer.get_extra_info("socket")
-        self._fd: int | None = None if socket is None else socket.fileno()
+        is_plain = socket is not None and writer.get_extra_info("ssl_object") is None
+        self._fd: int | None = socket.fileno() if is_plain else None
         self._loop = asyncio.get_running_loop()
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
@@ -83,8 +85,9 @@ class GatheringWriter:
         self._writer.close()
 
     async def wait_closed(self) -> None:
-        """Return when it is closed."""
-        await self._writer.wait_closed()
+        """Return when it is closed, however that went."""
+        with suppress(OSError):  # Such as a peer that never answers the end of TLS.
+            await self._writer.wait_closed()
 
     def _flush(self) -> None:
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0

@@ -1,7 +1,7 @@
 """SIGHUP means one of two things, and only the terminal knows which.
 
     the terminal that we were started from is gone   as SIGTERM
-    somebody sent it: the host has changed           find out anew what it can do
+    somebody sent it: something has changed          find out anew what it is
 
 Without a handler it would kill the server; with a daemon's usual one a server
 would live on when somebody closes the window that it runs in.
@@ -30,7 +30,7 @@ def has_terminal() -> bool:
 class Hangup:
     """What to do on a SIGHUP; whether there was a terminal is looked at when this is made."""
 
-    probe: Callable[[], object]
+    again: Callable[[], object]
     terminated: Callable[[], object]
     had_terminal: bool = field(default_factory=has_terminal)
 
@@ -39,7 +39,7 @@ class Hangup:
         if self.had_terminal and not has_terminal():
             self.terminated()
         else:
-            self.probe()
+            self.again()
 
 
 @asynccontextmanager

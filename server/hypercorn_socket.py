@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 from hypercorn.asyncio.tcp_server import TCPServer
@@ -45,6 +46,7 @@ from watchglass.protocol.client_frames import ClientFrames, FrameTooLarge
 
 from .asgi import Receive, Send
 from .gathering import GatheringWriter
+from .hypercorn_http2 import Http2
 
 
 class IdleTimer:
@@ -97,6 +99,13 @@ class ClosingTCPServer(TCPServer):
         """See `TCPServer.protocol_send`; nobody waits for a client that has left to ask again."""
         if not (self._client_left and isinstance(event, Updated)):
             await super().protocol_send(event)
+
+    async def _initiate_server_close(self) -> None:
+        protocol = self.protocol.protocol
+        if isinstance(protocol, Http2):
+            with suppress(RuntimeError):  # Closed meanwhile.
+                self.writer.write(protocol.goodbye())
+        await super()._initiate_server_close()
 
     async def _read_data(self) -> None:
         await super()._read_data()
@@ -190,7 +199,7 @@ def stop_hearing(send: Send, receive: Receive) -> None:
 
 
 def writes_through(send: Send, writer: GatheringWriter) -> bool:
-    """Whether what this WebSocket sends is written to this writer at once, as it is: HTTP/1.1 without TLS."""
+    """Whether what this WebSocket sends is written to this writer at once, as it is: HTTP/1.1."""
     stream = getattr(send, "__self__", None)
     protocol = getattr(getattr(stream, "send", None), "__self__", None)
     server = getattr(getattr(protocol, "send", None), "__self__", None)
@@ -199,7 +208,6 @@ def writes_through(send: Send, writer: GatheringWriter) -> bool:
         and isinstance(protocol, H11Protocol)
         and isinstance(server, ClosingTCPServer)
         and getattr(server, "writer", None) is writer
-        and not protocol.ssl
     )
 
 

@@ -31,7 +31,7 @@ from .asgi import Scope
 from .auth import Access, bracketed
 from .batch_sizes import BatchSizes
 from .callers import caller_of
-from .connections import connection_of
+from .connections import request_of
 from .permits import Asked
 
 _LOG = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class OpenFeed:
         subprotocol: str | None,
     ) -> None:
         self._batch_sizes = batch_sizes
-        self._connection = connection_of(scope)
+        self._request = request_of(scope)
         self.observer_id = f"ob-{number}"
         self.transport = transport
         self.worker_id = worker_id
@@ -144,7 +144,7 @@ class OpenFeed:
     @property
     def waiting_bytes(self) -> int | None:
         """What waits in its connection's buffer, whosever it is; None under another server."""
-        return None if self._connection is None else self._connection.transport.get_write_buffer_size()
+        return None if self._request is None else self._request.waiting_bytes
 
 
 class OpenFeeds:

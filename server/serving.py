@@ -3,7 +3,7 @@
     start   bind ─▶ token ─▶ store and runtime ─▶ accept ─▶ announce: one line, one file
     leave   changes are refused, workers leave, observers watch them end
             ─▶ the store closes ─▶ feeds say why and close ─▶ connections close
-    hangup  SIGHUP: the host is probed anew, or its terminal is gone (`hangup`)
+    hangup  SIGHUP: host and certificate are looked at anew, or its terminal is gone (`hangup`)
     again   a second signal does not wait for workers: their trees are killed
 
 `leaving` says who asks, and when workers are kept: then they are let go in
@@ -17,12 +17,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import resource
 import shlex
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -30,12 +28,9 @@ from pathlib import Path
 from typing import Final
 
 from watchglass.client.local import (
-    Discovery,
     LocalFault,
-    start_ticks,
     state_directory,
     token_path,
-    withdraw,
 )
 from watchglass.protocol.errors import StoreFault, shown
 from watchglass.protocol.lifecycle import WorkerStatus
@@ -43,16 +38,19 @@ from watchglass.runtime import Runtime, RuntimeOptions, WorkerFilter, open_runti
 from watchglass.store.base import Store, StoreUnusable
 from watchglass.store.garbage import never_searched
 from watchglass.store.memory import open_memory_store
-from watchglass.store.numbering import rfc3339
 
+from .announcing import Announcement, say
 from .app import Application, create_app
 from .auth import WILDCARDS, access, bracketed
-from .config import ConfigError, DiskStore, Secret, ServeConfig
+from .config import DiskStore, ServeConfig
+from .config_error import ConfigError
 from .connections import Connections
+from .given_token import Secret
 from .hangup import Hangup, hangups
 from .json_log import logging_json
 from .leaving import Leaving
-from .local import announce, local_token, make_private
+from .local import local_token, make_private
+from .tls import Certificate
 from .tokens import TokenBook, watching
 from .tokens_file import tokens_path
 
@@ -74,10 +72,10 @@ def run(config: ServeConfig) -> int:
         try:
             asyncio.run(serve(config))
         except (ConfigError, LocalFault, StoreUnusable) as fault:
-            _say(f"watchglass: {fault}")
+            say(f"watchglass: {fault}")
             return EXIT_USAGE
         except StoreFault as fault:
-            _say(f"watchglass: {fault}")
+            say(f"watchglass: {fault}")
             return EXIT_FAILED
         except KeyboardInterrupt:  # Before the signal had a handler.
             return EXIT_INTERRUPTED
@@ -97,6 +95,7 @@ async def serve(config: ServeConfig) -> None:
     with _signals(leaving), contextlib.closing(_bind(config)) as listener:
         state = state_directory()
         config = _with_local_token(config, state)
+        certificate = None if config.tls is None else Certificate(config.tls)
         async with (
             _open_store(config, state) as (store, options),
             open_runtime(options, store) as runtime,
@@ -110,20 +109,31 @@ async def serve(config: ServeConfig) -> None:
                     host=host,
                     port=port,
                     token=config.token,
-                    allowed_hosts=(*config.allowed_hosts, *_bound_name(config, port)),
+                    allowed_hosts=(
+                        *config.allowed_hosts,
+                        *_bound_name(config, port),
+                        *(certificate.names if certificate else ()),
+                    ),
                     origins=config.allowed_origins,
                     tokens=tokens,
+                    secure=certificate is not None,
                 ),
                 leaving,
                 config.feed,
             )
-            connections = Connections(app, stall_s=config.feed.stall_s, ready_frames=config.feed.ready_frames)
+            connections = Connections(
+                app,
+                stall_s=config.feed.stall_s,
+                ready_frames=config.feed.ready_frames,
+                tls=None if certificate is None else certificate.context,
+            )
+            told = Announcement(config, state, runtime, (host, port), certificate)
             async with (
-                hangups(Hangup(probe=runtime.probe_soon, terminated=leaving.terminated)),
+                hangups(Hangup(again=lambda: _look_again(runtime, told), terminated=leaving.terminated)),
                 connections.accepting(listener, close_s=config.feed.close_s),
                 watching(tokens, app.feeds.recheck),
             ):
-                async with _announced(config, state, runtime, host, port):
+                with told.standing():
                     _LOG.info("serving", extra={"config": repr(config), "port": port})
                     with never_searched():  # A search through all that was restored would hold up every feed.
                         await leaving.asked.wait()
@@ -131,6 +141,12 @@ async def serve(config: ServeConfig) -> None:
                 await _leave(runtime, store, app, leaving, close_s=config.feed.close_s)
                 if leaving.keeps_workers and config.store is not None:
                     _tell_kept(runtime, config.store)
+
+
+def _look_again(runtime: Runtime, told: Announcement) -> None:
+    """Something outside has changed: the host, or the certificate."""
+    runtime.probe_soon()
+    told.renew()
 
 
 @asynccontextmanager
@@ -188,7 +204,7 @@ def _tell_kept(runtime: Runtime, disk: DiskStore) -> None:
         again = shlex.join(
             ["watchglass", "serve", "--fs-root", str(disk.root), "--runtime-id", runtime.runtime_id]
         )
-        _say(f"watchglass: {keep} running; '{again}' adopts {them}, and then 'watchglass drain' ends {them}")
+        say(f"watchglass: {keep} running; '{again}' adopts {them}, and then 'watchglass drain' ends {them}")
 
 
 @contextmanager
@@ -202,36 +218,6 @@ def _signals(leaving: Leaving) -> Iterator[None]:
     finally:
         for number in heeded:
             loop.remove_signal_handler(number)
-
-
-@asynccontextmanager
-async def _announced(
-    config: ServeConfig, state: Path, runtime: Runtime, host: str, port: int
-) -> AsyncIterator[None]:
-    """Tell people and this user's clients that the server listens."""
-    reached = bracketed(WILDCARDS.get(host, host))
-    discovery = Discovery(
-        url=f"http://{reached}:{port}",
-        pid=os.getpid(),
-        pid_start_ticks=start_ticks(os.getpid()) or 0,
-        runtime_id=runtime.runtime_id,
-        display_name=config.runtime.display_name,
-        token_file=None if config.token_file is None else str(config.token_file),
-        started_at=rfc3339(runtime.started_us),
-    )
-    try:
-        announce(state, discovery)
-    except LocalFault as fault:  # Whoever knows the address can do without.
-        _LOG.warning("clients will not find this server by themselves: %s", fault)
-    try:
-        if not config.auth:
-            _say(
-                "watchglass: WARNING: --no-auth: every program on this machine can run commands through this"
-            )
-        _say(f"watchglass listening on http://{bracketed(host)}:{port} (runtime {runtime.runtime_id})")
-        yield
-    finally:
-        withdraw(state, runtime.runtime_id, os.getpid())
 
 
 def _with_local_token(config: ServeConfig, state: Path) -> ServeConfig:
@@ -279,8 +265,3 @@ def _raise_file_limit() -> None:
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()

@@ -4,7 +4,7 @@
                  answered ends the session
 
 A command that waits for nothing is answered in the same step; the others run
-beside each other, at most `COMMANDS_MAX` of them. `take` waits while there are
+beside each other, at most `COMMANDS_MAX` of them, and `waits` beside those. `take` waits while there are
 so many, or while the peer does not take what it is told: nobody reads its next
 frame then, and TCP tells it.
 """
@@ -28,7 +28,6 @@ from watchglass.protocol.errors import (
     CursorUnknown,
     Internal,
     InvalidJson,
-    InvalidQuery,
     InvalidRequest,
     NotOnSession,
     RuntimeFault,
@@ -44,25 +43,26 @@ from watchglass.protocol.session import (
     METHODS,
     Id,
     Json,
+    is_wait,
     refusal,
     response,
 )
-from watchglass.protocol.start import FeedQuery, parse_feed_query
 
 from . import refusals
 from .command_counts import UNKNOWN_METHOD, CommandCounts
-from .commands import COMMANDS, LARGE, STATUS_OF, Asked, Command, Desk, Result
+from .commands import COMMANDS, STATUS_OF, Asked, Command, Desk, Large, Result
 from .errors import RETRY_AFTER_S
 from .events_path import EVENTS_ROUTE
 from .feed_ends import gone_facts
 from .outbox import Outbox
+from .subscribing import query_of, subject_of
 from .subscriptions import Subscriptions
+from .waits import Waits
 
 LARGE_AT_ONCE: Final = 4
 """So many answers that may be large are made at a time, for each connection."""
 TURN_S: Final = 0.002
 """For so long commands may be answered before others have their turn: feeds, and other sessions."""
-_WATCHING: Final = ABSENT["workers.watch"]
 _NO_PARAMS: Final = '{"params":{}}'
 _LOG = logging.getLogger(__name__)
 
@@ -82,7 +82,8 @@ class Session:
         self._subscriptions = subscriptions
         self._counts = counts
         self._loop = asyncio.get_running_loop()
-        self._under_way: dict[asyncio.Task[None], Coroutine[Any, Any, Result] | None] = {}
+        self._under_way: dict[asyncio.Task[None], Coroutine[Any, Any, object] | None] = {}
+        self._waits = Waits()
         self._has_place = asyncio.Event()
         self._turn_ends_s = 0.0
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
@@ -94,7 +95,7 @@ class Session:
             self._turn_ends_s = perf_counter() + TURN_S
         if not self._outbox.has_room:
             await self._outbox.wait_room()
-        while len(self._under_way) >= COMMANDS_MAX:
+        while len(self._under_way) - len(self._waits) >= COMMANDS_MAX:
             self._has_place.clear()
             await self._has_place.wait()
         frame, not_json = _parsed(text)
@@ -107,8 +108,10 @@ class Session:
             self._subscribe(frame)
         elif kind == "unsubscribe":
             self._unsubscribe(frame)
+        elif kind == "cancel":
+            self._cancel(frame)
         else:
-            raise Unanswerable("kind: use request, subscribe, unsubscribe or ping")
+            raise Unanswerable("kind: use request, cancel, subscribe, unsubscribe or ping")
 
     async def wait_idle(self) -> None:
         """Return when no command is under way."""
@@ -123,44 +126,71 @@ class Session:
         await self._subscriptions.aclose()
 
     def _request(self, text: str | bytes, frame: Json, not_json: InvalidJson | None) -> None:
-        id_json = orjson.dumps(_id(frame))
+        name = _id(frame)
+        id_json = orjson.dumps(name)
         method = frame.get("method")
         try:
             command = _command(method, not_json)
             params = _params(frame)
             asked = Asked(self._desk, text if "params" in frame else _NO_PARAMS, params)
             asked.check_permit(str(method))
+            waits = is_wait(str(method), params)
+            if waits:
+                self._waits.check_room()
             outcome = command(asked)
         except Exception as fault:  # noqa: BLE001 - whatever it is, it is an answer.
             self._refuse(id_json, method, fault)
             return
-        if isinstance(outcome, Coroutine):
+        if isinstance(outcome, Large):
+            task = self._start(self._finish_large(id_json, str(method), outcome), outcome.first)
+            if waits:
+                now = {**frame, "params": {**params, "wait_ms": None}}
+                self._waits.add(task, name, partial(self._request, text, now, None))
+        elif isinstance(outcome, Coroutine):
             self._start(self._finish(id_json, str(method), outcome), outcome)
         else:
             self._answer(id_json, str(method), outcome)
 
+    def _cancel(self, frame: Json) -> None:
+        id_json = orjson.dumps(_id(frame))
+        try:
+            self._waits.cancel(_id(frame, "request", InvalidRequest))
+        except InvalidRequest as fault:
+            self._put_refusal("cancel", id_json, fault)
+            return
+        self._counts.add("cancel", HTTPStatus.OK)
+        self._outbox.put(response(id_json, HTTPStatus.OK, b"null"))
+
     def _start(
-        self, work: Coroutine[Any, Any, None], outcome: Coroutine[Any, Any, Result] | None = None
-    ) -> None:
+        self, work: Coroutine[Any, Any, None], outcome: Coroutine[Any, Any, object] | None = None
+    ) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._under_way[task] = outcome
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
+        self._waits.answered(task)
         outcome = self._under_way.pop(task)
         if outcome is not None:
             outcome.close()  # Of one that was called off before it began.
         self._has_place.set()
 
-    async def _finish(self, id_json: bytes, method: str, outcome: Coroutine[Any, Any, Result]) -> None:
-        if method in LARGE:
-            async with self._large:
-                await self._finish_one(id_json, method, outcome)
+    async def _finish_large(self, id_json: bytes, method: str, outcome: Large) -> None:
+        try:
+            if outcome.first is not None:
+                await outcome.first
+        except Exception as fault:  # noqa: BLE001 - as above.
+            self._waits.answered(asyncio.current_task())
+            self._refuse(id_json, method, fault)
+            return
+        self._waits.answered(asyncio.current_task())
+        async with self._large:
+            if not self._outbox.has_room:
                 await self._outbox.wait_room()
-        else:
-            await self._finish_one(id_json, method, outcome)
+            await self._finish(id_json, method, outcome.make())
 
-    async def _finish_one(self, id_json: bytes, method: str, outcome: Coroutine[Any, Any, Result]) -> None:
+    async def _finish(self, id_json: bytes, method: str, outcome: Coroutine[Any, Any, Result]) -> None:
         try:
             result = await outcome
         except Exception as fault:  # noqa: BLE001 - as above.
@@ -195,11 +225,8 @@ class Session:
         id_json = orjson.dumps(name)
         joined = partial(self._subscribed, id_json)
         try:
-            worker_id = Asked(self._desk, "", frame).id("worker_id")
-            fault = self._desk.fault_of(_WATCHING, worker_id)
-            if fault is not None:
-                raise fault
-            self._subscriptions.add(name, worker_id, _feed_query(frame), joined)
+            subject = subject_of(self._desk, frame)
+            self._subscriptions.add(name, subject, query_of(frame), joined)
         except RuntimeFault as fault:
             joined(fault)
 
@@ -223,12 +250,15 @@ class Session:
         try:
             cursor = await self._subscriptions.remove(_id(frame, "subscription", InvalidRequest))
         except RuntimeFault as fault:
-            status, _, body = refusals.refusal(fault, EVENTS_ROUTE)
-            self._counts.add("unsubscribe", status)
-            self._outbox.put(refusal(id_json, status, body))
+            self._put_refusal("unsubscribe", id_json, fault)
             return
         self._counts.add("unsubscribe", HTTPStatus.OK)
         self._outbox.put(response(id_json, HTTPStatus.OK, orjson.dumps({"cursor": cursor})))
+
+    def _put_refusal(self, kind: str, id_json: bytes, fault: RuntimeFault) -> None:
+        status, _, body = refusals.refusal(fault, EVENTS_ROUTE)
+        self._counts.add(kind, status)
+        self._outbox.put(refusal(id_json, status, body))
 
 
 def _parsed(text: str | bytes) -> tuple[Json, InvalidJson | None]:
@@ -275,20 +305,6 @@ def _id(frame: Json, name: str = "id", fault: type[Exception] = Unanswerable) ->
     if type(value) is int and abs(value) <= ID_NUMBER_MAX:
         return value
     raise fault(f"{name}: use a text of at most {ID_CHARS_MAX} characters, or a whole number below 2^53")
-
-
-def _feed_query(frame: Json) -> FeedQuery:
-    """As the query of a feed; `types` may be a list. Raises InvalidQuery, CursorMalformed."""
-    said: dict[str, list[str]] = {}
-    for name in ("cursor", "types", "on_expired", "snapshot"):
-        value = frame.get(name)
-        if name == "types" and isinstance(value, list) and all(isinstance(each, str) for each in value):
-            value = ",".join(value)
-        if value is not None and not isinstance(value, str):
-            raise InvalidQuery(name, str(value), "use a text")
-        if value is not None:
-            said[name] = [value]
-    return parse_feed_query(said)
 
 
 def _encoded(result: Result) -> bytes:

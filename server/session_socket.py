@@ -30,7 +30,7 @@ from .auth import Access, bracketed
 from .callers import caller_of
 from .commands import Desk
 from .config import FeedBounds
-from .connections import connection_of
+from .connections import request_of
 from .ear import Ear, Heard
 from .feed_ends import spread_ms
 from .frames import frame_sink
@@ -92,9 +92,7 @@ class Sessions:
         with self._opened():
             socket = _Socket(scope, receive, send)
             outbox = await socket.accept()
-            subscriptions = Subscriptions(
-                self._runtime, self._metrics, self._open_feeds, scope, self._bounds, outbox
-            )
+            subscriptions = Subscriptions(self._metrics, self._open_feeds, scope, self._bounds, outbox)
             session = Session(self._desk(scope), outbox, subscriptions, self._metrics.commands)
             try:
                 await self._converse(socket, outbox, session, subscriptions)
@@ -168,9 +166,9 @@ class _Socket:
     async def accept(self) -> Outbox:
         """Answer the upgrade; what is told the peer goes through this."""
         inbound = feed_socket(self._send, on_data=self._too_much, kept_bytes_max=FRAME_BYTES_MAX)
-        connection = connection_of(self._scope)
-        if connection is not None:
-            connection.on_stall = self.ear.observer_stalled
+        request = request_of(self._scope)
+        if request is not None:
+            request.on_stall = self.ear.observer_stalled
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
         sink = None

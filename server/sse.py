@@ -23,7 +23,7 @@ from watchglass.runtime import Reader
 
 from .asgi import Receive, Scope, Send, answer_http, header, query_parameters
 from .config import FeedBounds
-from .connections import connection_of
+from .connections import request_of
 from .ear import Ear, Heard
 from .feed_ends import HEARD, diagnosed, gone_body
 from .long_poll import JSON_HEADERS, ignored
@@ -71,9 +71,9 @@ class EventStreams:
                 feed.reason = "ended"
                 await _answer(ear, send, 204, b"")
                 return
-            connection = connection_of(scope)
-            if connection is not None:
-                connection.on_stall = ear.observer_stalled
+            request = request_of(scope)
+            if request is not None:
+                request.on_stall = ear.observer_stalled
             voice = _Stream(send, feed)
             telling = self._telling(reader, query, voice)
             feed.follow(lambda: telling.seq, lambda: reader.logs_behind(telling.seq), query.types)
@@ -89,7 +89,7 @@ class EventStreams:
             elif heard is Heard.STALLED:
                 feed.reason = "stalled"
                 await self._say_stalled(telling, voice)
-            elif connection is not None and connection.stalled:
+            elif request is not None and request.stalled:
                 feed.reason = "stalled"
 
     def _telling(self, reader: Reader, query: FeedQuery, voice: _Stream) -> Telling:

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
 
 from watchglass import __version__
-from watchglass.protocol.all_workers import RUNTIME_NAME, AllHello, Chosen, parse_workers
+from watchglass.protocol.all_workers import RUNTIME_NAME, AllHello, Chosen
 from watchglass.protocol.cursor import encode_cursor
 from watchglass.protocol.errors import CursorExpired
 from watchglass.protocol.feed_v2 import FeedFilter, FeedRetention, Hello
@@ -18,7 +18,6 @@ from watchglass.protocol.identity import WorkerId, parse_worker_id
 from watchglass.protocol.start import FeedQuery
 from watchglass.runtime import Reader, Runtime, pinned_watched, unpinned
 
-from .asgi import Scope, query_parameters
 from .greeting import hello, pin_for
 
 COUNTED_LOGS_MAX: Final = 256
@@ -67,18 +66,14 @@ class OneWorker:
 
 
 class AllWorkers:
-    """The runtime's feed, as the query's `workers` says."""
+    """The runtime's feed, with the events of these workers."""
 
     name = RUNTIME_NAME
     worker_id: WorkerId | None = None
 
-    def __init__(self, runtime: Runtime, scope: Scope) -> None:
+    def __init__(self, runtime: Runtime, chosen: Chosen) -> None:
         self._runtime = runtime
-        self._scope = scope
-
-    @property
-    def _chosen(self) -> Chosen:
-        return parse_workers(query_parameters(self._scope))
+        self._chosen = chosen
 
     def check(self) -> None:
         """See `Subject`."""

@@ -21,7 +21,6 @@ from watchglass.protocol.errors import (
     RuntimeFault,
 )
 from watchglass.protocol.feed_v2 import CLOSES, Bookmark, Diagnostic, End, encode_control, events_text
-from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.session import (
     SUBPROTOCOL,
     SUBSCRIPTIONS_MAX,
@@ -30,15 +29,15 @@ from watchglass.protocol.session import (
     subscription_tail,
 )
 from watchglass.protocol.start import FeedQuery
-from watchglass.runtime import Reader, Runtime
+from watchglass.runtime import Reader
 
 from .asgi import Scope
 from .config import FeedBounds
 from .feed_ends import diagnosed
-from .greeting import hello, pin_for
 from .metrics import Metrics, Transport
 from .open_feeds import OpenFeed, OpenFeeds
 from .outbox import Outbox
+from .subjects import Subject
 from .telling import Ended, ReadyFrames, Telling
 
 Joined = Callable[[RuntimeFault | None], None]
@@ -50,14 +49,12 @@ class Subscriptions:
 
     def __init__(
         self,
-        runtime: Runtime,
         metrics: Metrics,
         open_feeds: OpenFeeds,
         scope: Scope,
         bounds: FeedBounds,
         outbox: Outbox,
     ) -> None:
-        self._runtime = runtime
         self._metrics = metrics
         self._open_feeds = open_feeds
         self._scope = scope
@@ -67,7 +64,7 @@ class Subscriptions:
         self._joining = asyncio.Lock()
         self._open: dict[Id, _Subscription] = {}
 
-    def add(self, name: Id, worker_id: WorkerId, query: FeedQuery, joined: Joined) -> None:
+    def add(self, name: Id, subject: Subject, query: FeedQuery, joined: Joined) -> None:
         """Begin one; `joined` is told before its first frame, or why it was refused.
 
         Raises:
@@ -79,8 +76,8 @@ class Subscriptions:
             raise InvalidRequest(f"id: a subscription with the id {name!r} is open")
         if len(self._open) >= SUBSCRIPTIONS_MAX:
             raise ResourceLimitExceeded("subscriptions of a session", SUBSCRIPTIONS_MAX)
-        self._runtime.worker(worker_id)
-        subscription = _Subscription(name, worker_id, self._outbox, joined)
+        subject.check()
+        subscription = _Subscription(name, subject, self._outbox, joined)
         self._open[name] = subscription
         subscription.task = asyncio.create_task(self._live(subscription, query), name="subscription")
         subscription.task.add_done_callback(lambda _: self._forget(subscription))
@@ -122,7 +119,7 @@ class Subscriptions:
         await self.wait_none_open()
 
     async def _live(self, subscription: _Subscription, query: FeedQuery) -> None:
-        worker_id = subscription.worker_id
+        worker_id = subscription.subject.worker_id
         opened = self._open_feeds.opened(Transport.SESSION, self._scope, worker_id, subprotocol=SUBPROTOCOL)
         with opened as feed:
             subscription.feed = feed
@@ -143,13 +140,12 @@ class Subscriptions:
 
     async def _last_frame(self, subscription: _Subscription, query: FeedQuery) -> End | Diagnostic | None:
         """Tell until it is over; why it is (None: it was refused)."""
+        subject = subscription.subject
         try:
             async with asyncio.timeout(None) as subscription.leash, AsyncExitStack() as stack:
                 async with self._joining:  # One after the other, for each brings a snapshot.
                     try:
-                        reader = await stack.enter_async_context(
-                            self._runtime.observe(subscription.worker_id, query, pin=pin_for(query))
-                        )
+                        reader = await stack.enter_async_context(subject.observe(query))
                     except RuntimeFault as fault:
                         subscription.joined(fault)
                         return None
@@ -165,9 +161,9 @@ class Subscriptions:
             if lost is not None and subscription.telling is None:
                 subscription.joined(lost)
                 return None
-            return diagnosed(lost or cut, subscription.worker_id)
+            return diagnosed(lost or cut, subject.name)
         except Exception as fault:  # noqa: BLE001 - whatever it is, the peer is told and the log has it.
-            return diagnosed(fault, subscription.worker_id)
+            return diagnosed(fault, subject.name)
 
     async def _greet(self, subscription: _Subscription, reader: Reader, query: FeedQuery) -> None:
         telling = Telling(
@@ -176,7 +172,7 @@ class Subscriptions:
         subscription.telling = telling
         assert subscription.feed is not None, "it is open"
         subscription.feed.follow(lambda: telling.seq, lambda: reader.logs_behind(telling.seq), query.types)
-        await telling.greet(await hello(self._runtime, reader, query, self._heartbeat_s))
+        await telling.greet(await subscription.subject.hello(reader, query, self._heartbeat_s))
 
 
 class _Subscription:
@@ -185,13 +181,13 @@ class _Subscription:
     ready: Final[ReadyFrames | None] = None
     """Frames are not shared: each has its subscription's id."""
 
-    def __init__(self, name: Id, worker_id: WorkerId, outbox: Outbox, joined: Joined) -> None:
+    def __init__(self, name: Id, subject: Subject, outbox: Outbox, joined: Joined) -> None:
         self.name = name
-        self.worker_id = worker_id
+        self.subject = subject
         self._outbox = outbox
         self._joined: Joined | None = joined
-        self._tail = subscription_tail(orjson.dumps(name), worker_id)
-        self._hello_tail = b',"subscription":%b}' % orjson.dumps(name)
+        self._tail = subscription_tail(orjson.dumps(name), subject.worker_id)
+        self._hello_tail = subscription_tail(orjson.dumps(name), None)  # It says whose it is by itself.
         self.task: asyncio.Task[None] | None = None
         self.telling: Telling | None = None
         self.feed: OpenFeed | None = None

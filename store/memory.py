@@ -36,8 +36,11 @@ from .base import (
 from .numbering import ClockUs, Numbering
 from .numbering import system_clock_us as system_clock_us
 from .scratch import scratch_directory
+from .spreading import spread_folders_in
 from .tail import Tail
 from .worker_record import WorkerRecord
+
+WORKERS = "workers"
 
 
 @dataclass(slots=True)
@@ -253,7 +256,7 @@ class MemoryStore:
 
     def directory(self, worker_id: WorkerId) -> Path:
         """See `Store.directory`."""
-        return self.path / "workers" / worker_id
+        return self.path / WORKERS / worker_id
 
     def _set_aside(self, worker_id: WorkerId) -> Path:
         """A worker's folder under another name: its id may be used again before its files are gone."""
@@ -288,6 +291,9 @@ async def open_memory_store(
 ) -> AsyncIterator[MemoryStore]:
     """A memory store; after the block its logs are closed and its files are gone."""
     with scratch_directory() as root:
+        workers = root / WORKERS
+        workers.mkdir(mode=0o700)
+        spread_folders_in(str(workers))
         store = MemoryStore(root, retention or Retention(), clock_us)
         try:
             yield store

@@ -1,18 +1,20 @@
 """A long journal to observers who begin at its first event, or far behind its last, by a real server.
 
 The server verifies what it reads and makes the frames; it has a core of its own,
-as the observers have. Its files are in the system's memory, as those of a journal
-are that was just written.
+as the observers have. All servers are at rest when one of them is measured, for they
+share the core. The files are in the system's memory, as those of a journal are that
+was just written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import NamedTuple
 
 from filling import fill_log
-from host import allow_open_files, cores, on_core
+from host import allow_open_files, cores, on_core, wait_at_rest
 from jetstream import Client, jetstream, nats_server
 from producers import EVENT, worker_id
 from receiving import replayed, replayed_bare, resumed
@@ -25,7 +27,12 @@ KEEPS_ALL = ("--retain-bytes", str(1 << 30), "--retain-events", str(1 << 30))
 _EVENTS_A_REQUEST = 500
 _EVENTS_A_WRITE = 1000
 
-Observe = Callable[[], Feed]
+
+class _Serving(NamedTuple):
+    """A server of ours that runs, and how to observe it."""
+
+    observe: Callable[[], Feed]
+    pid: int
 
 
 def run(scale: Scale) -> list[Row]:
@@ -38,18 +45,21 @@ def run(scale: Scale) -> list[Row]:
         short = left.enter_context(_on_disk(scale, each, server_core))
         memory = left.enter_context(_in_memory(events, server_core))
         ways: dict[str, Callable[[], Measured]] = {
-            "disk": partial(replayed, long, 1, events),
+            "disk": partial(replayed, long.observe, 1, events),
             "bare": partial(replayed_bare, scale.directory, server_core, events),
-            "memory": partial(replayed, memory, 1, events),
-            "disk, many": partial(replayed, short, MANY, each),
-            "resumed": partial(resumed, long),
+            "memory": partial(replayed, memory.observe, 1, events),
+            "disk, many": partial(replayed, short.observe, MANY, each),
+            "resumed": partial(resumed, long.observe),
         }
+        servers = [long.pid, short.pid, memory.pid]
         if nats_server() is not None:
-            port = left.enter_context(jetstream(scale.directory, server_core))
+            port, pid = left.enter_context(jetstream(scale.directory, server_core))
             _publish(port, events)
+            servers.append(pid)
             ways["jetstream"] = partial(replayed, partial(_consume, port), 1, events)
             ways["jetstream, many"] = partial(replayed, partial(_consume, port), MANY, each)
-        seen = interleaved(scale.repetitions, ways)
+        rested = {way: partial(_measured_at_rest, measure, servers) for way, measure in ways.items()}
+        seen = interleaved(scale.repetitions, rested)
     return list(_rows(seen, behind))
 
 
@@ -75,20 +85,20 @@ def _rows(seen: dict[str, dict[str, Spread]], behind: int) -> Iterator[Row]:
 
 
 @contextmanager
-def _on_disk(scale: Scale, events: int, core: int) -> Iterator[Observe]:
+def _on_disk(scale: Scale, events: int, core: int) -> Iterator[_Serving]:
     """A server over files that hold a worker with so many events; who joins begins at the first."""
     root = scale.directory / f"replay-{events}"
     root.mkdir()
     fill_log(root, events)
     with serving("--store", "fs", "--fs-root", str(root), *KEEPS_ALL, core=core) as server:
-        yield lambda: server.observe(worker_id(0), "earliest")
+        yield _Serving(lambda: server.observe(worker_id(0), "earliest"), server.pid)
 
 
 @contextmanager
-def _in_memory(events: int, core: int) -> Iterator[Observe]:
+def _in_memory(events: int, core: int) -> Iterator[_Serving]:
     with serving("--store", "memory", *KEEPS_ALL, core=core) as server:
         passive = _appended(server, events)
-        yield lambda: server.observe(passive, "earliest")
+        yield _Serving(lambda: server.observe(passive, "earliest"), server.pid)
 
 
 def _appended(server: Server, events: int) -> str:
@@ -100,6 +110,13 @@ def _appended(server: Server, events: int) -> str:
             some = batch[: events - first]
             connection.request("POST", f"/v1/workers/{passive}/events", {"events": some})
     return passive
+
+
+def _measured_at_rest(measure: Callable[[], Measured], servers: Sequence[int]) -> Measured:
+    """Measure when all servers are done with those who left."""
+    for pid in servers:
+        wait_at_rest(pid)
+    return measure()
 
 
 def _publish(port: int, events: int) -> None:

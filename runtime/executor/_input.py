@@ -50,6 +50,7 @@ class Input:
             self._push()
 
     def on_taken(self, total_bytes: int) -> None:
+        """The worker has taken so many bytes in all: there is room for more."""
         self._taken_bytes = total_bytes
         self._push()
 

@@ -115,6 +115,7 @@ class Output:
         return ends[STDOUT], ends[STDERR]
 
     def close(self) -> None:
+        """Read no more; the files stay as they are."""
         self._is_closed = True
         while self._fds:
             _, fd = self._fds.popitem()

@@ -123,7 +123,7 @@ class _Look:
         path = self._path(EXIT + DRAFT)
         if self.running is None and Path(self._path(RUN)).exists() and Path(path).exists():
             meaning = "was never finished, and is not used"
-            self.exam.problems.append(Problem(severity="info", code="leftover", path=path, meaning=meaning))
+            self.exam.tell(Problem(severity="info", code="leftover", path=path, meaning=meaning))
 
     def has_output(self) -> bool:
         """Whether a program was ever started in this folder."""
@@ -139,21 +139,32 @@ class _Look:
         if any(end > sizes[stream] for stream, end in indexed.ends.items()):
             indexed = _read_index(path, size // RECORD.size, sizes)
         kept = self._kept()
-        is_short = indexed.reason is None and self._is_short(indexed, sizes, kept)
         until = {stream: min(sizes[stream], kept.get(stream, sizes[stream])) for stream in _LOGS}
         if indexed.reason is not None:
-            self._index_problem("output_index_corrupt", indexed.records * RECORD.size, indexed.reason)
-        elif is_short:
+            self._bad_index(
+                "output_index_corrupt", indexed.records * RECORD.size, indexed, until, indexed.reason
+            )
+        elif self._is_short(indexed, sizes, kept):
             told = "ends before the output does: what follows cannot be read, and is there"
-            self._index_problem("output_index_short", size, told)
+            self._bad_index("output_index_short", size, indexed, until, told)
         elif size % RECORD.size and self.running is None:
-            self._index_problem("output_index_torn", size - size % RECORD.size, "ends with half a record")
-            until = dict(indexed.ends)
-        if self.exam_is_index_bad() and self.running is None:
-            self.exam.fixes.append(partial(_rebuild, path, indexed, until))
-        lost = {stream: kept[stream] for stream in kept if kept[stream] > sizes[stream]}
-        for stream, wanted in lost.items():
-            gone = wanted - sizes[stream]
+            offset = size - size % RECORD.size
+            self._bad_index("output_index_torn", offset, indexed, indexed.ends, "ends with half a record")
+        self._lost_output(kept, sizes)
+
+    def _bad_index(
+        self, code: str, offset: int, indexed: _Indexed, until: Mapping[int, int], what: str
+    ) -> None:
+        """The index is to be made again, up to where each stream ends; not while somebody writes it."""
+        self._index_problem(code, offset, what)
+        if self.running is None:
+            self.exam.fixes.append(partial(_rebuild, self._path(INDEX), indexed, dict(until)))
+
+    def _lost_output(self, kept: Mapping[int, int], sizes: Mapping[int, int]) -> None:
+        """Logs that have less than the supervisor kept."""
+        lost = [stream for stream in kept if kept[stream] > sizes[stream]]
+        for stream in lost:
+            gone = kept[stream] - sizes[stream]
             self._problem(
                 "output_log_short",
                 _LOGS[stream],
@@ -163,9 +174,6 @@ class _Look:
             )
         if lost:
             self.exam.fixes.append(partial(_say_less, self._path(EXIT), {s: sizes[s] for s in lost}))
-
-    def exam_is_index_bad(self) -> bool:
-        return any(problem.code.startswith("output_index") for problem in self.exam.problems)
 
     def _kept(self) -> dict[int, int]:
         """How much of each stream the supervisor said that it kept, if it said so."""
@@ -196,7 +204,7 @@ class _Look:
         self, code: str, name: str, meaning: str, repair: str | None, *, offset: int | None = None
     ) -> None:
         severity: Literal["warning", "error"] = "warning" if code == "output_index_torn" else "error"
-        self.exam.problems.append(
+        self.exam.tell(
             Problem(
                 severity=severity,
                 code=code,

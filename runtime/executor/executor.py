@@ -168,13 +168,7 @@ class Executor:
                 decided: nothing is known of the worker then.
             OSError: The folder or its files cannot be read.
         """
-        try:
-            async with asyncio.timeout(ADOPT_S_MAX):
-                await _adoption.launch_decided(directory)
-        except TimeoutError:
-            raise LaunchFailed("adopt", str(directory), errno.ETIMEDOUT) from None
-        if self._is_closed:
-            raise LaunchFailed("adopt", str(directory), errno.ECANCELED)
+        await self._wait_decided(directory)
         run = _adoption.read_run(directory)
         if run is None:
             return None
@@ -198,11 +192,19 @@ class Executor:
         try:
             await self._reach(process, directory, gone)
         finally:
-            if (
-                not process.is_started and process.is_watched
-            ):  # It raised: whoever asks next finds all as it was.
-                self._let_go(process)
+            if not process.is_started and process.is_watched:
+                self._let_go(process)  # It raised: whoever asks next finds all as it was.
         return process
+
+    async def _wait_decided(self, directory: Path) -> None:
+        """Return when a launch in a folder is not under way any more. Raises LaunchFailed."""
+        try:
+            async with asyncio.timeout(ADOPT_S_MAX):
+                await _adoption.launch_decided(directory)
+        except TimeoutError:
+            raise LaunchFailed("adopt", str(directory), errno.ETIMEDOUT) from None
+        if self._is_closed:
+            raise LaunchFailed("adopt", str(directory), errno.ECANCELED)
 
     async def close(self, *, keep_outliving: bool = False) -> None:
         """Kill every worker, wait until nothing is left, and end the spawn daemon.

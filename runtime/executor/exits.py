@@ -40,6 +40,7 @@ class StreamTotals:
 
     @property
     def is_truncated(self) -> bool:
+        """Whether the worker wrote more than is kept."""
         return self.kept_bytes < self.total_bytes
 
 
@@ -54,6 +55,7 @@ class ProcessExit:
 
     code: int | None
     signal: int | None
+    ended_us: int | None  # When its program ended, wall clock since 1970. None: lost.
     cause: Cause | None
     usage: Usage | None  # None: lost.
     stdout: StreamTotals
@@ -75,6 +77,7 @@ def report_of(told: Mapping[str, Any]) -> Report:
     told_exit = ProcessExit(
         code=told["code"],
         signal=told["signal"],
+        ended_us=told["ended_at_us"],
         cause=told["cause"],
         usage=Usage(**told["usage"]),
         stdout=StreamTotals(**told["stdout"]),
@@ -99,6 +102,7 @@ def lost(*, kept: tuple[int, int], undelivered_input_bytes: int, output_errno: i
     return ProcessExit(
         code=None,
         signal=None,
+        ended_us=None,
         cause="lost",
         usage=None,
         stdout=StreamTotals(total_bytes=kept[0], kept_bytes=kept[0]),

@@ -62,6 +62,7 @@ class SandboxLaunch:
 
     @property
     def share_network(self) -> bool:
+        """Whether it has the network of the host."""
         return "net" not in self.namespaces
 
     def encode(self) -> dict[str, object]:

@@ -57,13 +57,18 @@ class JsonlSpeech:
         """See `Speech.feed`."""
         events: list[Event] = []
         start = 0
+        has_long = has_long_number(data)  # For all lines at once, for hardly any has one.
         while (newline := data.find(b"\n", start)) >= 0:
             line = data[start : newline + 1]
             if self._line or self._overlong is not None or len(line) > LINE_BYTES_MAX:
                 events += self._take(line, offset + start)
                 events += self._end_line()
             elif not line.isspace():  # Nearly every line: it came whole.
-                events += _event_of(line, offset + start)
+                said = _read(line, has_long=has_long)
+                if isinstance(said, Event):
+                    events.append(said)
+                else:
+                    events += _unreadable(line, offset + start, said)
             start = newline + 1
         events += self._take(data[start:], offset + start)
         self._end = offset + len(data)
@@ -94,7 +99,12 @@ class JsonlSpeech:
             yield from self._overlong.finish()
             self._overlong = None
         elif not self._line.isspace():
-            yield from _event_of(bytes(self._line), self._line_offset)
+            line = bytes(self._line)
+            said = _read(line, has_long=has_long_number(line))
+            if isinstance(said, Event):
+                yield said
+            else:
+                yield from _unreadable(line, self._line_offset, said)
         self._line.clear()
 
 
@@ -102,37 +112,34 @@ def _overlong_from(offset: int) -> PlainStream:
     return PlainStream("stdout", f"a line over {LINE_BYTES_MAX} bytes", start=offset)
 
 
-def _event_of(line: bytes, offset: int) -> Sequence[Event]:
-    event, reason = _read(line)
-    if event is not None:
-        return [event]
-    unreadable = PlainStream("stdout", reason)
-    return [*unreadable.feed(offset, line), *unreadable.finish()]
+def _unreadable(line: bytes, offset: int, reason: str) -> Sequence[Event]:
+    output = PlainStream("stdout", reason)
+    return [*output.feed(offset, line), *output.finish()]
 
 
-def _read(line: bytes) -> tuple[Event | None, str]:
+def _read(line: bytes, *, has_long: bool) -> Event | str:
+    """What a line says, or why it is no event."""
     try:
         said = orjson.loads(line)
     except orjson.JSONDecodeError as fault:
-        return None, f"not JSON: {fault}"
+        return f"not JSON: {fault}"
     if not isinstance(said, dict):
-        return None, "not a JSON object"
+        return "not a JSON object"
     if line.count(b"{") + line.count(b"[") > NESTING_MAX and _is_nested_over(NESTING_MAX, said):
-        return None, f"nested over {NESTING_MAX} levels"
-    if has_long_number(line):
+        return f"nested over {NESTING_MAX} levels"
+    if has_long and has_long_number(line):
         said = json.loads(line)  # orjson makes a float of an integer over 64 bits.
     name, data = said.get("event"), said.get("data", {})
     if not isinstance(name, str) or not name.strip() or len(name) > NAME_CHARS_MAX:
-        return None, f"event: a name of 1 to {NAME_CHARS_MAX} characters is missing"
+        return f"event: a name of 1 to {NAME_CHARS_MAX} characters is missing"
     if not isinstance(data, dict):
-        return None, "data: not a JSON object"
+        return "data: not a JSON object"
     if name in PROCESS_RESERVED:
-        return None, f"event {name!r} is written by the runtime alone"
+        return f"event {name!r} is written by the runtime alone"
     if name == "status" and "phase" in data:
-        return None, "status: phase: the lifecycle is told by the runtime alone"
+        return "status: phase: the lifecycle is told by the runtime alone"
     event = Event(name, data)
-    fault_text = shape_fault(event)
-    return (event, "") if fault_text is None else (None, fault_text)
+    return shape_fault(event) or event
 
 
 def has_long_number(line: bytes) -> bool:

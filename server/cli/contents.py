@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import typer
 
 from .manual import as_command
+from .trusting import trusting
 
 _RUN, _WATCH, _DRIVE, _RUNTIME = "Start workers", "Watch workers", "Drive workers", "The runtime"
 
@@ -247,8 +248,8 @@ class Commands(Mapping[str, Any]):
         entry = self._entries[name]
         if name not in self._made:
             function = getattr(import_module(f".{entry.module}", __package__), entry.function)
-            self._made[name] = as_command(
-                function, name, entry.group, entry.examples, takes_program=name in _TAKE_A_PROGRAM
+            self._made[name] = trusting(
+                as_command(function, name, entry.group, entry.examples, takes_program=name in _TAKE_A_PROGRAM)
             )
         return self._made[name]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from watchglass.client.faults import ApiError, ClientFault, NoRuntime, NoToken, Unreachable
+from watchglass.client.faults import ApiError, ClientFault, NoRuntime, NoToken, NoTrust, Unreachable
 
 
 class ExitCode(IntEnum):
@@ -56,7 +56,7 @@ def exit_code(fault: CliError | ClientFault) -> int:
     """The exit code of a fault."""
     if isinstance(fault, CliError):
         return fault.exit_code
-    if isinstance(fault, Unreachable | NoRuntime):
+    if isinstance(fault, Unreachable | NoRuntime | NoTrust):
         return ExitCode.UNREACHABLE
     if isinstance(fault, NoToken):
         return ExitCode.NOT_AUTHORISED

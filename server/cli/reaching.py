@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from watchglass.client.finding import Choice, Found, find
 
 from .faults import UsageFault
+from .trusting import cacert
 
 if TYPE_CHECKING:
     from watchglass.client.http import Client
@@ -20,7 +21,7 @@ def found(url: str | None, token_file: Path | None, runtime: str | None) -> Foun
     if url and runtime:
         raise UsageFault("--url and --runtime: give one of them")
     try:
-        return find(Choice(url, token_file, runtime))
+        return find(Choice(url, token_file, runtime, cacert=cacert()))
     except ValueError as fault:
         raise UsageFault(str(fault)) from None
 

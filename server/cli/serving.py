@@ -65,6 +65,25 @@ def serve(
     no_auth: Annotated[
         bool, typer.Option("--no-auth", help="No token, on loopback alone.", rich_help_panel=_LISTENING)
     ] = False,
+    tls_cert: Annotated[
+        str | None,
+        typer.Option(
+            "--tls-cert",
+            metavar="PATH",
+            help="Speak TLS (https, wss) with this certificate and those that vouch for it, in PEM. "
+            "SIGHUP reads it anew.",
+            rich_help_panel=_LISTENING,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        str | None,
+        typer.Option(
+            "--tls-key",
+            metavar="PATH",
+            help="The key of that certificate, in PEM and not encrypted.",
+            rich_help_panel=_LISTENING,
+        ),
+    ] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -308,12 +327,17 @@ def serve(
     'serve' on the same files adopts them.
     """
     given = dict(locals())
-    from watchglass.server.config import ConfigError, serve_config
-    from watchglass.server.serving import run
+    from watchglass.server.config import serve_config
+    from watchglass.server.config_error import ConfigError
 
     given.update(allow_host=allow_host or (), allow_origin=allow_origin or (), tenant=tenant or ())
     try:
         config = serve_config(**given)
     except ConfigError as fault:
         raise UsageFault(str(fault)) from None
-    raise typer.Exit(run(config))
+    from watchglass.server.serving import run
+    from watchglass.store.garbage import leave_unsearched
+
+    code = run(config)
+    leave_unsearched()
+    raise typer.Exit(code)

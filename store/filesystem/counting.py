@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 from watchglass.protocol.cursor import Seq
-from watchglass.store.base import READ_RECORDS_MAX, Log
+from watchglass.store.base import READ_RECORDS_MAX, ReadableLog
 from watchglass.store.run import first_after
 
 from .segment import Mark, Opening, Segment
@@ -21,7 +21,9 @@ OpeningOf = Callable[[Segment], Opening]
 """What a segment opens with. Raises StoreCorrupt, StoreMissing, StoreIo."""
 
 
-async def events_through(log: Log, segments: Sequence[Segment], opening_of: OpeningOf, seq: Seq) -> int:
+async def events_through(
+    log: ReadableLog, segments: Sequence[Segment], opening_of: OpeningOf, seq: Seq
+) -> int:
     """How many events a log ever had up to a sequence, with it; for one behind retention.
 
     Raises:
@@ -59,7 +61,9 @@ def _remember(segment: Segment, mark: Mark) -> None:
         segment.marks.append(mark)
 
 
-async def position_behind(log: Log, segments: Sequence[Segment], opening_of: OpeningOf, count: int) -> Seq:
+async def position_behind(
+    log: ReadableLog, segments: Sequence[Segment], opening_of: OpeningOf, count: int
+) -> Seq:
     """The position behind so many of all events that a log ever had; it is not in what retention dropped.
 
     Raises as `events_through`.

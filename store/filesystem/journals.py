@@ -19,11 +19,11 @@ import orjson
 from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.identity import WorkerId
 
+from .alerts import seq_between
 from .aside import Aside
 from .files import Files
 from .fixing import alert_line
 from .layout import SCHEMA, Layout
-from .mending import seq_between
 from .problems import Exam, Problem
 from .records import Kept, kept_of
 from .scanning import scan
@@ -84,7 +84,7 @@ def read_journal(files: Files, layout: Layout) -> Journal:
     for name in sorted(names, key=_number):
         path = f"{layout.journal}/{name}"
         journal.paths.append(path)
-        for stretch in scan(files, path):
+        for stretch in scan(files, path, has_room=True):
             order += 1
             if stretch.is_good:
                 _take_round(stretch.lines, order, journal)
@@ -248,7 +248,7 @@ def _pieces(
     number = _number(path.rpartition("/")[2])
     piece, crc = sealed(b'{"wal":%d,"schema":%d,%b' % (number, SCHEMA, KEY))
     yield piece
-    for stretch in scan(aside.files, path):
+    for stretch in scan(aside.files, path, has_room=True):
         if stretch.is_good:
             lines = _without(stretch.lines[:-1], homeless) if stretch.begin else []
         else:

@@ -30,6 +30,7 @@ from watchglass.protocol.cursor import Seq
 from watchglass.protocol.identity import RuntimeId, WorkerId, id_fault
 from watchglass.store.base import StoreUnusable
 from watchglass.store.numbering import rfc3339
+from watchglass.store.spreading import spread_folders_in
 
 from .files import DIRECTORY_MODE, FILE_MODE, Files
 
@@ -134,6 +135,7 @@ def _understand_or_introduce(layout: Layout, runtime_id: RuntimeId, now_us: int,
         _understand(layout, said)
     for directory in layout.directories():
         files.make_directory(directory)
+    spread_folders_in(layout.workers)
     if not said:
         _introduce(layout, runtime_id, now_us, files)
 

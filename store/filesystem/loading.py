@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.errors import StoreCorrupt
@@ -18,7 +18,7 @@ from watchglass.protocol.identity import WorkerId
 from watchglass.store.base import Finding, StreamOffsets
 
 from .files import FILE_MODE, Files, fault_of
-from .reading import OPENING_BYTES_MAX, SegmentReader, Survey, survey
+from .reading import OPENING_BYTES_MAX, Survey, opening_of, survey
 from .segment import SEGMENT_FILE, Opening, Segment, SegmentWriter
 
 NO_OFFSETS = StreamOffsets()
@@ -37,6 +37,15 @@ class LogState:
     """How many the log ever had."""
     events_dropped: int = 0
     """How many of them retention dropped."""
+
+
+class LogFacts(NamedTuple):
+    """What is known of a complete log without opening it."""
+
+    head: Seq
+    oldest: Seq
+    trimmed_through: Seq
+    offsets: StreamOffsets
 
 
 class Salvage:
@@ -190,13 +199,11 @@ class _Loading:
 
     def _first_opening(self) -> Opening | None:
         first = self._segments[0]
-        if first.opening is None:
-            try:
-                with SegmentReader(self._files, first) as reader:
-                    first.opening = reader.opening()
-            except StoreCorrupt:
-                self._tell("error", "corrupt", first.path, 0, "cannot be read back")
-        return first.opening
+        try:
+            return opening_of(self._files, first)
+        except StoreCorrupt:
+            self._tell("error", "corrupt", first.path, 0, "cannot be read back")
+            return None
 
     def _tell(
         self, severity: Literal["warning", "error"], code: str, path: str, offset: int, what: str

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from watchglass.protocol.cursor import BEGINNING, Seq
 
+from .alerts import Elsewhere
 from .examining import SegmentExam, examine_segment, first_event, seems_to_begin_with
 from .inspection import Inspection
 from .journals import Journal
 from .layout import segment_name
-from .log import LogFacts
-from .mending import Bounds, LogExam, LogName, mend_log
+from .loading import LogFacts
+from .log_exam import LogExam, LogName
+from .mending import mend_log
 from .problems import Exam
 from .segment import SEGMENT_FILE
 
@@ -30,13 +32,11 @@ class LogCheck:
         """The runtime's own. Raises OSError."""
         directory = self._layout.runtime_events
         try:
-            return self.log(directory, LogName(None), journal, None, BEGINNING)
+            return self.log(directory, LogName(None), journal, None)
         except FileNotFoundError:
             return Exam()  # The next start makes it.
 
-    def log(
-        self, directory: str, name: LogName, journal: Journal, complete: LogFacts | None, born: Seq
-    ) -> LogExam:
+    def log(self, directory: str, name: LogName, journal: Journal, complete: LogFacts | None) -> LogExam:
         """Read a log whole. Raises OSError."""
         self._heads[name.worker_id] = BEGINNING
         firsts = sorted(
@@ -57,8 +57,8 @@ class LogCheck:
         if segments and not segments[-1].oldest and segments[-1].opening is not None:
             newest = Seq(max(newest, segments[-1].opening.after))
         promised = journal.promised(name.worker_id, newest)
-        bounds = Bounds(complete, promised, born, self._inspection.is_live)
-        exam = mend_log(self._files, directory, name, segments, bounds, copies)
+        known = Elsewhere(complete, promised, self._inspection.is_live)
+        exam = mend_log(self._files, directory, name, segments, known, copies)
         self._inspection.newest = Seq(max(self._inspection.newest, newest))
         self._heads[name.worker_id] = exam.head
         self._found.segments += exam.segments

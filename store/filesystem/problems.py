@@ -91,6 +91,11 @@ class Exam:
     problems: list[Problem] = field(default_factory=list)
     fixes: list[Fix] = field(default_factory=list)
 
+    def tell(self, problem: Problem, *fixes: Fix) -> None:
+        """One more problem, and what would be done about it."""
+        self.problems.append(problem)
+        self.fixes += fixes
+
     def add(self, other: Exam) -> None:
         """Take in what somebody else found."""
         self.problems += other.problems

@@ -286,3 +286,11 @@ def missing_between(path: str, after: Seq, opening: Opening) -> StoreMissing:
     return StoreMissing(
         "read", path, f"the events between {after:016x} and {opening.after:016x} are gone with their file"
     )
+
+
+def opening_of(files: Files, segment: Segment) -> Opening:
+    """What came before a segment; it is read once. Raises StoreCorrupt, StoreMissing, StoreIo."""
+    if segment.opening is None:
+        with SegmentReader(files, segment) as reader:
+            segment.opening = reader.opening()
+    return segment.opening

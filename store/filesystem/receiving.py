@@ -18,9 +18,10 @@ from watchglass.store.base import READ_BYTES_MAX, READ_RECORDS_MAX, Record, Rete
 from watchglass.store.numbering import Numbering
 
 from .files import Files
+from .ground import SEGMENTS_KEPT, Ground
 from .layout import EVENTS
-from .loading import LogState, Salvage
-from .log import SEGMENTS_KEPT, FileLog, Ground, LogFacts
+from .loading import LogFacts, LogState, Salvage
+from .log import FileLog
 from .records import Kept, complete_log, write_record, write_view
 
 

@@ -25,7 +25,8 @@ from watchglass.store.worker_record import WorkerRecord
 
 from .files import Files
 from .layout import SCHEMA
-from .log import FileLog, LogFacts
+from .loading import LogFacts
+from .log import FileLog
 from .seal import END_BYTES, KEY, sealed, stated_crc
 from .segment import Segment
 

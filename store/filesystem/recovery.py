@@ -19,10 +19,12 @@ from watchglass.protocol.errors import StoreFault, StoreMissing
 from watchglass.protocol.identity import WorkerId, id_fault
 from watchglass.store.base import Finding, Record, StreamOffsets
 
+from .ahead import without_room
 from .files import fault_of
+from .ground import Ground
 from .layout import EVENTS, Layout
-from .loading import LogState, load_log
-from .log import FileLog, Ground, LogFacts
+from .loading import LogFacts, LogState, load_log
+from .log import FileLog
 from .reading import good_pieces
 from .records import RECORD_FILE, Kept, SharedParts, kept_of, known_log, read_record, write_record
 from .wal import WAL_FILE
@@ -124,7 +126,7 @@ class Recovery:
             self._next_wal = _wal_number(name) + 1
             path = f"{self._layout.journal}/{name}"
             self._wal_paths.append(path)
-            data = self._files.read_whole(path)
+            data = without_room(self._files.read_whole(path))
             end = 0
             for piece in good_pieces(data):
                 if piece.begin.offset > end:

@@ -40,23 +40,17 @@ class RuntimeFilesCheck:
             return True
         except OSError as fault:
             meaning = f"cannot be read: {fault.strerror}; nothing was checked"
-            self._inspection.exam.problems.append(
+            self._inspection.exam.tell(
                 Problem(severity="error", code="unreadable", path=path, meaning=meaning)
             )
             return False
-        try:
-            facts: Any = json.loads(said)
-            self._found.schema, whose = int(facts["schema"]), facts["runtime_id"]
-        except (ValueError, KeyError, TypeError):
-            schema = _SAID_SCHEMA.search(said)
-            self._found.schema = int(schema[1]) if schema else None
-            whose = None
+        self._found.schema, whose = _schema_and_runtime(said)
         if self._found.schema is not None and self._found.schema > SCHEMA:
             meaning = (
                 f"is of schema {self._found.schema}, and this version of watchglass knows schema {SCHEMA}; "
                 "use the newer version that wrote it; nothing was checked"
             )
-            self._inspection.exam.problems.append(
+            self._inspection.exam.tell(
                 Problem(severity="error", code="schema_newer", path=path, meaning=meaning)
             )
             return False
@@ -68,18 +62,15 @@ class RuntimeFilesCheck:
 
     def _tell_runtime(self, code: str, what: str) -> None:
         stands = "no server starts until it is written again" if code == "runtime_json_unreadable" else ""
-        self._inspection.exam.problems.append(
-            Problem(
-                severity="error" if stands else "warning",
-                code=code,
-                path=self._layout.runtime_json,
-                meaning=f"{what}; no event is lost{'; ' if stands else ''}{stands}",
-                repair="writes it again",
-            )
+        problem = Problem(
+            severity="error" if stands else "warning",
+            code=code,
+            path=self._layout.runtime_json,
+            meaning=f"{what}; no event is lost{'; ' if stands else ''}{stands}",
+            repair="writes it again",
         )
-        self._inspection.exam.fixes.append(
-            partial(write_runtime_json, self._layout.runtime_json, self._found.runtime_id)
-        )
+        write_again = partial(write_runtime_json, self._layout.runtime_json, self._found.runtime_id)
+        self._inspection.exam.tell(problem, write_again)
 
     def ceiling(self, journal: Journal, alerts: Iterable[Seq]) -> Exam:
         """It must lie above all that was read before. Raises OSError."""
@@ -95,30 +86,28 @@ class RuntimeFilesCheck:
         if below is None and (newest or data is not None):
             word = "is missing" if data is None else "is not what was written"
             meaning = f"{word}; no event is lost; without a repair cursors run a minute ahead of the time"
-            exam.problems.append(
-                Problem(
-                    severity="warning",
-                    code="ceiling_unreadable",
-                    path=path,
-                    meaning=meaning,
-                    repair="writes a safe one",
-                )
-            )
+            exam.tell(_bad_ceiling(path, "ceiling_unreadable", meaning))
         elif below is not None and below <= newest:
             meaning = (
                 "lies below events that are there, as when an old copy was put in its place; no event is "
                 "lost; cursors of lost events could be given out again"
             )
-            exam.problems.append(
-                Problem(
-                    severity="warning",
-                    code="ceiling_low",
-                    path=path,
-                    meaning=meaning,
-                    repair="writes a safe one",
-                )
-            )
+            exam.tell(_bad_ceiling(path, "ceiling_low", meaning))
         elif below is None or below > planned:
             return exam
         exam.fixes.append(partial(write_ceiling, path, planned))
         return exam
+
+
+def _schema_and_runtime(said: bytes) -> tuple[int | None, object]:
+    """What runtime.json says of itself; of a damaged one, its schema if it can still be read."""
+    try:
+        facts: Any = json.loads(said)
+        return int(facts["schema"]), facts["runtime_id"]
+    except (ValueError, KeyError, TypeError):
+        schema = _SAID_SCHEMA.search(said)
+        return (int(schema[1]) if schema else None), None
+
+
+def _bad_ceiling(path: str, code: str, meaning: str) -> Problem:
+    return Problem(severity="warning", code=code, path=path, meaning=meaning, repair="writes a safe one")

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
+from .ahead import written_bytes
 from .files import Files
 from .seal import END_BYTES, KEY
 
@@ -77,6 +78,7 @@ class Stretch(NamedTuple):
 
     @property
     def is_good(self) -> bool:
+        """Whether it is what was written."""
         return bool(self.lines)
 
 
@@ -90,11 +92,12 @@ class _Start(NamedTuple):
     """The state follows from the bytes before: then these are good, too."""
 
 
-def scan(files: Files, path: str) -> Iterator[Stretch]:
-    """Every stretch of a file, as large as it is now. Raises OSError."""
+def scan(files: Files, path: str, *, has_room: bool = False) -> Iterator[Stretch]:
+    """Every stretch of a file, as large as it is now, but for the room behind them. Raises OSError."""
     fd = files.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        yield from _Scan(files, fd).stretches()
+        size_bytes = written_bytes(files, fd) if has_room else files.fstat(fd).st_size
+        yield from _Scan(files, fd, size_bytes).stretches()
     finally:
         files.close(fd)
 
@@ -108,10 +111,10 @@ def may_be_torn(data: bytes) -> bool:
 
 
 class _Scan:
-    def __init__(self, files: Files, fd: int) -> None:
+    def __init__(self, files: Files, fd: int, size_bytes: int) -> None:
         self._files = files
         self._fd = fd
-        self._size = files.fstat(fd).st_size
+        self._size = size_bytes
         self._base = 0  # Where in the file `_data` begins.
         self._data = b""
         self._crc: int | None = 0  # Before `_data`; None: nobody knows.

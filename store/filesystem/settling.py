@@ -21,10 +21,12 @@ from watchglass.protocol.identity import WorkerId
 
 from .ceiling import FileCeiling
 from .files import fault_of
+from .ground import Ground
 from .layout import Layout
-from .log import FileLog, Ground
+from .log import FileLog
 from .records import RECORD_FILE
-from .sync import LogSync, SyncThread
+from .sync import SyncThread
+from .unsynced import LogSync
 
 _LOG = logging.getLogger(__name__)
 _FLUSHED_AT_ONCE = 64

@@ -8,16 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple
-
-from .files import Files
-from .segment import SegmentWriter
-
-if TYPE_CHECKING:
-    from .log import FileLog
 
 Job = Callable[[], None]
 Done = Callable[[OSError | None], None]
@@ -73,24 +65,3 @@ class SyncThread:
             except OSError as refused:
                 fault = refused
             loop.call_soon_threadsafe(done, fault)
-
-
-class LogSync(NamedTuple):
-    """What of one log is to be brought to the disk: bytes of segments, and names in directories."""
-
-    log: FileLog
-    writers: Sequence[tuple[SegmentWriter, int, int]]
-    """With the open file, and how much of it counts when the sync is over."""
-    directories: Sequence[str]
-    fault: OSError | None = None
-    """Why it cannot even begin."""
-
-    def run(self, files: Files) -> None:
-        """In a thread: raises OSError."""
-        if self.fault is not None:
-            raise self.fault
-        for _writer, fd, _size in self.writers:
-            files.fdatasync(fd)
-        for directory in self.directories:
-            with suppress(FileNotFoundError):  # Somebody removed this worker; its next append says so.
-                files.sync_directory(directory)

@@ -10,6 +10,7 @@
     {"create":{…}}  {"save":{…}}                 a worker's record, as `worker.json` has it
     {"delete":"w1","before":"<16 hex>"}          all of this worker that is older is gone
     {"crc":"…"}                                  ends a round: all of it counts, or nothing
+    0 0 0 …                                      room for the next rounds (`ahead.py`)
 
 What is asked for in one step of the loop is one round: one write, then it is
 visible, then one sync in a thread, then the callers return. What nobody waits
@@ -39,10 +40,12 @@ from watchglass.protocol.events import Event
 from watchglass.protocol.identity import WorkerId
 from watchglass.store.base import Record, StreamOffsets
 
+from .ahead import room_bytes_behind
 from .files import FILE_MODE, Files
 from .layout import SCHEMA
 from .seal import KEY, sealed
-from .sync import LogSync, SyncThread
+from .sync import SyncThread
+from .unsynced import LogSync
 
 if TYPE_CHECKING:
     from .log import FileLog
@@ -89,24 +92,35 @@ class _WalFile:
         self.fd = files.open(self.path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
         self.named = False
         self.size_bytes = 0
+        self._room_bytes = 0
         opening, self._crc = sealed(b'{"wal":%d,"schema":%d,%b' % (number, SCHEMA, KEY))
         try:
-            files.write_at(self.fd, opening, 0)
+            self._put(opening)
         except OSError:
             files.close(self.fd)
             raise
-        self.size_bytes = len(opening)
 
     def write(self, body: bytes) -> None:
         """Write a round. Raises OSError; then it may be there in part."""
         crc = crc32(body, self._crc)
         end = b'%08x"}\n' % crc
-        self._files.write_at(self.fd, body + end, self.size_bytes)
+        self._put(body + end)
         self._crc = crc32(end, crc)
-        self.size_bytes += len(body) + len(end)
+
+    def _put(self, data: bytes) -> None:
+        """Write into the room that is there, or make it with what is written."""
+        size_bytes = len(data)
+        if size_bytes > self._room_bytes:
+            room = bytes(room_bytes_behind(size_bytes))
+            data += room
+            self._room_bytes = size_bytes + len(room)
+        self._files.write_at(self.fd, data, self.size_bytes)
+        self.size_bytes += size_bytes
+        self._room_bytes -= size_bytes
 
     def cut(self) -> None:
         """Take back a round that failed. Raises OSError."""
+        self._room_bytes = 0
         self._files.truncate(self.fd, self.size_bytes)
 
 

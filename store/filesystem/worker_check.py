@@ -9,14 +9,15 @@ from pathlib import Path
 from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.identity import WorkerId, id_fault
 
+from .alerts import Elsewhere
 from .fixing import forget_log, make_directory, move, restore_record
 from .inspection import Inspection, note
 from .journals import Journal
 from .layout import EVENTS
-from .loading import NO_OFFSETS
-from .log import LogFacts
+from .loading import NO_OFFSETS, LogFacts
 from .log_check import LogCheck
-from .mending import Bounds, LogName, mend_log
+from .log_exam import LogExam, LogName
+from .mending import mend_log
 from .problems import Exam, Problem
 from .records import RECORD_FILE, VIEW_FILE, Kept, complete_facts, known_log, read_record, read_view
 from .segment import SEGMENT_FILE
@@ -56,107 +57,98 @@ class WorkerCheck:
         if self._is_unreadable_view(directory):
             path = f"{directory}/{VIEW_FILE}"
             meaning = "is not what was written; nothing is lost: it is made again from the events"
-            exam.problems.append(
-                Problem(
-                    severity="warning",
-                    code="view_unreadable",
-                    path=path,
-                    meaning=meaning,
-                    repair="moves it aside",
-                    worker_id=name,
-                )
+            problem = Problem(
+                severity="warning",
+                code="view_unreadable",
+                path=path,
+                meaning=meaning,
+                repair="moves it aside",
+                worker_id=name,
             )
-            exam.fixes.append(partial(move, path))
+            exam.tell(problem, partial(move, path))
         if self._companion is not None:
             exam.add(self._companion.examine(directory, name))
         return exam
 
     def _record(self, name: WorkerId, directory: str, journal: Journal) -> tuple[Kept | None, Exam]:
         """The worker's record, from its file or from a write-ahead file."""
-        path = f"{directory}/{RECORD_FILE}"
-        code, what = "", ""
-        kept: Kept | None = None
         try:
             kept = read_record(self._files, directory)
+        except FileNotFoundError:
+            code, what = "record_missing", "is missing"
+        else:
             if kept is None:
                 code, what = "record_unreadable", "is not what was written"
             elif kept.record.worker_id != name:
                 code, what = "record_foreign", f"is that of worker {kept.record.worker_id!r}"
-        except FileNotFoundError:
-            code, what = "record_missing", "is missing"
-        if not code:
-            return kept, Exam()
-        again = journal.kept.get(name)
-        running = None if self._companion is None else self._companion.running(directory)
-        exam = Exam()
-        repair: str | None
-        if again is not None:
-            meaning = f"{what}; nothing is lost: a write-ahead file has it"
-            repair = "writes it again"
-            exam.fixes.append(partial(restore_record, directory, again, is_there=code != "record_missing"))
-        else:
-            meaning = (
-                f"{what}: the worker is not listed and its events cannot be read; others are not affected"
-            )
-            repair = "moves the worker's whole folder aside"
-            if running is not None:
-                repair = None
-                meaning += f"; its program still runs (supervisor {running}): end it before a repair"
             else:
-                exam.fixes.append(partial(move, directory))
-        exam.problems.append(
-            Problem(severity="error", code=code, path=path, meaning=meaning, repair=repair, worker_id=name)
+                return kept, Exam()
+        again = journal.kept.get(name)
+        if again is None:
+            return None, self._without_record(name, directory, code, what)
+        problem = _bad_record(
+            name, directory, code, f"{what}; nothing is lost: a write-ahead file has it", "writes it again"
         )
+        exam = Exam()
+        exam.tell(problem, partial(restore_record, directory, again, is_there=code != "record_missing"))
         return again, exam
 
+    def _without_record(self, name: WorkerId, directory: str, code: str, what: str) -> Exam:
+        """Nothing says any more what this worker was."""
+        exam = Exam()
+        meaning = f"{what}: the worker is not listed and its events cannot be read; others are not affected"
+        running = None if self._companion is None else self._companion.running(directory)
+        if running is None:
+            problem = _bad_record(name, directory, code, meaning, "moves the worker's whole folder aside")
+            exam.tell(problem, partial(move, directory))
+        else:
+            meaning += f"; its program still runs (supervisor {running}): end it before a repair"
+            exam.tell(_bad_record(name, directory, code, meaning, None))
+        return exam
+
     def _events(self, name: WorkerId, directory: str, kept: Kept, journal: Journal) -> Exam:
+        """The worker's log, and what the record keeps of it."""
         events = f"{directory}/{EVENTS}"
         facts = None if kept.log is None else complete_facts(kept.log)
-        made = Exam()
         try:
-            exam = self._logs.log(events, LogName(name), journal, facts, kept.born)
+            exam = self._logs.log(events, LogName(name), journal, facts)
         except FileNotFoundError:
             if not Path(directory).is_dir():
                 raise
-            meaning = "is missing: events of this worker are lost, if it had any; others are not affected"
-            made.problems.append(
-                Problem(
-                    severity="error",
-                    code="events_missing",
-                    path=events,
-                    meaning=meaning,
-                    repair="makes it, with an alert in it",
-                    worker_id=name,
-                )
-            )
-            made.fixes.append(partial(make_directory, events))
-            lost = facts or LogFacts(Seq(kept.born + 1), BEGINNING, BEGINNING, NO_OFFSETS)
-            bounds = Bounds(lost, BEGINNING, kept.born, is_live=False)
-            exam = mend_log(self._files, events, LogName(name), (), bounds)
-            exam.problems.clear()
-            self._heads[name] = exam.head
-        made.add(exam)
+            born = LogFacts(Seq(kept.born + 1), BEGINNING, BEGINNING, NO_OFFSETS)
+            exam = self._lost_events(name, events, facts or born)
         if facts is None:
-            return made
+            return exam
         if exam.fixes:
-            made.fixes.append(partial(forget_log, directory, kept))
+            exam.fixes.append(partial(forget_log, directory, kept))
         elif self._is_stale(events, kept, facts):
             meaning = (
                 "tells of events that are not there any more: their files were taken away, and reads of them "
                 "fail; all others are there"
             )
-            made.problems.append(
-                Problem(
-                    severity="error",
-                    code="record_stale",
-                    path=f"{directory}/{RECORD_FILE}",
-                    meaning=meaning,
-                    repair="writes it again, without what is wrong",
-                    worker_id=name,
-                )
+            problem = _bad_record(
+                name, directory, "record_stale", meaning, "writes it again, without what is wrong"
             )
-            made.fixes.append(partial(forget_log, directory, kept))
-        return made
+            exam.tell(problem, partial(forget_log, directory, kept))
+        return exam
+
+    def _lost_events(self, name: WorkerId, events: str, lost: LogFacts) -> LogExam:
+        """The folder of the log is gone: an alert stands for all that was in it."""
+        exam = mend_log(self._files, events, LogName(name), (), Elsewhere(complete=lost))
+        self._heads[name] = exam.head
+        meaning = "is missing: events of this worker are lost, if it had any; others are not affected"
+        exam.problems = [
+            Problem(
+                severity="error",
+                code="events_missing",
+                path=events,
+                meaning=meaning,
+                repair="makes it, with an alert in it",
+                worker_id=name,
+            )
+        ]
+        exam.fixes.insert(0, partial(make_directory, events))
+        return exam
 
     def _is_stale(self, events: str, kept: Kept, facts: LogFacts) -> bool:
         """Whether what the record keeps of its log would be believed, and is not so."""
@@ -178,3 +170,14 @@ class WorkerCheck:
                 if name.endswith(".new"):
                     exam.add(note("leftover", f"{folder}/{name}", "was never finished, and is not used"))
         return exam
+
+
+def _bad_record(name: WorkerId, directory: str, code: str, meaning: str, repair: str | None) -> Problem:
+    return Problem(
+        severity="error",
+        code=code,
+        path=f"{directory}/{RECORD_FILE}",
+        meaning=meaning,
+        repair=repair,
+        worker_id=name,
+    )

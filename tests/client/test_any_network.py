@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from watchglass.client import aio, follower, reading
+from watchglass.client import aio, follower, sockets
 from watchglass.client import trio as trio_client
 from watchglass.client.async_client import AsyncClient
 from watchglass.client.faults import ApiError, Unreachable
@@ -216,7 +216,7 @@ def test_a_reader_knows_which_version_it_is_told_in(
 def test_a_connection_that_falls_silent_is_given_up_and_taken_up_again(
     servers: dict[str, Served], shell: Shell, after_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (reading, follower):
+    for module in (sockets, follower):
         monkeypatch.setattr(module, "PING_INTERVAL_S", 0.2)
         monkeypatch.setattr(module, "PING_TIMEOUT_S", 0.2)
     for module in (aio, trio_client, follower):

@@ -23,7 +23,8 @@ from watchglass.protocol.workers import CreateWorkerRequest, TaskIntent
 from support.api import Api
 from support.processes import wait_true
 from support.proxy import cutting
-from support.serving import Served, durable_server, environment, serving
+from support.restarting import killable_server
+from support.serving import Served, environment, serving
 from support.shells import SHELLS, AsyncioShell, Shell, TrioShell
 
 EVENTS = 100
@@ -313,19 +314,8 @@ def test_a_server_that_is_killed_and_comes_back_elsewhere_is_followed(tmp_path: 
             assert seen == await whole(wg, worker.worker_id)
             assert [event.name for event in seen].count("text_delta") == EVENTS + 50
 
-    with durable_server(tmp_path, runtime_id=f"rt-{shell.name}") as place:
-
-        def restart() -> None:
-            place.kill()
-            servers.append(place.serving())
-            servers[-1].__enter__()
-
-        servers = [place.serving()]
-        servers[0].__enter__()
-        try:
-            shell.run(scenario)
-        finally:
-            servers[-1].__exit__(None, None, None)
+    with killable_server(tmp_path, f"rt-{shell.name}") as restart:
+        shell.run(scenario)
 
 
 def test_a_server_that_is_gone_for_good_is_given_up(served: Served, shell: Shell) -> None:
@@ -434,6 +424,10 @@ def test_everybody_is_followed_over_cut_connections_in_one_order(served: Served,
             polled = (await wg.poll_all_events(workers, first)).events
             with pytest.raises(ApiError, match="'nobody'"):
                 await anext(aiter(wg.follow_all(["nobody"])))
+            async with wg.watch_all(workers) as everything:
+                joined = await anext(aiter(everything))
+                assert isinstance(joined, Joined)
+                assert {worker["worker_id"] for worker in joined.data["workers"]} == set(workers)
         with cutting(served.host, served.port, [900, 5_000, 20_000, 1, 40_000]) as proxy:
             async with shell.connect(proxy.url, token=served.token) as wg:
                 taken: list[Told] = []

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
-from watchglass.client import calls
+from watchglass.client import calls, task_calls
 from watchglass.client.async_client import AsyncClient
 from watchglass.client.conversation import QUEUE_FRAMES_MAX
 from watchglass.client.faults import ApiError, Unreachable
@@ -62,9 +63,29 @@ async def together(shell: Shell, *acts: Callable[[], Coroutine[Any, Any, Any]]) 
     return found
 
 
+async def left(shell: Shell, act: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Begin it, and leave it when it has waited for something."""
+    if isinstance(shell, AsyncioShell):
+        task = asyncio.ensure_future(act())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(act)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        nursery.cancel_scope.cancel()
+
+
 async def whole(session: Session, worker_id: str, after: str = "earliest") -> list[str]:
     async with session.follow(worker_id, after) as events:
         return [event.cursor async for event in events]
+
+
+async def backlog(wg: AsyncClient, worker_id: str) -> list[str]:
+    polled = await wg.poll_events(worker_id, types=["text_delta"], wait_s=0)
+    assert polled.up_to_date
+    return [envelope.cursor for envelope in polled.events]
 
 
 async def log_of(wg: AsyncClient, worker_id: str) -> list[str]:
@@ -180,10 +201,82 @@ def test_what_cannot_be_followed_is_told_as_by_a_feed_of_its_own(served: Served,
             with pytest.raises(FeedRefused) as refused:
                 await whole(session, worker_id, "wo_0000000000000001")
             assert refused.value.code == "runtime.cursor_unknown_or_expired"
+            assert refused.value.is_loss
+            assert set(refused.value.details) == {"reason", "requested", "oldest", "head"}
             async with session.watch(worker_id, "latest") as everything:
                 assert isinstance(await anext(aiter(everything)), Joined)
 
     shell.run(scenario)
+
+
+def test_everybody_is_followed_over_connections_that_are_cut(served: Served, shell: Shell) -> None:
+    async def scenario() -> None:
+        async with shell.connect(served.url, token=served.token) as wg:
+            ids = [(await wg.create_worker()).worker_id for _ in range(2)]
+            for number in range(0, 200, 50):
+                for worker_id in ids:
+                    await wg.append_events(worker_id, said(range(number, number + 50)))
+            logs = [(worker_id, cursor) for worker_id in ids for cursor in await backlog(wg, worker_id)]
+            logs.sort(key=lambda entry: entry[1])
+        with cutting(served.host, served.port, [300, 40_000, 90_000, 5_000]) as proxy:
+            async with shell.connect(proxy.url, token=served.token) as wg, wg.session() as session:
+                told: list[tuple[str | None, str]] = []
+                async with session.follow_all(ids, types=["text_delta"]) as events:
+                    async for event in events:
+                        told.append((event.worker_id, event.cursor))
+                        if len(told) == len(logs):
+                            break
+                assert told == logs
+                assert session.connections >= 3
+                async with session.watch_all(ids) as everything:
+                    joined = await anext(aiter(everything))
+                    assert isinstance(joined, Joined)
+                    assert {worker["worker_id"] for worker in joined.data["workers"]} == set(ids)
+                with pytest.raises(ApiError) as missing:
+                    await anext(aiter(session.follow_all(["nobody"])))
+                assert missing.value.code == "worker_not_found"
+
+    shell.run(scenario)
+
+
+def test_the_end_of_a_task_is_awaited_and_a_wait_that_is_left_is_none(served: Served, shell: Shell) -> None:
+    async def scenario() -> None:
+        async with shell.connect(served.url, token=served.token) as wg, wg.session() as session:
+            short = await session.call(task_calls.submit_task(program="echo", args=["hi"]))
+            assert (await session.wait_task(short.task_id, timeout_s=20)).stdout == "hi\n"
+            program, zeros = "head", ["-c", str(2 << 20), "/dev/zero"]  # Six bytes of JSON each.
+            wordy = await session.call(task_calls.submit_task(program=program, args=zeros))
+            assert len((await session.wait_task(wordy.task_id, timeout_s=20)).stdout) == 2 << 20
+            long = await session.call(task_calls.submit_task(program="sleep", args=["60"]))
+            with pytest.raises(TimeoutError):
+                await session.wait_task(long.task_id, timeout_s=0.01)
+            await left(shell, lambda: session.wait_task(long.task_id))
+            while 'method="cancel",status="200"' not in await wg.metrics():
+                pass
+            killed = await session.call(task_calls.kill_task(long.task_id))
+            assert killed.status == "cancelled"
+            assert session.connections == 1
+
+    shell.run(scenario)
+
+
+def test_who_is_cancelled_leaves_no_half_frame(served: Served) -> None:
+    async def scenario(shell: TrioShell) -> None:
+        async with shell.connect(served.url, token=served.token) as wg, wg.session() as session:
+            worker_id = (await session.call(calls.create_worker())).worker_id
+            large = calls.append_events(worker_id, [("text_delta", {"text": "x" * 60_000})] * 15)
+            os.kill(served.process.pid, signal.SIGSTOP)  # So the socket is full in the middle of a frame.
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(session.call, large)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+                os.kill(served.process.pid, signal.SIGCONT)
+            await session.call(calls.stop(worker_id))
+            assert session.connections == 1
+
+    shell = TrioShell()
+    shell.run(lambda: scenario(shell))
 
 
 def test_a_session_goes_on_with_the_next_server(tmp_path: Path, shell: Shell) -> None:

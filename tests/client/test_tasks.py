@@ -22,7 +22,8 @@ from watchglass.protocol.workers import CreateWorkerRequest
 
 from support.api import Api
 from support.proxy import Fate, cutting
-from support.serving import Served, durable_server, environment, serving
+from support.restarting import killable_server
+from support.serving import Served, environment, serving
 from support.shells import SHELLS, Shell
 
 NEED_NONE = {
@@ -207,19 +208,8 @@ def test_a_wait_goes_on_with_the_next_server(tmp_path: Path, shell: Shell) -> No
             await shell.in_thread(restart)
             assert (await wg.wait_task(task, timeout_s=15)).stdout == "1\n"
 
-    with durable_server(tmp_path, runtime_id=f"rt-wait-{shell.name}") as place:
-
-        def restart() -> None:
-            place.kill()
-            servers.append(place.serving())
-            servers[-1].__enter__()
-
-        servers = [place.serving()]
-        servers[0].__enter__()
-        try:
-            shell.run(scenario)
-        finally:
-            servers[-1].__exit__(None, None, None)
+    with killable_server(tmp_path, f"rt-wait-{shell.name}") as restart:
+        shell.run(scenario)
 
 
 def test_a_wait_asks_for_what_is_left_of_its_time_and_gives_up_after_its_patience() -> None:

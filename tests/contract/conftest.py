@@ -1,4 +1,4 @@
-"""One server a module: `FLAGS` of the module are its flags.
+"""One server a module: `FLAGS` of the module are its flags; with `AFRESH` it is started as a user's is.
 
 A module with `WAYS` runs whole for each of them, with its flags added; one that is
 slow and tells little more may be a `pytest.param` with the mark of the slow tests.
@@ -24,7 +24,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="module")
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     flags = [*getattr(request.module, "FLAGS", ()), *getattr(request, "param", ())]
-    with serving(tmp_path_factory.mktemp("state"), *flags) as server:
+    afresh = getattr(request.module, "AFRESH", False)
+    with serving(tmp_path_factory.mktemp("state"), *flags, afresh=afresh) as server:
         yield server
 
 

@@ -14,6 +14,7 @@ from support.processes import children
 from support.serving import Served, serving
 
 FLAGS = ["--runtime-id=rt-access"]
+AFRESH = True
 
 TOKEN = "geheim-789"
 
@@ -70,7 +71,7 @@ def test_the_token_may_come_from_elsewhere(tmp_path: Path, way: str) -> None:
         "file": ["--local-token-file", str(file)],
     }[way]
     state = tmp_path / "state"
-    with serving(state, *flags, env={"MY_TOKEN": TOKEN}, token=TOKEN) as server:
+    with serving(state, *flags, env={"MY_TOKEN": TOKEN}, token=TOKEN, afresh=True) as server:
         api = Api(server)
         assert api.get("/v1/runtime")
         wrong = api.request("GET", "/v1/runtime", headers={"Authorization": "Bearer geheim-788"})

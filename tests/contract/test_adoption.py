@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ async def test_an_end_of_input_that_was_acknowledged_stays_one(place: Place) -> 
         assert text_of(ended) == f"deaf\n200002 {digest}\n"
 
 
-async def test_workers_that_ended_meanwhile_have_their_exits_and_all_their_output(place: Place) -> None:
+async def test_workers_that_ended_meanwhile_have_their_true_ends_and_all_their_output(place: Place) -> None:
     endings = {
         "exit 0": ({"code": 0, "signal": None, "reason": "exited"}, "succeeded"),
         "exit 3": ({"code": 3, "signal": None, "reason": "exited"}, "failed"),
@@ -171,6 +172,9 @@ async def test_workers_that_ended_meanwhile_have_their_exits_and_all_their_outpu
         let_go(place, worker["worker_id"])
     for worker in workers.values():
         await in_thread(wait_gone, worker["pid"])
+        exit_json = place.worker_dir(worker["worker_id"]) / "exit.json"
+        await in_thread(wait_true, exit_json.exists, "its supervisor has told its end")
+    all_over = datetime.now(UTC)
     with last(place) as served:
         for script, (ended_as, phase) in endings.items():
             worker_id = workers[script]["worker_id"]
@@ -182,6 +186,7 @@ async def test_workers_that_ended_meanwhile_have_their_exits_and_all_their_outpu
             assert names(ended)[-5:] == ["text_done", "released", "exit", "status", "end"]
             now = await in_thread(Api(served).worker, worker_id)
             assert (now["phase"], now["exit"]) == (phase, ended_as)
+            assert datetime.fromisoformat(now["finished_at"]) < all_over
             assert await in_thread(Api(served).log, worker_id) == b"before\n" + b"x" * 300_000
             assert text_of(await journal(served, worker_id)) == "before\n" + "x" * 300_000
         assert (await in_thread(Api(served).get, "/v1/runtime"))["runtime"]["reserved"]["task_slots"] == 0

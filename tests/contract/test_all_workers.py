@@ -26,7 +26,7 @@ WORKERS = ("a", "b", "c")
 Json = dict[str, Any]
 
 
-@pytest.fixture(params=["os", "fsync"])
+@pytest.fixture(params=["os", pytest.param("fsync", marks=pytest.mark.soak)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     token = tmp_path / "token"
     token.touch(mode=0o600)

@@ -28,7 +28,8 @@ SPEAKER = 'echo one; echo two >&2; printf "\\377\\001" ; cd; echo made > file; l
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """Another server, with a store on disk."""
     state = tmp_path_factory.mktemp("elsewhere")
-    with serving(state, "--store=fs", "--runtime-id=rt-elsewhere", "--grace-ms=300") as served:
+    flags = ("--store=fs", "--runtime-id=rt-elsewhere", "--grace-ms=300")
+    with serving(state, *flags, afresh=True) as served:
         yield Api(served)
         served.drain()
 

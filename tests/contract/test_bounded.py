@@ -15,6 +15,7 @@ from support.programs import program
 from support.serving import Served, serving
 
 FLAGS = ["--runtime-id=rt-bounded"]
+AFRESH = True
 
 MIB = 1 << 20
 LINE = "x" * 63 + "\n"

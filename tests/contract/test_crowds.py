@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.api import Api
-from support.crowd import EVENT, Spectator, connected, cursors_of, digest_of
+from support.crowd import Spectator, connected, cursors_of, digest_of
 from support.processes import rss_bytes, wait_true
 from support.raw_feed import SMALL_BYTES, asking
 from support.serving import Served, durable_server, serving
@@ -51,7 +51,7 @@ async def test_those_who_never_read_hold_up_nobody_cost_a_bounded_amount_and_are
     tmp_path: Path, way: str, readers: int, stuck: int, mebibytes: int, stall_s: int
 ) -> None:
     flags = [f"--stall-s={stall_s}", "--max-observers=2000", *WAYS[way]]
-    with serving(tmp_path, *flags) as served:
+    with serving(tmp_path, *flags, afresh=True) as served:
         api = Api(served)
         await asyncio.to_thread(api.create, worker_id="w")
         await asyncio.to_thread(api.get, "/v1/runtime")
@@ -150,7 +150,7 @@ async def test_a_server_that_stops_tells_all_and_each_goes_on_exactly_at_the_nex
 async def test_short_joins_one_after_the_other_are_exact_and_leave_nothing(
     tmp_path: Path, way: str, joins: int
 ) -> None:
-    with serving(tmp_path, "--stall-s=5", *WAYS[way]) as served:
+    with serving(tmp_path, "--stall-s=5", *WAYS[way], afresh=True) as served:
         api = Api(served)
         await asyncio.to_thread(api.create, worker_id="w")
         said = [{"event": "text_delta", "data": {"text": str(number)}} for number in range(40)]
@@ -181,69 +181,3 @@ async def test_short_joins_one_after_the_other_are_exact_and_leave_nothing(
 
 def _descriptors(served: Served) -> int:
     return len(os.listdir(f"/proc/{served.process.pid}/fd"))  # noqa: PTH208 - a list, not a tree.
-
-
-SLOW_BYTES_S = 10_000
-
-
-@pytest.mark.parametrize(
-    ("transport", "store", "way"),
-    [
-        ("v2", "memory", "ready frames"),
-        pytest.param("v1", "fs", "ready frames", marks=pytest.mark.soak),
-        pytest.param("v2", "fs", "plain sends", marks=pytest.mark.soak),
-        ("sse", "memory", "ready frames"),
-        pytest.param("v1", "memory", "plain sends", marks=pytest.mark.soak),
-        pytest.param("sse", "fs", "ready frames", marks=pytest.mark.soak),
-    ],
-)
-async def test_a_slow_reader_is_kept_while_the_log_holds_its_place_and_told_when_it_does_not(
-    tmp_path: Path, way: str, transport: str, store: str
-) -> None:
-    kept = ["--store=fs", f"--fs-root={tmp_path}/store", "--durability=os"] if store == "fs" else []
-    flags = ["--stall-s=2", f"--retain-bytes={12 * MIB}", *kept, *WAYS[way]]
-    with serving(tmp_path, *flags) as served:
-        api = Api(served)
-        await asyncio.to_thread(api.create, worker_id="w")
-        reader, writer = await connected(served, receive_bytes=SMALL_BYTES)
-        writer.transport.set_write_buffer_limits(0)
-        writer.write(asking(served, transport, "w", "?cursor=earliest"))
-        taken = bytearray(await reader.read(256))
-        writer.transport.pause_reading()  # type: ignore[attr-defined]  # Of a socket's transport.
-        feeder = writer.get_extra_info("socket")
-        await say(served, 16)  # Less than is kept.
-        for _ in range(12):  # Longer than a stall, a few bytes at a time.
-            taken += _some(feeder.fileno(), SLOW_BYTES_S // 4)
-            await asyncio.sleep(0.25)
-        assert await asyncio.to_thread(observer_count, api) == 1, "slow is no reason to be dropped"
-        more = asyncio.create_task(say(served, 64))  # More than is kept.
-        while not more.done():
-            taken += _some(feeder.fileno(), SLOW_BYTES_S // 4)
-            await asyncio.sleep(0.25)
-        await more
-        while _LAST[transport] not in taken[-200:]:
-            taken += _some(feeder.fileno(), 1 << 20)
-            await asyncio.sleep(0.001)
-        said = bytes(taken)
-        writer.transport.abort()
-        sent = [found[1].decode() for found in EVENT.finditer(said)]
-        assert sent == sorted(set(sent))
-        assert said.count(b"runtime.cursor_expired") == 1
-        last = said[said.rindex(b"runtime.cursor_expired") :]
-        assert sent[-1].encode() in last, "it is told where it stood"
-        counted = b'watchglass_feeds_closed_total{reason="runtime.cursor_expired"} 1.0'
-        await asyncio.to_thread(
-            wait_true, lambda: counted in api.request("GET", "/metrics").body, "the metrics do not show it"
-        )
-
-
-_LAST = {"v1": b"\x88\x02\x03\xf0", "v2": b"\x11:expired at wo_", "sse": b"\r\n0\r\n\r\n"}
-"""How a feed ends: a close frame, the end of a stream."""
-
-
-def _some(descriptor: int, most: int) -> bytes:
-    """What is there to read now, at most so much."""
-    try:
-        return os.read(descriptor, most)
-    except BlockingIOError:
-        return b""

@@ -20,6 +20,7 @@ from support.api import Api
 from support.feed import UPGRADE
 
 FLAGS = ["--runtime-id=rt-health"]
+AFRESH = True
 
 ROOT = Path(__file__).parent.parent.parent
 OPEN = {"/openapi.json", "/docs"}

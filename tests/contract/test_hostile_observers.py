@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -16,25 +17,32 @@ from support.raw_feed import (
     CLOSE,
     CONTINUATION,
     PING,
+    PONG,
     SMALL_BYTES,
+    SOCKETS,
     TEXT,
     TRANSPORTS,
     RawFeed,
     asking,
     flooded,
     frame,
+    joined,
     raw_feed,
     request,
 )
 from support.serving import Served
 
 FLAGS = ["--runtime-id=rt-hostile", "--stall-s=1", "--heartbeat-s=1"]
-WAYS = {"ready frames": [], "plain sends": ["--no-ready-frames"]}
+AFRESH = True
+WAYS = {
+    "ready frames": [],
+    "plain sends": pytest.param(["--no-ready-frames"], marks=pytest.mark.soak),
+}
 
 MIB = 1 << 20
-FIRST = {"v1": b'"snapshot:', "v2": b'"sync"', "sse": b"feed.sync", "long_poll": b""}
-SOCKETS = ("v1", "v2")
 BROKEN, SPOKE = b"runtime.websocket_error", b"runtime.observation_only"
+MALFORMED = b"runtime.session_malformed"
+"""What a session says of both."""
 LENGTH_64 = b"\x82\xff%b\x37\xfa\x21\x3d" + b"x" * 1000
 VIOLATIONS = {
     "a reserved bit": frame(TEXT, b"x", rsv=4),
@@ -51,14 +59,24 @@ VIOLATIONS = {
     "a close of one byte": frame(CLOSE, b"\x03"),
     "a close code that nobody may send": frame(CLOSE, struct.pack("!H", 999)),
     "a close whose reason is no UTF-8": frame(CLOSE, struct.pack("!H", 1000) + b"\xff"),
-    "HTTP": b"GET / HTTP/1.1\r\n\r\n",
+    "HTTP": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 4,
 }
+ANSWERS = {
+    "v1": frame(PONG, b"v1", masked=False),
+    "v2": b'"kind":"bookmark"',
+    "everybody": b'"kind":"bookmark"',
+    "session": b'"kind":"pong"',
+}
+BETWEEN = {
+    "a text between the pieces of another": frame(TEXT, b" ", final=False) + frame(TEXT, b'{"kind":"ping"}')
+}
+"""Of version 1 the first piece is a word too much."""
 WORDS = {
-    "a byte more than 64 KiB": frame(TEXT, b"x" * 65537),
+    "a megabyte and a half": frame(TEXT, b"x" * (3 << 19)),
     "bytes": frame(BINARY, b'{"kind":"ping"}'),
     "the beginning of four exabytes": LENGTH_64 % struct.pack("!Q", 1 << 62),
-    "a megabyte in pieces": frame(TEXT, b"x" * 1000, final=False)
-    + frame(CONTINUATION, b"x" * 1000, final=False) * 1000,
+    "more than a megabyte in pieces": frame(TEXT, b"x" * 1000, final=False)
+    + frame(CONTINUATION, b"x" * 1000, final=False) * 1200,
 }
 
 
@@ -90,12 +108,6 @@ def dropped(served: Served) -> bool:
     return observer_count(Api(served)) == 0
 
 
-def joined(feed: RawFeed, served: Served, transport: str, worker_id: str, query: str = "") -> None:
-    """Ask for a feed, and read until it is at the head."""
-    feed.send(asking(served, transport, worker_id, query))
-    feed.until(FIRST[transport])
-
-
 @pytest.mark.parametrize("transport", SOCKETS)
 def test_who_speaks_before_the_upgrade_is_refused_and_its_connection_closed(
     served: Served, worker_id: str, transport: str
@@ -109,24 +121,64 @@ def test_who_speaks_before_the_upgrade_is_refused_and_its_connection_closed(
             assert answers.count(b"HTTP/1.1") == 1
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_head_of_a_megabyte_is_refused_and_its_connection_closed(
+    served: Served, worker_id: str, transport: str
+) -> None:
+    first, _, rest = asking(served, transport, worker_id).partition(b"\r\n")
+    before = rss_bytes(served.process.pid)
+    for headers in (b"X-Huge: " + b"x" * MIB, b"X-Many: x\r\n" * (MIB // 16)):
+        with raw_feed(served) as feed:
+            with suppress(ConnectionError):  # It may be closed before all of it was sent.
+                feed.send(first + b"\r\n" + headers + b"\r\n" + rest)
+            assert feed.rest()[:12] in {b"HTTP/1.1 400", b"HTTP/1.1 431", b""}
+    assert rss_bytes(served.process.pid) - before < 4 * MIB
+
+
+@pytest.mark.parametrize("transport", SOCKETS)
+def test_a_frame_that_comes_byte_by_byte_is_taken_as_one(
+    served: Served, worker_id: str, transport: str
+) -> None:
+    said, answer = frame(TEXT, b'{"kind":"ping"}'), ANSWERS[transport]
+    if transport == "v1":  # It may only be pinged as any WebSocket.
+        said = frame(PING, b"v1")
+    with raw_feed(served) as neighbour, raw_feed(served) as feed:
+        for each in (neighbour, feed):
+            joined(each, served, transport, worker_id)
+        feed.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for number, byte in enumerate(said):
+            if number % 8 == 0:  # Nobody else waits for the rest.
+                Api(served).say(worker_id, f"word {number}.")
+                neighbour.until(f"word {number}.".encode())
+            feed.send(bytes([byte]))
+        feed.until(answer)
+
+
 @pytest.mark.parametrize("transport", SOCKETS)
 def test_what_breaks_the_protocol_is_named_and_ends_that_feed_alone(
     served: Served, worker_id: str, transport: str
 ) -> None:
+    said = {**VIOLATIONS, **WORDS, **({} if transport == "v1" else BETWEEN)}
     with ExitStack() as stack:
         neighbour = stack.enter_context(raw_feed(served))
         joined(neighbour, served, transport, worker_id)
-        feeds = {name: stack.enter_context(raw_feed(served)) for name in (*VIOLATIONS, *WORDS)}
+        feeds = {name: stack.enter_context(raw_feed(served)) for name in said}
         for name, feed in feeds.items():
             joined(feed, served, transport, worker_id)
-            feed.send({**VIOLATIONS, **WORDS}[name])
+            feed.send(said[name])
         for name, feed in feeds.items():
-            said = feed.rest()
-            assert (BROKEN if name in VIOLATIONS else SPOKE) in said, name
+            assert _reason(transport, name) in feed.rest(), name
         Api(served).say(worker_id, "and you?")
         neighbour.until(b"and you?")
         neighbour.send(frame(CLOSE, struct.pack("!H", 1000)))
         assert neighbour.rest().endswith(frame(CLOSE, struct.pack("!H", 1000), masked=False))
+
+
+def _reason(transport: str, name: str) -> bytes:
+    """What one is told who sent this."""
+    if transport == "session":
+        return MALFORMED
+    return SPOKE if name in WORDS else BROKEN
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -137,10 +189,10 @@ def test_a_reset_in_any_phase_leaves_nothing(served: Served, worker_id: str, tra
             feed = RawFeed(served)
             if phase == "half a head":
                 feed.send(asked[: len(asked) // 2])
-            elif phase != "connected":
+            elif phase == "asked":
                 feed.send(asked)
-            if phase in {"answered", "leaving"}:
-                feed.until(FIRST[transport] or b"HTTP/1.1 200")
+            elif phase in {"answered", "leaving"}:
+                joined(feed, served, transport, worker_id)
             if phase == "leaving":
                 feed.send(frame(CLOSE, struct.pack("!H", 1000)))
             feed.reset()
@@ -187,12 +239,13 @@ def test_a_flood_of_pings_that_nobody_reads_the_answers_of_is_held_up_and_then_d
         wait_true(lambda: dropped(served), "it is not dropped")
 
 
+@pytest.mark.parametrize("transport", ["v2", "everybody", "session"])
 def test_a_flood_of_questions_of_an_observer_that_vanishes_is_forgotten(
-    served: Served, worker_id: str
+    served: Served, worker_id: str, transport: str
 ) -> None:
     before = rss_bytes(served.process.pid)
     with raw_feed(served, receive_bytes=SMALL_BYTES) as feed:
-        joined(feed, served, "v2", worker_id)
+        joined(feed, served, transport, worker_id)
         assert flooded(feed, frame(TEXT, b'{"kind":"ping"}') * 1000, times=500)
         feed.reset()
     assert rss_bytes(served.process.pid) - before < 8 * MIB
@@ -214,7 +267,7 @@ def test_a_message_of_pieces_without_content_has_a_bound(served: Served, worker_
         assert SPOKE in feed.rest()
 
 
-@pytest.mark.parametrize("transport", ["v1", "v2", "sse"])
+@pytest.mark.parametrize("transport", [*SOCKETS, "sse"])
 def test_who_vanishes_without_a_word_is_dropped_when_it_acknowledges_nothing(
     served: Served, api: Api, worker_id: str, transport: str
 ) -> None:
@@ -225,7 +278,7 @@ def test_who_vanishes_without_a_word_is_dropped_when_it_acknowledges_nothing(
         wait_true(lambda: dropped(served), "it is still an observer", 20)
 
 
-@pytest.mark.parametrize("transport", ["v2", "sse"])
+@pytest.mark.parametrize("transport", ["v2", "everybody", "session", "sse"])
 def test_bookmarks_find_out_who_vanished_from_a_quiet_feed(
     served: Served, worker_id: str, transport: str
 ) -> None:

@@ -15,6 +15,7 @@ from support.serving import Served
 pytestmark = pytest.mark.trio
 
 FLAGS = ["--runtime-id=rt-output", "--grace-ms=300"]
+AFRESH = True
 
 MIB = 1 << 20
 INVALID = ["616263", "ff", "0a", "e282", "ac", "c3", "28", "f09f", "8e88", "f0", "9f"]

@@ -111,6 +111,22 @@ async def test_a_feed_of_a_foreign_worker_is_none_and_one_of_its_own_ends_with_t
 
 
 @pytest.mark.usefixtures("workers")
+async def test_everybody_is_for_a_token_of_all_workers_and_for_as_long_as_it_is_one(served: Served) -> None:
+    async with session(being(served, "observe-mine")) as backend:
+        await backend.say(kind="subscribe", id="all", workers=["mine"])
+        refused = await backend.frame()
+        assert (refused["status"], code_of(refused)) == (403, "insufficient_scope")
+    async with session(being(served, "observe")) as backend:
+        await backend.say(kind="subscribe", id="all", workers="*", cursor="latest", snapshot="none")
+        kinds = [(await backend.frame())["kind"] for _ in range(3)]
+        assert kinds == ["response", "hello", "sync"]
+        written(served, {"observe": GRANTS["observe-mine"]})
+        while (frame := await backend.frame())["kind"] != "diagnostic":
+            pass
+        assert (frame["code"], frame["close"]) == ("runtime.forbidden", 4403)
+
+
+@pytest.mark.usefixtures("workers")
 async def test_observers_of_a_session_are_listed(served: Served) -> None:
     async with session(served) as backend:
         await backend.say(kind="subscribe", id="one", worker_id="mine", snapshot="none")

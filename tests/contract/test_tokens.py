@@ -30,6 +30,7 @@ from support.watching import (
 )
 
 FLAGS = ["--runtime-id=rt-tokens", "--log-level=info"]
+AFRESH = True
 
 
 @pytest.fixture

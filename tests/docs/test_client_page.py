@@ -106,7 +106,7 @@ def test_the_loop_of_long_polls_goes_on_over_cuts_and_leaves_when_it_is_refused(
 
 
 @takes_tools
-@pytest.mark.parametrize("heading", ["Server-sent events", "Long poll"])
+@pytest.mark.parametrize("heading", ["Server-sent events", "Long poll", "Everybody's events"])
 def test_the_page_of_the_feed_shows_what_curl_gets(served: Served, api: Api, heading: str) -> None:
     [script] = scripts("feed.md", heading)
     api.say(WORKER, "one")
@@ -117,6 +117,9 @@ def test_the_page_of_the_feed_shows_what_curl_gets(served: Served, api: Api, hea
     assert process.returncode == 0
     if heading == "Long poll":
         assert '"ended":true' in out
+    elif heading == "Everybody's events":
+        assert '"text":"one\\n"' in out
+        assert '"worker_id":"runtime"' in out
     else:
         events = [line for line in out.splitlines() if line.startswith("event: ")]
         assert events == [

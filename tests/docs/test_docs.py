@@ -186,7 +186,10 @@ def test_every_method_of_the_client_is_in_the_docs() -> None:
     table = rows(section(page("client.md"), "Every request"))
     documented = {code.split("(")[0] for cells in table for code in codes(cells[0])}
     public = {name for name in vars(AsyncClient) if not name.startswith("_")}
-    assert documented | {"follow", "follow_all", "watch", "session", "ask", "url", "aclose"} == public
+    assert (
+        documented | {"follow", "follow_all", "watch", "watch_all", "session", "ask", "url", "aclose"}
+        == public
+    )
     assert public - {"aclose", "session"} == {name for name in vars(SyncClient) if not name.startswith("_")}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from watchglass.protocol.all_workers import CHOSEN_WORKERS_MAX
 from watchglass.protocol.session import (
     ABSENT,
     CLOSES,
@@ -17,8 +18,10 @@ from watchglass.protocol.session import (
     METHODS,
     ROUTE,
     SUBSCRIPTIONS_MAX,
+    WAITS_MAX,
     Route,
 )
+from watchglass.server.queries import WAIT_MS_MAX
 from watchglass.server.session import LARGE_AT_ONCE
 
 from support.inprocess import listening
@@ -48,7 +51,10 @@ async def test_every_operation_of_the_http_interface_is_a_method_or_named_as_abs
 def test_the_bounds_are_in_the_docs() -> None:
     for number in (FRAME_BYTES_MAX, COMMANDS_MAX, SUBSCRIPTIONS_MAX):
         assert f"{number:,}" in PAGE
-    assert f"| {LARGE_AT_ONCE} at a time |" in PAGE
+    assert f"| requests that wait | {WAITS_MAX:,} beside those;" in PAGE
+    assert f"(at most {CHOSEN_WORKERS_MAX})" in PAGE
+    assert f"`wait_ms` ({WAIT_MS_MAX:,} at most" in PAGE
+    assert f"| {LARGE_AT_ONCE} at a time, the waiting" in PAGE
     assert f"at most {ID_CHARS_MAX} characters" in PAGE
 
 

@@ -76,6 +76,21 @@ def test_what_is_not_masked_is_passed_on_as_it_came() -> None:
     assert list(ClientFrames(BOUND).split(unmasked)) == [unmasked]
 
 
+@pytest.mark.parametrize(
+    "header", [b"\x81\xfe\x00\x01", b"\x81\xfe\x00\x7d", b"\x81\xff" + bytes(6) + b"\xff\xff"]
+)
+def test_a_length_that_is_not_the_shortest_is_passed_on_as_it_came(header: bytes) -> None:
+    frame = header + bytes(4) + b"x" * int.from_bytes(header[2:])
+    assert list(ClientFrames(BOUND).split(frame)) == [frame]
+
+
+def test_a_text_between_the_pieces_of_another_is_passed_on_as_it_came() -> None:
+    begins, ends, whole = sent([TextMessage("[", message_finished=False), TextMessage("{}")])
+    ping = sent([Ping(b"still there?")])[0]
+    assert list(ClientFrames(BOUND).split(begins + ping + whole)) == [begins, ping, whole]
+    assert list(ClientFrames(BOUND).split(begins + ping + ends + whole)) == [begins, ping, ends, [b"{}"]]
+
+
 def test_who_is_told_to_ignore_keeps_nothing() -> None:
     splitter = ClientFrames(BOUND)
     splitter.ignore()

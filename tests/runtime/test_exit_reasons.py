@@ -20,6 +20,7 @@ def seen(cause: str | None, *, code: int | None = 0, number: int | None = None, 
     return ProcessExit(
         code=code,
         signal=number,
+        ended_us=1,
         cause=cause,  # type: ignore[arg-type]  # A test's table holds plain strings.
         usage=Usage(user_cpu_ms=1, system_cpu_ms=1, max_rss_bytes=1, duration_ms=1, **used),
         stdout=NO_BYTES,

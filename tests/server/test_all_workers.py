@@ -1,4 +1,4 @@
-"""The runtime's feed, `/v1/events`: everybody's events in one order, over three transports."""
+"""The runtime's feed, `/v1/events`: everybody's events in one order, over every transport."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from watchglass.protocol.all_workers import SNAPSHOT_BYTES_MAX
+from watchglass.protocol.base import TEXT_CHARS_MAX
 from watchglass.protocol.cursor import BEGINNING
 from watchglass.protocol.feed_v2 import SUBPROTOCOL
+from watchglass.protocol.parsing import decode
 from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.runtime import RuntimeOptions
 from watchglass.store.base import Log, Retention
@@ -372,3 +375,20 @@ async def test_a_stream_gives_each_event_its_cursor(server: InProcess) -> None:
             assert message["id"] == orjson.loads(message["data"])["cursor"]
             break
     assert seen[:2] == ["feed.hello", "feed.snapshot"]
+
+
+async def test_a_snapshot_of_workers_with_long_texts_has_as_many_as_an_observer_takes(
+    server: InProcess,
+) -> None:
+    objective = "\x01" * TEXT_CHARS_MAX  # Six bytes of JSON each.
+    for number in range(20):
+        asked = {"worker_id": f"long{number}", "intent": {"kind": "task", "objective": objective}}
+        await server.runtime.create_worker(decode(CreateWorkerRequest, orjson.dumps(asked)))
+    async with feed_at(url(server), "/v1/events/ws?workers=*") as feed:
+        await soon(feed.recv())
+        text = await soon(feed.recv())
+    snapshot = orjson.loads(text)
+    shown = [worker["worker_id"] for worker in snapshot["workers"]]
+    assert shown == [f"long{number}" for number in range(19, 19 - len(shown), -1)]
+    assert len(shown) + snapshot["workers_left_out"] == 22
+    assert SNAPSHOT_BYTES_MAX // 2 < len(text) < SNAPSHOT_BYTES_MAX + 4096

@@ -8,7 +8,7 @@ import pytest
 
 from watchglass.protocol.errors import ForbiddenHost, ForbiddenOrigin, Unauthorized
 from watchglass.server.auth import OPEN_PATHS, Access, access
-from watchglass.server.config import Secret
+from watchglass.server.given_token import Secret
 
 PORT = 8080
 TOKEN = "t0ken"

@@ -6,7 +6,8 @@ import pytest
 
 from watchglass.protocol.execution import Reservation
 from watchglass.server.capacity import AMOUNT_MAX, QuotaFault, quotas_of
-from watchglass.server.config import ConfigError, serve_config
+from watchglass.server.config import serve_config
+from watchglass.server.config_error import ConfigError
 
 
 def test_a_quota_bounds_slots_and_maybe_memory_and_pids() -> None:

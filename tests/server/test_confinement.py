@@ -8,7 +8,8 @@ import pytest
 
 from watchglass.protocol.execution import CapabilityMode
 from watchglass.runtime import RuntimeOptions
-from watchglass.server.config import ConfigError, serve_config
+from watchglass.server.config import serve_config
+from watchglass.server.config_error import ConfigError
 from watchglass.server.confinement import (
     WORKER_UID_MAX,
     ConfinementFault,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
+from websockets.exceptions import InvalidMessage
 
 from watchglass.protocol.parsing import decode
 from watchglass.protocol.workers import CreateWorkerRequest
@@ -121,18 +123,53 @@ async def test_a_head_that_never_ends_is_no_observer_and_is_closed() -> None:
         await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
         assert server.connections._config.keep_alive_timeout == KEEP_ALIVE_S
         server.connections._config.keep_alive_timeout = 1.0
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        head = "GET /v1/workers/w/events/ws HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: " + "x" * 10_000
-
-        async def dribble() -> None:
-            for byte in head:
-                writer.write(byte.encode())
-                await asyncio.sleep(0.01)
-
+        paths = ("/v1/workers/w/events/ws", "/v1/workers/w/events", "/v1/events/ws", "/v1/session/ws")
         async with asyncio.TaskGroup() as tasks:
-            slowly = tasks.create_task(dribble())
-            assert await soon(reader.read()) == b""
+            ends = [tasks.create_task(_dribbled(server, path)) for path in paths]
+            await soon(asyncio.wait(ends))
             assert server.runtime.summary().observer_count == 0
-            slowly.cancel()
-        writer.close()
         await until(lambda: len(server.connections) == 0)
+
+
+async def _dribbled(server: InProcess, path: str) -> None:
+    """Ask byte by byte and without an end, until the connection is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: " + "x" * 10_000
+
+    async def dribble() -> None:
+        for byte in head:
+            writer.write(byte.encode())
+            await asyncio.sleep(0.01)
+
+    async with asyncio.TaskGroup() as tasks:
+        slowly = tasks.create_task(dribble())
+        with suppress(ConnectionResetError):  # So its end is heard by who still sends.
+            assert await reader.read() == b""
+        slowly.cancel()
+    writer.close()
+    with suppress(ConnectionResetError):
+        await writer.wait_closed()
+
+
+async def test_the_longest_idle_makes_room_and_nobody_who_was_asked_something() -> None:
+    async with listening(bounds=FeedBounds(close_s=0.2)) as server:
+        await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
+        server.connections._room.size = 3
+        async with server.watch("w") as feed:
+            await feed.recv()
+            (first, one), (second, two) = [
+                await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)
+            ]
+            await until(lambda: len(server.connections) == 3)
+            assert (await server.ask("GET", "/healthz")).status == 200
+            assert await soon(first.read()) == b""
+            async with server.watch("w") as next_feed, server.watch("w") as last_feed:
+                for each in (next_feed, last_feed):
+                    await each.recv()
+                assert await soon(second.read()) == b""
+                with pytest.raises((ConnectionError, InvalidMessage)):
+                    await server.watch("w")
+                assert {each.close_code for each in (feed, next_feed, last_feed)} == {None}
+        for writer in (one, two):
+            writer.close()
+            await writer.wait_closed()

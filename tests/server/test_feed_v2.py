@@ -20,6 +20,7 @@ from watchglass.runtime import RuntimeOptions
 from watchglass.server.config import FeedBounds
 from watchglass.store.base import Retention
 
+from support.certificates import self_signed, takes_openssl
 from support.following import feed_v2, frames_of
 from support.inprocess import BEARER, InProcess
 from support.stores import OPENERS
@@ -36,12 +37,22 @@ def ready_frames(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
+@pytest.fixture(params=["ready frames", "plain sends", pytest.param("TLS", marks=takes_openssl)])
+def way(request: pytest.FixtureRequest) -> str:
+    """Every way to send."""
+    return str(request.param)
+
+
 @pytest_asyncio.fixture
-async def server(request: pytest.FixtureRequest) -> AsyncIterator[InProcess]:
+async def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[InProcess]:
     """A server that sends the test's way, if it has one."""
-    ready = "ready_frames" not in request.fixturenames or request.getfixturevalue("ready_frames")
+    sends = request.getfixturevalue("way") if "way" in request.fixturenames else "ready frames"
     async with watched(
-        bounds=replace(BOUNDS, ready_frames=ready), options=RuntimeOptions(observers_max=3)
+        bounds=replace(BOUNDS, ready_frames=sends != "plain sends"),
+        options=RuntimeOptions(observers_max=3),
+        tls=self_signed(tmp_path_factory.mktemp("tls")).files if sends == "TLS" else None,
     ) as server:
         yield server
 
@@ -91,7 +102,7 @@ def kinds(frames: list[Json]) -> list[str]:
     return [each["kind"] for each in frames]
 
 
-async def test_a_feed_is_hello_snapshot_replay_sync_then_live(server: InProcess, ready_frames: bool) -> None:
+async def test_a_feed_is_hello_snapshot_replay_sync_then_live(server: InProcess, way: str) -> None:
     last = await produce(server, "one", "two")
     async with feed_v2(url(server), "w") as feed:
         assert feed.subprotocol == "watchglass.feed.v2"
@@ -201,7 +212,7 @@ async def test_a_time_before_everything_is_everything_and_one_to_come_is_refused
 
 
 async def test_a_filter_lets_its_types_pass_and_the_chain_follows_what_was_sent(
-    server: InProcess, ready_frames: bool
+    server: InProcess, way: str
 ) -> None:
     async with feed_v2(url(server), "w", "?types=mine,end&cursor=latest") as feed:
         hello = (await until(feed, "sync"))[0]
@@ -219,7 +230,7 @@ async def test_a_filter_lets_its_types_pass_and_the_chain_follows_what_was_sent(
 
 
 @pytest.mark.parametrize("query", ["?cursor=latest", "?cursor=latest&types=never"])
-async def test_a_quiet_feed_says_where_it_stands(server: InProcess, ready_frames: bool, query: str) -> None:
+async def test_a_quiet_feed_says_where_it_stands(server: InProcess, way: str, query: str) -> None:
     async with feed_v2(url(server), "w", query) as feed:
         await until(feed, "sync")
         head = server.runtime.worker("w").head
@@ -304,7 +315,7 @@ async def test_an_observer_that_breaks_the_protocol_is_told() -> None:
         assert feed.close_code == CloseCode.MALFORMED
 
 
-async def test_the_end_of_a_worker_is_said_and_closes_normally(server: InProcess, ready_frames: bool) -> None:
+async def test_the_end_of_a_worker_is_said_and_closes_normally(server: InProcess, way: str) -> None:
     async with feed_v2(url(server), "w") as feed:
         await until(feed, "sync")
         await stop(server)

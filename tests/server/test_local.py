@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -16,6 +17,7 @@ from watchglass.client.local import (
     Discovery,
     LocalFault,
     discovered,
+    discovery_path,
     look,
     start_ticks,
     state_directory,
@@ -151,3 +153,12 @@ def test_finding_a_server_needs_the_standard_library_alone() -> None:
         [sys.executable, "-c", "import sys, watchglass.client.finding; print(*sys.modules)"], text=True
     )
     assert {"asyncio", "pydantic", "quart", "hypercorn", "orjson"}.isdisjoint(loaded.split())
+
+
+def test_a_server_that_knows_of_no_certificate_is_found_too(tmp_path: Path) -> None:
+    announce(tmp_path, a_server())
+    path = discovery_path(tmp_path, "rt")
+    told = json.loads(path.read_text())
+    del told["certificate"]
+    path.write_text(json.dumps(told))
+    assert discovered(tmp_path) == [a_server()]

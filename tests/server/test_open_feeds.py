@@ -13,8 +13,8 @@ from watchglass.protocol.scopes import TokenScope
 from watchglass.server.asgi import Message
 from watchglass.server.auth import Access
 from watchglass.server.callers import ANYBODY, LOCAL, Caller, note_caller
-from watchglass.server.config import Secret
 from watchglass.server.ear import Ear
+from watchglass.server.given_token import Secret
 from watchglass.server.open_feeds import OpenFeeds, Sent, Transport
 from watchglass.server.tokens import TokenBook
 from watchglass.server.tokens_file import TokenEntry, change_tokens, digest_of

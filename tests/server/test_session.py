@@ -472,14 +472,17 @@ async def test_a_ping_is_answered_with_where_the_subscriptions_stand(
 
 
 async def test_no_more_commands_than_the_bound_are_under_way(server: InProcess, backend: Peer) -> None:
-    execution = {"kind": "command", "program": "sleep", "args": ["60"]}
+    script = "trap '' TERM; echo ready; while :; do sleep 60; done"
+    execution = {"kind": "script", "script": script}
     task_id = (await backend.ask("tasks.submit", execution=execution))["result"]["task_id"]
-    waiting = {"task_id": task_id, "wait_ms": 60_000}
+    await backend.say(kind="subscribe", id="s", worker_id=task_id, types=["text_delta"], snapshot="none")
+    await backend.until("events", "s")  # Now it has its trap, and only a cancel ends it soon.
+    await backend.say(kind="unsubscribe", id="u", subscription="s")
+    await backend.answer("u")
     for number in range(COMMANDS_MAX):
-        await backend.say(kind="request", id=number, method="tasks.get", params=waiting)
+        await backend.say(kind="request", id=number, method="workers.stop", params={"worker_id": task_id})
     await backend.say(kind="request", id="behind", method="runtime.health")
-    killed = await server.ask("POST", f"/api/v1/tasks/{task_id}/kill")
-    assert killed.status == 200
+    assert (await server.ask("POST", f"/v1/workers/{task_id}/cancel")).status == 200
     answers = [(await backend.frame())["id"] for _ in range(COMMANDS_MAX + 1)]
     assert answers[0] != "behind"
     assert set(answers) == {*range(COMMANDS_MAX), "behind"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from watchglass.store.base import StoreUnusable
 from watchglass.store.filesystem import open_filesystem_store
 from watchglass.store.filesystem.files import Files
-from watchglass.store.garbage import never_searched, not_searched
+from watchglass.store.garbage import leave_unsearched, never_searched, not_searched
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,15 @@ def test_what_is_made_is_old_at_once_and_still_searched() -> None:
     assert any(each is made for each in gc.get_objects(2))
 
 
+def test_whoever_leaves_searches_for_nothing_any_more() -> None:
+    circle = _Circle()
+    there = weakref.ref(circle)
+    leave_unsearched()
+    del circle
+    gc.collect()
+    assert there() is not None
+
+
 def test_what_is_there_is_left_out_until_the_block_ends() -> None:
     with never_searched():
         assert gc.get_freeze_count() > 0
@@ -70,6 +80,11 @@ def test_what_others_froze_stays_frozen() -> None:
         pass
     assert gc.get_freeze_count() > 0
     assert gc.isenabled()
+
+
+class _Circle:
+    def __init__(self) -> None:
+        self.itself = self
 
 
 class _Unlisted(Files):

@@ -45,6 +45,7 @@ async def test_a_folder_that_takes_no_writes_is_told_with_the_operation_and_the_
 
 async def test_a_worker_whose_folder_cannot_be_made_is_not_kept() -> None:
     async with open_memory_store() as store:
+        store.directory("w").parent.rmdir()
         store.directory("w").parent.write_text("in the way")
         with pytest.raises(StoreIo, match=r"create .*/w: "):
             await store.create(record_of("w"), nobody)

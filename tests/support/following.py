@@ -8,11 +8,12 @@ asked place. The clients are not ours.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
@@ -20,10 +21,24 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMes
 from websockets.typing import Subprotocol
 
 from watchglass.protocol.feed_v2 import SUBPROTOCOL
+from watchglass.protocol.session import ROUTE
+from watchglass.protocol.session import SUBPROTOCOL as SESSION_SUBPROTOCOL
 
 from .inprocess import BEARER
 
 Json = dict[str, Any]
+
+
+class Diagnosed(Exception):
+    """The feed said why there is no more of it: a close code or a status, the code of it, the facts."""
+
+    def __init__(self, closed: int | None, code: str, message: str, facts: Json) -> None:
+        super().__init__(f"{closed} {code}: {message}")
+        self.closed = closed
+        self.code = code.removeprefix("runtime.")
+        self.message = message
+        self.facts = facts
+
 
 CUT = (OSError, EOFError, ConnectionClosed, InvalidHandshake, InvalidMessage, asyncio.IncompleteReadError)
 """How a connection looks that was cut."""
@@ -94,21 +109,32 @@ class Chain:
         self._last = envelope["cursor"]
 
 
-def feed_v2(url: str, worker_id: str, query: str = "") -> connect:
-    """A WebSocket of version 2: `async with feed_v2(url, "w") as feed`."""
-    return feed_at(url, f"/v1/workers/{worker_id}/events/ws{query}")
+def feed_v2(url: str, worker_id: str, query: str = "", **ways: Any) -> connect:
+    """A WebSocket of version 2: `async with feed_v2(url, "w") as feed`. `ways`: as of `connect`."""
+    return feed_at(url, f"/v1/workers/{worker_id}/events/ws{query}", **ways)
 
 
-def feed_at(url: str, target: str) -> connect:
+def feed_at(url: str, target: str, subprotocol: str = SUBPROTOCOL, **ways: Any) -> connect:
     """The same, of any path."""
+    if url.startswith("https:"):
+        ways = {"ssl": _anybody(), **ways}
     return connect(
         f"{url.replace('http', 'ws', 1)}{target}",
         additional_headers=BEARER,
-        subprotocols=[Subprotocol(SUBPROTOCOL)],
+        subprotocols=[Subprotocol(subprotocol)],
         proxy=None,
         max_size=16 << 20,
         compression=None,
+        **ways,
     )
+
+
+def _anybody() -> ssl.SSLContext:
+    """TLS with whoever answers: whom to trust is not the feed's business."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 async def frames_of(feed: ClientConnection) -> AsyncIterator[Json]:
@@ -124,48 +150,88 @@ async def frames_of(feed: ClientConnection) -> AsyncIterator[Json]:
 
 
 async def read_socket(url: str, reading: Reading) -> None:
-    """One connection of version 2, to its end."""
+    """One connection of version 2, to its end. Raises Diagnosed."""
     async with feed_at(url, f"{reading.path}/ws{reading.parameters}") as feed:
-        chain: Chain | None = None
-        synced = False
-        async for frame in frames_of(feed):
-            kind = frame["kind"]
-            if chain is None:
-                assert kind == "hello"
-                chain = Chain(frame["resumed_from"])
-                as_of = frame["as_of"]
-            elif kind == "events":
-                assert frame["replay"] is not synced
-                for envelope in frame["envelopes"]:
-                    chain.follow(envelope)
-                    assert (envelope["cursor"] <= as_of) is frame["replay"]
-                    reading.take(envelope)
-                    if reading.over:
-                        return
-            elif kind in {"sync", "bookmark", "end"}:
-                assert kind != "sync" or not synced
-                synced = synced or kind == "sync"
-                assert frame["cursor"] >= reading.cursor or not reading.envelopes
-                reading.cursor = frame["cursor"]
-                reading.ended = kind == "end"
-            elif kind == "reset":
-                reading.resets.append(frame)
-                chain = Chain(frame["head"])
-            else:
-                assert kind == "snapshot", frame
+        last = await _read_frames(frames_of(feed), reading)
+        if last is not None:
+            await closed_by(feed)
+            raise Diagnosed(feed.close_code, last["code"], last["message"], last["details"])
+
+
+async def closed_by(feed: ClientConnection) -> None:
+    """Return when the server has closed, after its last frame. Raises ConnectionClosed when it is cut."""
+    async for frame in frames_of(feed):
+        raise AssertionError(f"a frame where a close was due: {frame}")
+
+
+async def read_session(url: str, reading: Reading) -> None:
+    """The same as a subscription of a session, which goes on when the feed is over. Raises Diagnosed."""
+    async with feed_at(url, ROUTE, SESSION_SUBPROTOCOL) as feed:
+        is_of_all = isinstance(reading, AllReading)
+        whose: Json = {"workers": []} if is_of_all else {"worker_id": reading.worker_id}
+        asked = whose | dict(parse_qsl(reading.parameters[1:]))
+        await feed.send(orjson.dumps({"kind": "subscribe", "id": "s", **asked}).decode())
+        frames = frames_of(feed)
+        answer = await anext(frames)
+        if answer["status"] != 200:
+            error = answer["error"]
+            raise Diagnosed(answer["status"], error["code"], error["message"], answer)
+        last = await _read_frames(frames, reading)
+        if last is not None:
+            raise Diagnosed(last.get("close"), last["code"], last["message"], last.get("details", {}))
+
+
+async def _read_frames(frames: AsyncIterator[Json], reading: Reading) -> Json | None:
+    """Up to the end, or the diagnostic that is given back."""
+    chain: Chain | None = None
+    synced = False
+    async for frame in frames:
+        kind = frame["kind"]
+        if kind == "diagnostic":
+            return frame
+        if chain is None:
+            assert kind == "hello"
+            chain = Chain(frame["resumed_from"])
+            as_of = frame["as_of"]
+        elif kind == "events":
+            assert frame["replay"] is not synced
+            for envelope in frame["envelopes"]:
+                chain.follow(envelope)
+                assert (envelope["cursor"] <= as_of) is frame["replay"]
+                reading.take(envelope)
+                if reading.over:
+                    return None
+        elif kind in {"sync", "bookmark", "end"}:
+            assert kind != "sync" or not synced
+            synced = synced or kind == "sync"
+            assert frame["cursor"] >= reading.cursor or not reading.envelopes
+            reading.cursor = frame["cursor"]
+            reading.ended = kind == "end"
+            if reading.ended:
+                return None
+        elif kind == "reset":
+            reading.resets.append(frame)
+            chain = Chain(frame["head"])
+        else:
+            assert kind == "snapshot", frame
+    return None
 
 
 async def read_socket_v1(url: str, reading: Reading) -> None:
-    """One connection of version 1, up to the worker's end."""
+    """One connection of version 1, up to the worker's end. Raises Diagnosed."""
     async with connect(
         f"{url.replace('http', 'ws', 1)}/v1/workers/{reading.worker_id}/events/ws{reading.parameters}",
         additional_headers=BEARER,
         proxy=None,
+        max_size=16 << 20,
         compression=None,
     ) as feed:
         first = True
         async for frame in frames_of(feed):
-            assert frame["kind"] == "event", frame
+            if frame["kind"] == "diagnostic":
+                await closed_by(feed)
+                told = frame["diagnostic"]
+                raise Diagnosed(feed.close_code, told["code"], told["message"], {})
             envelope = frame["envelope"]
             assert (envelope["payload"]["event"] == "snapshot") is first
             if first:
@@ -179,7 +245,7 @@ async def read_socket_v1(url: str, reading: Reading) -> None:
 
 
 async def read_stream(url: str, reading: Reading) -> None:
-    """One stream of server-sent events, to its end."""
+    """One stream of server-sent events, to its end. Raises Diagnosed."""
     headers = {"Accept": "text/event-stream"}
     if reading.envelopes:
         headers["Last-Event-ID"] = reading.cursor
@@ -199,17 +265,20 @@ async def read_stream(url: str, reading: Reading) -> None:
             assert data is not None
             reading.resets.append(data)
             chain = Chain(data["head"])
+        elif message.get("event") == "feed.diagnostic":
+            assert data is not None
+            reading.cursor = message.get("id", reading.cursor)
+            raise Diagnosed(None, data["code"], data["message"], data["details"])
         reading.ended = message.get("event") == "feed.end"
         reading.cursor = message.get("id", reading.cursor)
     reading.ended = reading.ended or chain is None  # No message at all: everything was told before.
 
 
 async def read_polling(url: str, reading: Reading) -> None:
-    """One long poll, and the next, to the end."""
+    """One long poll, and the next, to the end. Raises Diagnosed."""
     while not reading.ended:
         status, content = await get(url, f"{reading.path}{reading.parameters}&wait_s=5&limit=40")
-        assert status == 200, content
-        answer = orjson.loads(content)
+        answer = answered(status, content)
         chain = Chain(answer["events"][0]["prev"]) if answer["events"] else None
         for envelope in answer["events"]:
             assert chain is not None
@@ -223,6 +292,7 @@ async def read_polling(url: str, reading: Reading) -> None:
 
 TRANSPORTS: dict[str, Callable[[str, Reading], Awaitable[None]]] = {
     "websocket": read_socket,
+    "session": read_session,
     "sse": read_stream,
     "long_poll": read_polling,
 }
@@ -243,12 +313,22 @@ async def follow(transport: str, url: str, reading: Reading, *, retry: bool = Tr
     return reading
 
 
+def answered(status: int, content: bytes) -> Json:
+    """The body of an answer that must be one. Raises Diagnosed."""
+    body: Json = orjson.loads(content)
+    if status != 200:
+        error = body.pop("error")
+        raise Diagnosed(status, error["code"], error["message"], body)
+    return body
+
+
 async def messages(url: str, path: str, headers: dict[str, str]) -> AsyncIterator[dict[str, str]]:
     """The messages of a stream, as the standard reads them; those without data too. None of 204."""
     async with asked(url, path, headers) as answer:
         if answer.status == 204:
             return
-        assert answer.status == 200, await answer.body()
+        if answer.status != 200:
+            answered(answer.status, await answer.body())
         text = b""
         async for piece in answer.chunks():
             text += piece

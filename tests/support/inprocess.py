@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -13,12 +14,15 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from watchglass.client.trust import Trust, tls_context
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
 from watchglass.server.app import Application, create_app
 from watchglass.server.auth import access
-from watchglass.server.config import FeedBounds, Secret
+from watchglass.server.config import FeedBounds
 from watchglass.server.connections import Connections
+from watchglass.server.given_token import Secret
 from watchglass.server.leaving import Leaving
+from watchglass.server.tls import Certificate, TlsFiles
 from watchglass.store.base import Retention, Store
 from watchglass.store.memory import open_memory_store
 from watchglass.store.numbering import system_clock_us
@@ -58,6 +62,13 @@ class InProcess:
     app: Application
     connections: Connections
     leaving: Leaving
+    certificate: str | None
+    """What it shows, where it speaks TLS."""
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What a client needs to speak TLS with it."""
+        return None if self.certificate is None else tls_context(Trust(certificate=self.certificate))
 
     async def ask(
         self, method: str, path: str, content: Any = None, headers: Mapping[str, str] | None = None
@@ -75,7 +86,7 @@ class InProcess:
 
     async def exchange(self, sent: bytes) -> bytes:
         """Whatever the server says to these bytes until it closes."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=self.tls)
         try:
             writer.write(sent)
             await writer.drain()
@@ -87,8 +98,9 @@ class InProcess:
     def watch(self, worker_id: str, query: str = "", headers: Mapping[str, str] | None = None) -> connect:
         """A feed: `async with server.watch("w") as feed`."""
         return connect(
-            f"ws://127.0.0.1:{self.port}/v1/workers/{worker_id}/events/ws{query}",
+            f"{'wss' if self.tls else 'ws'}://127.0.0.1:{self.port}/v1/workers/{worker_id}/events/ws{query}",
             additional_headers=BEARER if headers is None else headers,
+            ssl=self.tls,
             proxy=None,
         )
 
@@ -126,8 +138,10 @@ async def listening(
     token: str | None = TOKEN,
     origins: tuple[str, ...] = (),
     hosts: tuple[str, ...] = (),
+    tls: TlsFiles | None = None,
 ) -> AsyncIterator[InProcess]:
     """Serve while the block runs."""
+    certificate = None if tls is None else Certificate(tls)
     bounds = bounds or FeedBounds(close_s=1.0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -139,9 +153,15 @@ async def listening(
         ):
             leaving = Leaving()
             app = create_app(runtime, rules, leaving, bounds)
-            connections = Connections(app, stall_s=bounds.stall_s, ready_frames=bounds.ready_frames)
+            connections = Connections(
+                app,
+                stall_s=bounds.stall_s,
+                ready_frames=bounds.ready_frames,
+                tls=None if certificate is None else certificate.context,
+            )
+            shown = None if certificate is None else certificate.pem
             async with connections.accepting(listener, close_s=bounds.close_s):
-                yield InProcess(port, runtime, store, app, connections, leaving)
+                yield InProcess(port, runtime, store, app, connections, leaving, shown)
 
 
 def _completed(options: RuntimeOptions | None, store: Store) -> RuntimeOptions:

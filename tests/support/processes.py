@@ -32,9 +32,12 @@ def holding(folder: Path) -> set[int]:
 
 def rss_bytes(pid: int) -> int:
     """The resident memory of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(line.split()[1]) * 1024
+    return _status_bytes(pid, "VmRSS:")
+
+
+def peak_rss_bytes(pid: int) -> int:
+    """The most that was ever resident of it."""
+    return _status_bytes(pid, "VmHWM:")
 
 
 def children(pid: int) -> list[int]:
@@ -79,6 +82,12 @@ def wait_true(
             f"after {timeout_s} s: {what if isinstance(what, str) else what()}"
         )
         time.sleep(0.01)
+
+
+def _status_bytes(pid: int, name: str) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
 
 
 def _state(pid: int) -> str:

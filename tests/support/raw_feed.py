@@ -21,11 +21,15 @@ SMALL_BYTES = 4096
 """A receive buffer that is full soon."""
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 V2 = "watchglass.feed.v2"
+SESSION = "watchglass.session.v1"
 _SO_ATTACH_FILTER = 26
 _MASK = b"\x37\xfa\x21\x3d"
 _LINGER_NOTHING = struct.pack("ii", 1, 0)
 
-TRANSPORTS = ("v1", "v2", "sse", "long_poll")
+SOCKETS = ("v1", "v2", "everybody", "session")
+TRANSPORTS = (*SOCKETS, "sse", "long_poll")
+FIRST = {"v1": b'"snapshot:', "sse": b"feed.sync", "long_poll": b"HTTP/1.1 200"}
+"""What comes when a feed is at the head; of the others a `sync`."""
 
 
 def request(
@@ -42,12 +46,16 @@ def request(
 
 
 def asking(served: Served, transport: str, worker_id: str, query: str = "") -> bytes:
-    """What asks for the events of a worker on a transport."""
+    """What asks for the events of a worker on a transport; in a session `joined` asks once more."""
     path = f"/v1/workers/{worker_id}/events"
     if transport == "sse":
         return request(served, f"{path}{query}", {"Accept": "text/event-stream"})
     if transport == "long_poll":
         return request(served, f"{path}{query}")
+    if transport == "everybody":
+        return request(served, "/v1/events/ws?workers=*", {**UPGRADE, "Sec-WebSocket-Protocol": V2})
+    if transport == "session":
+        return request(served, "/v1/session/ws", {**UPGRADE, "Sec-WebSocket-Protocol": SESSION})
     offer = {"Sec-WebSocket-Protocol": V2} if transport == "v2" else {}
     return request(served, f"{path}/ws{query}", {**UPGRADE, **offer})
 
@@ -114,6 +122,15 @@ class RawFeed:
         """Be gone with a TCP reset."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOTHING)
         self.socket.close()
+
+
+def joined(feed: RawFeed, served: Served, transport: str, worker_id: str, query: str = "") -> None:
+    """Ask for a feed, and read until it is at the head."""
+    feed.send(asking(served, transport, worker_id, query))
+    if transport == "session":
+        feed.until(b"\r\n\r\n")
+        feed.send(frame(TEXT, b'{"kind":"subscribe","id":1,"worker_id":"%b"}' % worker_id.encode()))
+    feed.until(FIRST.get(transport, b'"sync"'))
 
 
 @contextmanager

@@ -24,11 +24,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .forked import Forked
 from .processes import described, holding, marked, wait_gone, wait_true
 
 START_S = 30
 STOP_S = 30
-_LISTENING = re.compile(r"watchglass listening on (http://(\S+):(\d+)) \(runtime (\S+)\)")
+_LISTENING = re.compile(r"watchglass listening on (https?://(\S+):(\d+)) \(runtime (\S+)\)")
+ServerProcess = subprocess.Popen[bytes] | Forked
+_EARLY = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "TZ")
 _STORE_FLAGS = ("--store", "--fs-root", "--durability", "--keep-workers")
 
 
@@ -42,7 +45,7 @@ class Served:
     runtime_id: str
     token: str
     state_dir: Path
-    process: subprocess.Popen[bytes]
+    process: ServerProcess
     stderr_path: Path
 
     @property
@@ -77,18 +80,27 @@ class Launch:
         *flags: str,
         env: Mapping[str, str] | None = None,
         by: Sequence[str] = (),
+        afresh: bool = False,
     ) -> None:
-        """`by` is a command line that becomes the one that follows it, the server's."""
+        """`by` is a command line that becomes the one that follows it, the server's.
+
+        Without one the server is forked where its code is imported already, unless
+        it is wanted `afresh`: as a user starts it, for who looks at its command
+        line, its environment or its memory. So it is when `env` has what is
+        looked at before there is a `main`.
+        """
+        afresh = afresh or any(name.startswith(_EARLY) for name in env or ())
         state_dir.mkdir(parents=True, exist_ok=True)
         self._state_dir = state_dir
         self._stderr_path = state_dir / "stderr.txt"
-        with self._stderr_path.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [*by, *watchglass("serve", *_completed(flags))],
-                env=environment(state_dir, env),
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-            )
+        self._stderr_path.write_bytes(b"")
+        argv = ["serve", *_completed(flags)]
+        whole = environment(state_dir, env)
+        self.process: ServerProcess = (
+            _executed([*by, *watchglass(*argv)], whole, self._stderr_path)
+            if by or afresh
+            else Forked(argv, env=whole, stderr=self._stderr_path)
+        )
 
     def listening(self, token: str | None = None) -> Served:
         """The server, when it listens; `token` is what a client sends, None means the state directory's."""
@@ -129,7 +141,7 @@ class Place:
         self.runtime_id = runtime_id
         self.root = root
         self._flags = flags
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ServerProcess | None = None
         self._served: Served | None = None
 
     @property
@@ -151,24 +163,26 @@ class Place:
         return self.processes() | holding(self.runtime_dir.resolve()) - server
 
     @contextmanager
-    def serving(self, *flags: str, env: Mapping[str, str] | None = None) -> Iterator[Served]:
+    def serving(
+        self, *flags: str, env: Mapping[str, str] | None = None, afresh: bool = False
+    ) -> Iterator[Served]:
         """Serve until the block ends; a server that is still there then gets SIGTERM, so its workers run on.
 
-        Any number of blocks, one after the other.
+        Any number of blocks, one after the other. `afresh` is as a `Launch` takes it.
         """
-        launch = self.launch(*flags, env=env)
+        launch = self.launch(*flags, env=env, afresh=afresh)
         try:
             self._served = launch.listening()
             yield self._served
         finally:
             launch.leave()
 
-    def launch(self, *flags: str, env: Mapping[str, str] | None = None) -> Launch:
+    def launch(self, *flags: str, env: Mapping[str, str] | None = None, afresh: bool = False) -> Launch:
         """Start a server and do not wait for it; the caller kills it, or makes it leave."""
         assert self._process is None or self._process.poll() is not None, "one server at a time"
         store = ("--store=fs", f"--fs-root={self.root}", f"--runtime-id={self.runtime_id}")
         told = (*store, *self._flags, *flags)
-        launch = Launch(self.state_dir, *told, env=env)
+        launch = Launch(self.state_dir, *told, env=env, afresh=afresh)
         self._process = launch.process
         return launch
 
@@ -236,15 +250,16 @@ def serving(
     env: Mapping[str, str] | None = None,
     token: str | None = None,
     by: Sequence[str] = (),
+    afresh: bool = False,
 ) -> Iterator[Served]:
     """Serve on a free port until the block ends; then it must have left.
 
     The store is the memory store unless a flag says something about it: with
     one on disk workers may be left behind, which `durable_server` takes care
     of. `token` is what a client sends; None means the one of the state directory.
-    `by` is as a `Launch` takes it.
+    `by` and `afresh` are as a `Launch` takes them.
     """
-    launch = Launch(state_dir, *flags, env=env, by=by)
+    launch = Launch(state_dir, *flags, env=env, by=by, afresh=afresh)
     try:
         yield launch.listening(token)
     finally:
@@ -269,7 +284,12 @@ def _end_all(place: Place) -> None:
         place.wipe()
 
 
-def _wait_listening(process: subprocess.Popen[bytes], stderr_path: Path) -> re.Match[str]:
+def _executed(command: Sequence[str], env: Mapping[str, str], stderr_path: Path) -> subprocess.Popen[bytes]:
+    with stderr_path.open("wb") as stderr:
+        return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=stderr)
+
+
+def _wait_listening(process: ServerProcess, stderr_path: Path) -> re.Match[str]:
     """Until the one line of the contract; the pidfd tells when it dies instead."""
     deadline = time.monotonic() + START_S
     pidfd = os.pidfd_open(process.pid)

@@ -39,6 +39,28 @@ def command(
     )
 
 
+def said_on_terminal(state_dir: Path, *argv: str, env: Mapping[str, str]) -> bytes:
+    """What a command shows on a terminal, which it takes for one; it succeeds."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        watchglass(*argv),
+        env=environment(state_dir, env),
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+    ) as process:
+        os.close(theirs)
+        said = b""
+        try:
+            while piece := os.read(ours, 65536):
+                said += piece
+        except OSError:
+            pass  # EIO: the other side is closed.
+        os.close(ours)
+    assert process.returncode == 0
+    return said
+
+
 @contextmanager
 def started(
     state_dir: Path, *argv: str, env: Mapping[str, str] | None = None, stdin: int = subprocess.DEVNULL

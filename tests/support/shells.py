@@ -114,6 +114,9 @@ class _InPlace:
     def watch(self, worker_id: str, *args: Any, **kwargs: Any) -> _Steps:
         return _Steps(self._client.watch(worker_id, *args, **kwargs))
 
+    def watch_all(self, *args: Any, **kwargs: Any) -> _Steps:
+        return _Steps(self._client.watch_all(*args, **kwargs))
+
     @asynccontextmanager
     async def export_worker(self, worker_id: str) -> AsyncIterator[_Steps]:
         with self._client.export_worker(worker_id) as pieces:

@@ -14,7 +14,7 @@ from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.store.base import Log, Record, Retention, Store
 from watchglass.store.filesystem import FilesystemStore, open_filesystem_store
-from watchglass.store.filesystem.store import Durability
+from watchglass.store.filesystem.open_store import Durability
 from watchglass.store.memory import open_memory_store
 from watchglass.store.numbering import ClockUs
 from watchglass.store.worker_record import WorkerRecord

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from itertools import count
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 SOON_S = 10.0
+_TURNS = 100
+_LOOK_S = 0.002
 
 
 async def soon(awaitable: Awaitable[T]) -> T:
@@ -24,7 +27,13 @@ async def begun(act: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Return when something is so that nobody announces."""
+    """Return when something is so that nobody announces.
+
+    It looks at every turn of the loop, and when that does not help soon, every
+    _LOOK_S seconds: whoever it waits for may need the processor.
+    """
     async with asyncio.timeout(SOON_S):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for.
-            await asyncio.sleep(0)
+        for turn in count():
+            if condition():
+                return
+            await asyncio.sleep(0 if turn < _TURNS else _LOOK_S)

@@ -31,10 +31,10 @@ async def create(server: InProcess, worker_id: str) -> None:
     await server.runtime.create_worker(decode(CreateWorkerRequest, f'{{"worker_id": "{worker_id}"}}'))
 
 
-async def produce(server: InProcess, *texts: str, name: str = "text_delta") -> Json:
+async def produce(server: InProcess, *texts: str, name: str = "text_delta", worker_id: str = "w") -> Json:
     """Append events; their `first` and `last` cursors."""
     events = [{"event": name, "data": {"text": text}} for text in texts]
-    answer = await server.ask("POST", "/v1/workers/w/events", {"events": events})
+    answer = await server.ask("POST", f"/v1/workers/{worker_id}/events", {"events": events})
     assert answer.status == 200
     cursors: Json = answer.json
     return cursors
@@ -47,4 +47,4 @@ async def stop(server: InProcess) -> None:
 
 def url(server: InProcess) -> str:
     """Where it listens."""
-    return f"http://127.0.0.1:{server.port}"
+    return f"{'http' if server.certificate is None else 'https'}://127.0.0.1:{server.port}"

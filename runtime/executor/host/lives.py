@@ -4,12 +4,18 @@ A process that was forked a moment ago copies each page that it touches, and tak
 more time for that than for all it does. One that has had a worker has them already:
 so it offers itself for another one, if nothing of the last is left, neither process,
 control group nor unwritten record. Between two workers it holds nothing but its
-channel, and leaves when that ends; so it does after a worker that did not start,
-that another server had taken up, or that something is left of.
+channel and the last worker's exit.json, and leaves when the channel ends; so it does
+after a worker that did not start, that another server had taken up, or that something
+is left of.
+
+A server that has been told the end keeps it in its own journal, so exit.json need not
+be on the disk by then; when the server leaves instead of sending the next plan, it is
+brought there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import gc
 import json
@@ -24,6 +30,7 @@ from .child import ForkFailed
 from .launch import failed
 from .loop import Loop
 from .plan import Plan
+from .record import Record
 from .supervisor import Supervisor
 from .worker import Worker
 
@@ -31,15 +38,22 @@ from .worker import Worker
 def supervise(server: socket.socket) -> None:
     """One worker after the other, as the channel brings their plans, until none can come any more."""
     channel = Channel(server)
+    last: Record | None = None
     while (asked := channel.receive_plan()) is not None:
-        if not _live(channel, Plan(asked[0]), asked[1]):
+        if last is not None:
+            last.close()
+        last = _live(channel, Plan(asked[0]), asked[1])
+        if last is None:
             return
-        _forget_life(channel)
+        _forget_life(channel, last)
         channel.offer()
+    if last is not None:  # Its server left, maybe before its own record of the end was on the disk.
+        with contextlib.suppress(OSError):
+            last.sync_exit()
 
 
-def _live(channel: Channel, plan: Plan, directory: int) -> bool:
-    """Have the worker and its end; whether another one may follow."""
+def _live(channel: Channel, plan: Plan, directory: int) -> Record | None:
+    """Have the worker and its end; what it left on disk, or None when no other worker may follow."""
     loop = Loop()
     listener = None
     try:
@@ -53,14 +67,14 @@ def _live(channel: Channel, plan: Plan, directory: int) -> bool:
             listener.close()
         fcntl.flock(directory, fcntl.LOCK_UN)  # Before the server knows: it may launch here again at once.
         _tell_failed(channel, loop, failure)
-        return False
-    return Supervisor(plan, loop, worker, channel, listener).run()
+        return None
+    return worker.record if Supervisor(plan, loop, worker, channel, listener).run() else None
 
 
-def _forget_life(channel: Channel) -> None:
-    """The next worker finds us as we were born: with no descriptor of another one, and no garbage."""
+def _forget_life(channel: Channel, record: Record) -> None:
+    """The next worker finds us as we were born: no descriptor of the last but its exit, and no garbage."""
     signal.set_wakeup_fd(-1)
-    linux.close_all_fds(but=(channel.fileno(),))
+    linux.close_all_fds(but=(channel.fileno(), record.fileno()))
     gc.collect()
 
 

@@ -76,6 +76,14 @@ class Record:
         """What it says stays said. Raises OSError."""
         os.fsync(self._exit_draft)
 
+    def fileno(self) -> int:
+        """The descriptor of the exit, which `sync_exit` takes."""
+        return self._exit_draft
+
+    def close(self) -> None:
+        """Its exit need not be synced any more."""
+        os.close(self._exit_draft)
+
     def abandon(self) -> None:
         """The program never ran: there is nothing to tell of. A draft that stays says nothing."""
         for name in (RUN, EXIT + DRAFT):

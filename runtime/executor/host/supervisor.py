@@ -8,7 +8,7 @@ not for the worker to read or write, not for a disk that is full. Its life:
     running   STARTED; bytes both ways, deadlines
     ending    the leader is dead, or force is due: the tree is killed
     draining  the tree is empty: the pipes are read to their end
-    gone      exit.json, then EXIT, then the sync of exit.json; see `lives.py` for what follows
+    gone      exit.json, then EXIT; see `lives.py` for what follows
 
 A worker that outlives its server goes through the same life with no channel, or
 with one after the other. EXIT is sent, and exit.json written, only when the tree
@@ -75,6 +75,7 @@ class Supervisor(Boss):
         self._has_ended = False  # The leader; the two after it hold from then on.
         self._status = 0
         self._ended_at = 0.0
+        self._ended_at_us = 0  # By the wall clock.
         self._wall_at: float | None = None
         self._drain_until: float | None = None
         self._wake_at: float | None = None
@@ -108,7 +109,7 @@ class Supervisor(Boss):
             self._line.finish(wire.FAILED, json.dumps(failure).encode())
             return False
         self._drain()
-        return self._tell_exit() and self._line.is_first
+        return self._tell_exit()
 
     def _turn(self) -> None:
         """Wait for something, note who died, then act."""
@@ -284,6 +285,7 @@ class Supervisor(Boss):
             self._has_ended = True
             self._status = status
             self._ended_at = time.monotonic()
+            self._ended_at_us = time.time_ns() // 1000
             self._wall_at = None
             self._budget.end()
             self._worker.input.close()
@@ -363,12 +365,13 @@ class Supervisor(Boss):
     def _tell_exit(self) -> bool:
         """exit.json, then EXIT with the same content. A disk that refuses the first stops not the second.
 
-        False: something refused, the disk or a control group.
-        The server does not wait for the disk: once it has EXIT, its journal is what keeps the end.
+        Whether the server that launched the worker has it, and nothing refused: neither the disk nor a
+        control group. Then that server's journal keeps the end; else exit.json is synced here.
         """
         report = self._worker.exit_report(
             self._status,
             asked=self._ladder.cause,
+            ended_at_us=self._ended_at_us,
             duration_ms=round((self._ended_at - self._started_at) * 1000),
             strays_killed=len(self._strays),
         )
@@ -379,8 +382,8 @@ class Supervisor(Boss):
             is_clean = False
             report["output_errno"] = report["output_errno"] or error.errno
         self._line.finish(wire.EXIT, json.dumps(report).encode())
-        try:
+        if is_clean and self._line.is_first:
+            return True
+        with contextlib.suppress(OSError):  # It is told; nobody is left to hear of this.
             self._worker.record.sync_exit()
-        except OSError:  # It is told; nobody is left to hear of this.
-            is_clean = False
-        return is_clean
+        return False

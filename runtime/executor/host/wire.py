@@ -36,7 +36,7 @@ a descriptor: the worker's folder, locked (flock) until run.json tells of a prog
 that runs, or the launch has failed. STARTED or FAILED answers it. After a FREE
 another PLAN may come, and with it another worker; what else was on its way to the
 one before is dropped. FREE is said on the first channel alone, and when exit.json is
-on the disk: so whoever finds run.json without it finds the supervisor with this worker.
+in the folder: so whoever finds run.json without it finds the supervisor with this worker.
 The end of the channel is the server's lease running out: a supervisor that sees
 it kills its worker.
 

@@ -147,7 +147,7 @@ class Worker:
             pump.close_log()
 
     def exit_report(
-        self, status: int, *, asked: str | None, duration_ms: int, strays_killed: int
+        self, status: int, *, asked: str | None, ended_at_us: int, duration_ms: int, strays_killed: int
     ) -> dict[str, object]:
         """The content of exit.json, once the output is closed. `status` is the reaper's; see `verdict`."""
         stdout, stderr = self.pumps
@@ -168,7 +168,7 @@ class Worker:
             "code": status if status >= 0 else None,
             "signal": -status if status < 0 else None,
             "cause": cause,
-            "ended_at_us": time.time_ns() // 1000,
+            "ended_at_us": ended_at_us,
             "usage": {
                 "user_cpu_ms": round(user_us / 1000),
                 "system_cpu_ms": round(system_us / 1000),

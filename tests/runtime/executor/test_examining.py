@@ -63,6 +63,7 @@ class Worker:
             "code": 0,
             "signal": None,
             "cause": None,
+            "ended_at_us": 1,
             "usage": usage,
             "stdout": {"total_bytes": len(STDOUT), "kept_bytes": len(STDOUT)},
             "stderr": {"total_bytes": len(STDERR), "kept_bytes": len(STDERR)},

@@ -34,8 +34,14 @@ def descriptors(pid: int) -> set[int]:
 
 
 def is_at_rest(subject: Subject) -> bool:
-    """Whether its supervisor has given up everything but its channel."""
-    return len(descriptors(subject.process.supervisor_pid) - {0, 1, 2}) == 1
+    """Whether its supervisor has given up everything but its channel and what the worker's end is in."""
+    held = Path(f"/proc/{subject.process.supervisor_pid}/fd")
+    names = descriptors(subject.process.supervisor_pid) - {0, 1, 2}
+    try:
+        files = {(held / str(name)).readlink() for name in names}
+    except FileNotFoundError:  # It is just closing them.
+        return False
+    return len(names) == 2 and subject.directory / "exit.json" in files
 
 
 async def ended(lab: Lab, script: str = "exit 0", **more: object) -> Subject:
@@ -80,7 +86,7 @@ async def test_what_one_worker_counted_is_not_the_next_ones(lab: Lab) -> None:
     assert after.usage.user_cpu_ms < before.usage.user_cpu_ms
 
 
-async def test_a_supervisor_at_rest_has_no_descriptor_but_its_channel(lab: Lab) -> None:
+async def test_a_supervisor_at_rest_has_no_descriptor_but_its_channel_and_the_last_exit(lab: Lab) -> None:
     subject = await ended(lab, "seq 10; echo said >&2", outlives_server=True)
     for _ in range(20):
         subject = await ended(lab, outlives_server=True)
@@ -117,7 +123,8 @@ async def test_a_supervisor_that_was_killed_at_rest_is_not_asked(lab: Lab) -> No
 
 async def test_one_that_was_free_and_died_before_we_heard_of_it_has_told_its_end(lab: Lab) -> None:
     """The loop stands still here from the start of the worker to the death of its supervisor."""
-    subject = await lab.sh("exit 3")
+    subject = await lab.sh("read -r line; exit 3")
+    subject.process.close_stdin()
     wait_true(lambda: is_at_rest(subject), "the supervisor is at rest")
     os.kill(subject.process.supervisor_pid, signal.SIGKILL)
     wait_gone(subject.process.supervisor_pid)

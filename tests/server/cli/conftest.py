@@ -12,5 +12,5 @@ from support.shell import Shell
 
 @pytest.fixture(scope="session")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    with serving(tmp_path_factory.mktemp("state")) as served:
+    with serving(tmp_path_factory.mktemp("state"), afresh=True) as served:
         yield Shell(served)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import pytest
 from watchglass.protocol.cursor import encode_cursor
 from watchglass.server.cli.demo_observer import Cut, Seen, faults_of
 
-from support.serving import environment, watchglass
-from support.shell import command, ended, read_until, started
+from support.shell import command, ended, read_until, said_on_terminal, started
 
 DEMO_S = 15
 
@@ -60,23 +58,8 @@ def test_in_a_pipe_the_demo_is_lines_with_a_name(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 def test_on_a_terminal_the_demo_shows_columns(tmp_path: Path) -> None:
-    ours, theirs = os.openpty()
-    with subprocess.Popen(
-        watchglass("demo"),
-        env=environment(tmp_path, {"TMPDIR": str(tmp_path), "TERM": "xterm", "COLUMNS": "120"}),
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-    ) as process:
-        os.close(theirs)
-        said = b""
-        try:
-            while piece := os.read(ours, 65536):
-                said += piece
-        except OSError:
-            pass  # EIO: the other side is closed.
-        os.close(ours)
-    assert process.returncode == 0
+    env = {"TMPDIR": str(tmp_path), "TERM": "xterm", "COLUMNS": "120"}
+    said = said_on_terminal(tmp_path, "demo", env=env)
     assert "Nothing was missed" in said.decode()
     assert all(f" {name} ".encode() in said for name in ("shell", "primes", "clerk"))
 

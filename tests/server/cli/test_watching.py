@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +13,8 @@ from typing import Any
 import pytest
 
 from support.proxy import cutting
-from support.serving import Served, environment, serving, watchglass
-from support.shell import Shell, ended, read_until, started
+from support.serving import Served, serving
+from support.shell import Shell, ended, read_until, said_on_terminal, started
 
 COUNTING = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo line $i; sleep 0.003; done"
 COUNTED = "".join(f"line {number}\n" for number in range(1, 201))
@@ -221,24 +219,7 @@ def test_on_a_terminal_there_are_tables_and_colours_unless_they_are_unwanted(she
 
 
 def on_terminal(shell: Shell, env: dict[str, str]) -> bytes:
-    ours, theirs = os.openpty()
-    with subprocess.Popen(
-        watchglass("ps", "--label", "screen=1"),
-        env=environment(shell.state_dir, env),
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=theirs,
-    ) as process:
-        os.close(theirs)
-        said = b""
-        try:
-            while piece := os.read(ours, 65536):
-                said += piece
-        except OSError:
-            pass  # EIO: the other side is closed.
-        os.close(ours)
-    assert process.returncode == 0
-    return said
+    return said_on_terminal(shell.state_dir, "ps", "--label", "screen=1", env=env)
 
 
 def without_prev(envelopes: list[dict[str, Any]]) -> list[dict[str, Any]]:

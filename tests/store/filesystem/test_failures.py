@@ -24,7 +24,7 @@ from watchglass.protocol.events import Event
 from watchglass.protocol.lifecycle import Wanted
 from watchglass.store.base import Log, OnVisible, Record, Retention, StoreUnusable, StreamOffsets
 from watchglass.store.filesystem import FilesystemStore, open_filesystem_store
-from watchglass.store.filesystem.store import Durability
+from watchglass.store.filesystem.open_store import Durability
 from watchglass.store.worker_record import WorkerRecord
 
 from support.clock import Clock

@@ -11,7 +11,7 @@ from watchglass.protocol.cursor import Seq
 from watchglass.protocol.errors import StoreFault
 from watchglass.store.base import Record
 from watchglass.store.filesystem import open_filesystem_store
-from watchglass.store.filesystem.store import Durability
+from watchglass.store.filesystem.open_store import Durability
 from watchglass.store.incoming import make_incoming, remove_incoming, remove_tree
 
 from support.clock import Clock

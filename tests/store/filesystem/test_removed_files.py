@@ -10,7 +10,7 @@ import pytest
 from watchglass.protocol.errors import StoreMissing
 from watchglass.store.base import Log, LogClosed
 from watchglass.store.filesystem import FilesystemStore, open_filesystem_store
-from watchglass.store.filesystem.store import Durability
+from watchglass.store.filesystem.open_store import Durability
 
 from support.stores import nobody, read_all, record_of, said
 from support.tasks import begun, soon

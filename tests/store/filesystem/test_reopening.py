@@ -28,8 +28,9 @@ from watchglass.protocol.lifecycle import Phase, Wanted
 from watchglass.protocol.workers import WorkerExit
 from watchglass.store.base import Log, Record, Retention, StoreUnusable, StreamOffsets
 from watchglass.store.filesystem import FilesystemStore, open_filesystem_store, runtime_directories
+from watchglass.store.filesystem.ahead import without_room
 from watchglass.store.filesystem.files import Files
-from watchglass.store.filesystem.store import Durability
+from watchglass.store.filesystem.open_store import Durability
 from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
 from support.clock import Clock
@@ -512,13 +513,27 @@ async def test_a_write_ahead_file_cut_at_any_byte_gives_whole_rounds(in_memory: 
         log = await store.open("w", nobody)
         records = [r for number in range(3) for r in await log.append(said(f"{number}"), durable=True)]
         copy = killed(root)
-    size = wal_of(copy).stat().st_size
-    for end in range(size):
+    written = without_room(wal_of(copy).read_bytes())
+    for end in range(len(written)):
         target = killed(copy)
         os.truncate(wal_of(target), end)
+        if end % 8 == 0:
+            os.truncate(wal_of(target), len(written) + 100)  # Zeros, as a loss of power may leave them.
         async with opened(target, durability="os", files=FailingFiles()) as store:
             kept = await read_all(await store.open("w", nobody))
             assert kept == records[: len(kept)]
+
+
+async def test_room_in_a_write_ahead_file_is_no_torn_tail(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    async with opened(root) as store:
+        log = await store.create(record_of("w"), nobody)
+        records = [r for number in range(3) for r in await log.append(said(f"{number}"), durable=True)]
+        copy = killed(root)
+    assert wal_of(copy).read_bytes().endswith(bytes(100))
+    async with opened(copy) as store:
+        assert await read_all(await store.open("w", nobody)) == records
+        assert not store.findings
 
 
 # Ended workers, retention.

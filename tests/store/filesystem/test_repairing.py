@@ -18,6 +18,7 @@ import pytest
 
 from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.store.base import Record, StoreUnusable, StreamOffsets
+from watchglass.store.filesystem.ahead import without_room
 from watchglass.store.filesystem.examining import Append, examine_segment, parts
 from watchglass.store.filesystem.files import Files
 from watchglass.store.filesystem.layout import DirectoryLock, Layout
@@ -350,8 +351,9 @@ def stranger_among_removed(built: Built) -> Mapping[str, Sequence[Record]]:
 
 def torn_journal(built: Built) -> Mapping[str, Sequence[Record]]:
     [path] = built.path.glob("journal/*.jsonl")
-    with path.open("ab") as file:
-        file.write(b'{"cursor":"wo_0006')
+    data = path.read_bytes()
+    end, torn = len(without_room(data)), b'{"cursor":"wo_0006'
+    path.write_bytes(data[:end] + torn + data[end + len(torn) :])
     return {}
 
 

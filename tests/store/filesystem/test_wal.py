@@ -7,15 +7,26 @@ import errno
 import os
 import shutil
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from watchglass.protocol.errors import StoreIo
-from watchglass.store.base import Log
+from watchglass.store.base import Log, Retention
 from watchglass.store.filesystem import FilesystemStore, open_filesystem_store
+from watchglass.store.filesystem.ahead import without_room
 from watchglass.store.filesystem.files import Files
+from watchglass.store.filesystem.ground import Ground
+from watchglass.store.filesystem.layout import Layout
+from watchglass.store.filesystem.loading import LogState, Salvage
+from watchglass.store.filesystem.log import FileLog
+from watchglass.store.filesystem.sync import SyncThread
+from watchglass.store.filesystem.wal import WriteAhead
+from watchglass.store.numbering import Numbering, system_clock_us
 
 from support.stores import nobody, read_all, record_of, said
 from support.tasks import begun, soon, until
@@ -180,3 +191,147 @@ async def test_what_nobody_waits_for_is_synced_all_the_same(tmp_path: Path) -> N
         files.synced = []
         await log.append(said("behind it"))
         await until(lambda: any(name.startswith("wal-") for name in files.synced))
+
+
+class Rounds:
+    """A write-ahead file and one log of it, without a store that would settle either."""
+
+    def __init__(self, root: Path, files: HeldFiles, thread: SyncThread) -> None:
+        self.layout = Layout(root)
+        self.thread = thread
+        for folder in (self.layout.journal, self.layout.events("w")):
+            Path(folder).mkdir(parents=True)
+        salvage = Salvage(files, str(root), self.layout.salvaged(0), lambda _finding: None)
+        self.numbering = Numbering(system_clock_us)
+        ground = Ground(files, self.numbering, Retention(), salvage, self.layout.workers)
+        self.wal = ground.wal = WriteAhead(files, self.layout.journal, 0, thread)
+        self.log = FileLog(ground, "w", self.layout.events("w"), LogState())
+
+    def gather(self, text: str) -> asyncio.Future[None]:
+        events = said(text)
+        return self.wal.gather(self.log, self.numbering.encode("w", events), events, None)
+
+    def put(self, text: str) -> None:
+        events = said(text)
+        self.wal.put(self.log, self.numbering.encode("w", events), events, None)
+
+    def note(self, name: str) -> None:
+        self.wal.note(orjson.dumps({"note": name}))
+
+    def written(self) -> list[str]:
+        """What the files have, oldest first: texts of events, names of notes, a bar behind each round."""
+        found: list[str] = []
+        for path in sorted(Path(self.layout.journal).iterdir()):
+            if path.is_file():
+                opening, *lines = map(orjson.loads, without_room(path.read_bytes()).splitlines())
+                assert "wal" in opening
+                found += [name for line in lines if (name := _told_by(line)) is not None]
+        return found
+
+
+def _told_by(line: dict[str, Any]) -> str | None:
+    if "cursor" in line:
+        return str(line["payload"]["data"]["text"])
+    return "|" if "crc" in line else line.get("note")
+
+
+@asynccontextmanager
+async def rounds(root: Path, files: HeldFiles) -> AsyncIterator[Rounds]:
+    thread = SyncThread("rounds")
+    opened = Rounds(root, files, thread)
+    try:
+        yield opened
+    finally:
+        files.let_go()
+        thread.close()
+        opened.log.rest(finally_=True)
+        opened.wal.close()
+
+
+async def test_what_can_wait_is_written_and_seen_at_once_behind_what_was_gathered(tmp_path: Path) -> None:
+    files = HeldFiles()
+    async with rounds(tmp_path, files) as told:
+        files.hold()
+        waiter = told.gather("gathered")
+        assert told.log.gathered == 1
+        assert await texts(told.log) == []
+        told.put("put")
+        assert told.log.gathered == 0
+        assert await texts(told.log) == ["gathered", "put"]
+        assert told.written() == ["gathered", "put", "|"]
+        assert not waiter.done(), "it is written, and nothing is synced"
+        files.let_go()
+        await soon(waiter)
+
+
+async def test_what_can_wait_is_brought_to_the_disk_by_nobody_but_who_hurries(tmp_path: Path) -> None:
+    files = HeldFiles()
+    async with rounds(tmp_path, files) as told:
+        told.put("one")
+        told.put("two")
+        await soon(told.gather("waited for"))
+        assert files.synced == ["wal-00000000.jsonl"], "one sync for all that was written before it"
+        told.put("three")
+        await told.thread.run(lambda: None)  # Whatever was to be synced before it is.
+        assert len(files.synced) == 1
+        told.wal.hurry()
+        await told.thread.run(lambda: None)
+        assert len(files.synced) == 2
+
+
+async def test_what_cannot_be_put_is_told_to_whoever_asked_for_that_round_and_seen_by_nobody(
+    tmp_path: Path,
+) -> None:
+    files = HeldFiles()
+    async with rounds(tmp_path, files) as told:
+        waiter = told.gather("gathered")
+        files.refused = {"pwrite"}
+        with pytest.raises(StoreIo, match="write"):
+            told.put("put")
+        with pytest.raises(StoreIo, match="write"):
+            await soon(waiter)
+        files.refused = set()
+        assert (told.log.gathered, await texts(told.log)) == (0, [])
+        told.put("later")
+        assert await texts(told.log) == ["later"]
+        assert told.written() == ["later", "|"]
+
+
+async def test_who_hurries_writes_what_was_noted_once(tmp_path: Path) -> None:
+    files = HeldFiles()
+    async with rounds(tmp_path, files) as told:
+        told.wal.hurry()
+        assert told.written() == [], "nothing was asked for"
+        told.note("a worker's record")
+        assert told.written() == [], "nobody waits for it"
+        told.wal.hurry()
+        await until(lambda: files.synced == ["wal-00000000.jsonl"])
+        told.wal.hurry()
+        assert told.written() == ["a worker's record", "|"]
+
+
+async def test_a_note_that_could_not_be_written_goes_with_the_next_round(tmp_path: Path) -> None:
+    files = HeldFiles()
+    async with rounds(tmp_path, files) as told:
+        told.note("first")
+        files.refused = {"pwrite"}
+        told.wal.hurry()
+        files.refused = set()
+        told.note("second")
+        told.put("an event")
+        assert told.written() == ["first", "second", "an event", "|"]
+
+
+async def test_what_a_failed_sync_may_have_lost_is_written_again_by_who_hurries(tmp_path: Path) -> None:
+    files = HeldFiles()
+    async with rounds(tmp_path, files) as told:
+        told.put("one")
+        told.note("two")
+        files.refused = {"fdatasync"}
+        with pytest.raises(StoreIo, match="sync"):
+            await soon(told.gather("three"))
+        files.refused = set()
+        told.wal.hurry()
+        await until(lambda: files.synced == ["wal-00000001.jsonl"])
+        assert told.written() == ["one", "|", "two", "three", "|", "one", "two", "three", "|"]
+        assert await texts(told.log) == ["one", "three"], "they were seen, and are seen once"

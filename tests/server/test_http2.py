@@ -1,0 +1,149 @@
+"""HTTP/2, over TLS and without: many feeds on one connection, each at its own pace."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import orjson
+import pytest
+import pytest_asyncio
+
+from watchglass.protocol.feed_v2 import SUBPROTOCOL, CloseCode
+from watchglass.server.config import FeedBounds
+
+from support.certificates import self_signed, takes_openssl
+from support.http2 import http2
+from support.inprocess import BEARER, InProcess
+from support.raw_feed import CLOSE, frame
+from support.tasks import until
+from support.watched import produce, stop, watched
+
+pytestmark = pytest.mark.asyncio
+
+STREAM = {**BEARER, "Accept": "text/event-stream"}
+EVENTS = "/v1/workers/w/events"
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[InProcess]:
+    """A server that is known to speak HTTP/2 (RFC 9113, 3.3)."""
+    async with watched(bounds=FeedBounds(close_s=1.0, heartbeat_s=0.2, stall_s=1.0)) as server:
+        yield server
+
+
+@pytest.mark.parametrize("chosen", [pytest.param(True, marks=takes_openssl), False], ids=["by TLS", "known"])
+async def test_everything_goes_on_one_connection(chosen: bool, tmp_path: Path) -> None:
+    async with (
+        watched(tls=self_signed(tmp_path).files if chosen else None) as server,
+        http2(server) as client,
+    ):
+        stream = await client.ask(EVENTS, STREAM)
+        poll = await client.ask(f"{EVENTS}?cursor=latest&wait_s=20")
+        everybody = await client.ask("/v1/events?workers=*", STREAM)
+        socket = await client.websocket(f"{EVENTS}/ws", SUBPROTOCOL)
+        await client.until(lambda: b'"kind":"hello"' in client.told[socket].content)
+        assert client.told[socket].headers["sec-websocket-protocol"] == SUBPROTOCOL
+        await until(lambda: server.runtime.summary().observer_count == 4)
+        event = {"event": "text_delta", "data": {"text": "to all"}}
+        body = orjson.dumps({"events": [event]})
+        assert (await client.answer(await client.ask(EVENTS, method="POST", content=body))).status == 200
+        for each in (stream, everybody, socket):
+            await client.until_told(each, b"to all")
+        assert b"to all" in (await client.answer(poll)).content
+        await stop(server)
+        await client.answer(stream)
+        ended = (await client.answer(socket)).content
+        assert ended[ended.rindex(b"\x88") + 2 :][:2] == int(CloseCode.ENDED).to_bytes(2)
+        assert [client.told[each].status for each in (stream, poll, everybody, socket)] == [200] * 4
+
+
+async def test_who_leaves_one_stream_leaves_one_feed(server: InProcess) -> None:
+    async with http2(server) as client:
+        stays, leaves = [await client.ask(EVENTS, STREAM) for _ in range(2)]
+        closes = await client.websocket(f"{EVENTS}/ws", SUBPROTOCOL)
+        for each in (stays, leaves, closes):
+            await client.until_told(each, b"hello")
+        client.h2.reset_stream(leaves)
+        await client.send(closes, frame(CLOSE, (1000).to_bytes(2)))
+        await until(lambda: server.runtime.summary().observer_count == 1)
+        await produce(server, "still there")
+        await client.until_told(stays, b"still there")
+
+
+async def test_a_stream_that_is_not_taken_is_ended_alone(server: InProcess) -> None:
+    async with (
+        http2(server, window=20_000) as client,
+        http2(server) as other,
+    ):
+        client.grants = False
+        stuck = [await client.ask(EVENTS, STREAM), await client.websocket(f"{EVENTS}/ws", SUBPROTOCOL)]
+        reads = await other.ask(EVENTS, STREAM)
+        await until(lambda: server.runtime.summary().observer_count == 3)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(other.until_told(reads, b"the last one"))
+            await produce(server, *["x" * 60_000] * 10)
+            await client.until(lambda: all(client.told[each].reset is not None for each in stuck))
+            await until(lambda: server.runtime.summary().observer_count == 1)
+            await produce(server, "the last one")
+        assert (await client.answer(await client.ask("/healthz"))).status == 200
+
+
+async def test_what_comes_of_a_request_that_is_answered_falls_on_nobody(
+    server: InProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with http2(server) as client:
+        feed = await client.ask(EVENTS, STREAM)
+        await client.until_told(feed, b"hello")
+        refused = await client.ask("/v1/workers", {}, method="POST", content=b"{", more=True)
+        await client.until(lambda: client.told[refused].status == 401)
+        await client.until(lambda: client.told[refused].ended)
+        await client.send(refused, b"x" * 1000, end=True)
+        await produce(server, "goes on")
+        await client.until_told(feed, b"goes on")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("path", ["/\xff", "/a b", ""], ids=["no ASCII", "a space", "none"])
+async def test_a_request_that_no_client_sends_leaves_no_trace(
+    server: InProcess, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with http2(server) as client:
+        stream = await client.ask(path)
+        await client.until(lambda: client.closed or client.told[stream].ended)
+    await until(lambda: len(server.connections) == 0)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_frame_that_is_too_long_is_not_waited_for(
+    server: InProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with http2(server) as client:
+        await client.send_raw((20_000).to_bytes(3) + b"\x00\x00" + (1).to_bytes(4) + b"x" * 100)
+        await client.until(lambda: client.closed)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_an_idle_connection_is_told_that_it_ends() -> None:
+    async with AsyncExitStack() as serving:
+        server = await serving.enter_async_context(watched())
+        async with http2(server) as client:
+            await client.answer(await client.ask("/healthz"))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(serving.aclose())
+                await client.until(lambda: client.closed)
+            assert client.farewell == 0
+
+
+async def test_a_server_that_stops_tells_every_stream() -> None:
+    async with watched(bounds=FeedBounds(close_s=3.0)) as server, http2(server) as client:
+        feed = await client.websocket(f"{EVENTS}/ws", SUBPROTOCOL)
+        stream = await client.ask(EVENTS, STREAM)
+        for each in (feed, stream):
+            await client.until_told(each, b"hello")
+        await server.store.close()
+        assert b"\x88" in (await client.answer(feed)).content
+        assert b"feed.diagnostic" in (await client.answer(stream)).content
