@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,24 @@ from support.serving import Launch, Served, serving
 
 SEEN = ("SigBlk", "SigIgn", "SigCgt", "Umask", "NoNewPrivs", "Threads", "Uid", "Groups", "CapEff")
 
+WATCHED = ("the spawn daemon", "the supervisor of the worker before")
+SOCKETS = ("what listens", "one end of the loop's own", "the other", *WATCHED)
+"""At rest: no probe, and no connection that is just closed."""
+
+
+def descriptors(pid: int) -> list[str]:
+    """What they stand for, in order; some may be closed meanwhile."""
+    found: list[str] = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(path.readlink().name)
+    return sorted(found)
+
+
+def is_at_rest(held: list[str]) -> bool:
+    pidfds, sockets = held.count("anon_inode:[pidfd]"), sum(name.startswith("socket:") for name in held)
+    return (pidfds, sockets) == (len(WATCHED), len(SOCKETS))
+
 
 def facts(served: Served) -> dict[str, Any]:
     """What a process has from who started it, and what its workers have from it."""
@@ -24,11 +43,13 @@ def facts(served: Served) -> dict[str, Any]:
     worker_id = api.create("env")["worker_id"]
     wait_true(lambda: api.worker(worker_id)["exit"] is not None, "it does not end")
     kept = (line for line in api.log(worker_id).decode().splitlines() if worker_id not in line)
+    wait_true(
+        lambda: is_at_rest(descriptors(pid)),
+        lambda: f"it has more than {WATCHED} and {SOCKETS}: {descriptors(pid)}",
+    )
     return {
         **{name: status[name] for name in SEEN},
-        "descriptors": sorted(
-            path.readlink().name.split(":")[0] for path in Path(f"/proc/{pid}/fd").iterdir()
-        ),
+        "descriptors": [name.split(":")[0] for name in descriptors(pid)],
         "folder": Path(f"/proc/{pid}/cwd").readlink(),
         "limits": Path(f"/proc/{pid}/limits").read_text(),
         "group": os.getpgid(pid),
