@@ -86,7 +86,7 @@ class _Asyncio:
             )
         except InvalidStatus as refusal:
             raise UpgradeRefused(answer_of(refusal.response)) from None
-        except (OSError, InvalidHandshake) as fault:
+        except (OSError, InvalidHandshake, ConnectionClosed) as fault:  # The last: lost before it asked.
             check_trusted(address, fault)
             raise SocketLost(why(fault)) from fault
         return _Socket(connection)

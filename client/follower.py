@@ -176,7 +176,7 @@ class Follower(Standing):
             except InvalidStatus as refusal:
                 self._journey.refused(answer_of(refusal.response))
                 return CLOSED_ABNORMALLY
-            except (OSError, InvalidHandshake) as fault:
+            except (OSError, InvalidHandshake, ConnectionClosed) as fault:  # The last: lost before it asked.
                 check_trusted(address, fault)
                 self._journey.last_loss = why(fault)
                 return CLOSED_ABNORMALLY
