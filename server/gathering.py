@@ -79,10 +79,11 @@ class GatheringWriter:
         self._writer.write_eof()
 
     def close(self) -> None:
-        """Send what waits, then close."""
+        """Send what waits, then close. Closing again changes nothing."""
         self._flush()
         self._ended = True
-        self._writer.close()
+        if not self._writer.is_closing():  # A second close breaks a TLS transport of Python 3.11.2.
+            self._writer.close()
 
     async def wait_closed(self) -> None:
         """Return when it is closed, however that went."""
