@@ -34,14 +34,5 @@ def spread_folders_in(path: str) -> None:
             os.close(fd)
 
 
-def are_spread(path: str) -> bool:
-    """Whether the folders made in this one are spread. Raises OSError: the file system cannot say."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return bool(_flags(fd) & _TOP)
-    finally:
-        os.close(fd)
-
-
 def _flags(fd: int) -> int:
     return int(_FLAGS.unpack_from(fcntl.ioctl(fd, _GET, bytes(_LONG.size)))[0])

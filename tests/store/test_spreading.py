@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -9,9 +12,22 @@ import pytest
 
 from watchglass.store.filesystem import open_filesystem_store
 from watchglass.store.memory import open_memory_store
-from watchglass.store.spreading import are_spread, spread_folders_in
+from watchglass.store.spreading import spread_folders_in
 
 pytestmark = pytest.mark.asyncio
+
+
+GET_FLAGS, TOP = 0x80086601, 0x20000
+"""FS_IOC_GETFLAGS, where a long has eight bytes, and FS_TOPDIR_FL: ioctl_iflags(2)."""
+
+
+def are_spread(folder: str) -> bool:
+    """Whether the folders made in this one are spread. Raises OSError: the file system cannot say."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        return bool(int.from_bytes(fcntl.ioctl(fd, GET_FLAGS, bytes(8))[:4], sys.byteorder) & TOP)
+    finally:
+        os.close(fd)
 
 
 def spreads(place: Path) -> bool:
