@@ -47,6 +47,7 @@ from .journey import (
     check_trusted,
     why,
 )
+from .shared_tls import TwoThreadedConnection
 from .standing import Standing
 from .upgrade import answer_of
 
@@ -211,6 +212,7 @@ class Follower(Standing):
         return connect(
             address.websocket_url + self._journey.target,
             ssl=address.tls(),
+            create_connection=TwoThreadedConnection,
             additional_headers=address.headers(),
             subprotocols=self._subprotocols or None,
             compression=None,
