@@ -250,6 +250,6 @@ class Driver:
     def _check_backlog(self, size_bytes: int) -> None:
         process = self._charge.process
         backlog = self._life.backlog_bytes if process is None else process.backlog_bytes
-        limit = self._context.input_backlog_max_bytes
+        limit = self._context.options.input_backlog_max_bytes
         if backlog and backlog + size_bytes > limit:
             raise InputBacklog(self._worker.worker_id, backlog, limit)

@@ -10,6 +10,7 @@ from watchglass.store.worker_record import WorkerRecord
 
 from .egress import Gateway
 from .executor import Executor, LaunchPlan
+from .options import RuntimeOptions
 from .worker import Worker
 
 
@@ -18,7 +19,7 @@ class DriverContext(Protocol):
 
     executor: Executor
     gateway: Gateway
-    input_backlog_max_bytes: int
+    options: RuntimeOptions
 
     def now_us(self) -> int:
         """The time, µs since 1970."""

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Reservation
+from watchglass.protocol.execution import ExecutionPlan, Reservation
 from watchglass.protocol.workers import CreateWorkerRequest
 
 from .capabilities import HostCapabilities
+from .options import RuntimeOptions
 from .policy import resolve
 
 PLANS_MAX: Final = 256
@@ -24,16 +25,10 @@ PLANS_MAX: Final = 256
 class Plans:
     """Of one runtime."""
 
-    def __init__(
-        self,
-        default_mode: CapabilityMode,
-        host: Callable[[], HostCapabilities],
-        *,
-        all_own_uids: bool = False,
-    ) -> None:
+    def __init__(self, options: RuntimeOptions, host: Callable[[], HostCapabilities]) -> None:
         """`host`: what it can do as of now; the same object for as long as nothing was found out anew."""
-        self._default_mode = default_mode
-        self._all_own_uids = all_own_uids
+        self._default_mode = options.capability_mode
+        self._all_own_uids = options.worker_uids == "all"
         self._host = host
         self._made_for: HostCapabilities | None = None
         self._plans: dict[tuple[str, ...], ExecutionPlan] = {}

@@ -24,16 +24,14 @@ import orjson
 
 from watchglass.protocol.cursor import BEGINNING, Seq
 from watchglass.protocol.errors import RuntimeFault, StoreCorrupt, StoreFault
-from watchglass.protocol.identity import RuntimeId, WorkerRef
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.workers import WorkerExit
 from watchglass.store.base import Log, Record, Store
 from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
+from .admission import Admission
 from .announcements import Announcements
-from .catalog import Catalog, Entry
-from .creation import Creation
-from .dispatcher import Dispatcher
+from .catalog import Entry
 from .executor import Executor, Process
 from .exit_reasons import usage_of
 from .launching import cookie_of, is_given
@@ -55,15 +53,12 @@ _LOG = logging.getLogger(__name__)
 class Restoration:
     """Fills a fresh runtime with what its store kept."""
 
-    runtime_id: RuntimeId
     grace_ms: int
     store: Store
     executor: Executor
-    catalog: Catalog
-    dispatcher: Dispatcher
     uids: WorkerUids
     announcements: Announcements
-    creation: Creation
+    admission: Admission
 
     async def restore(self) -> None:
         """Take over every worker that the store has. One that cannot be is left as it is, and told of."""
@@ -83,17 +78,17 @@ class Restoration:
         waiting = await asyncio.gather(*(self._bounded(at_once, entry) for entry in live))
         for launchable in waiting:
             if launchable is not None:
-                self.creation.admit(launchable)
+                self.admission.admit(launchable)
                 self._diagnose_place(launchable.worker)
 
     async def known(self, record: WorkerRecord) -> Entry:
         """A worker that the store has, in the catalog; one that has ended is all there."""
-        worker = Worker(WorkerRef(runtime_id=self.runtime_id, worker_id=record.worker_id), record)
-        worker.log = await self.store.open(record.worker_id, self.creation.counted(worker.on_visible))
+        worker = self.admission.worker_of(record)
+        worker.log = await self.store.open(record.worker_id, self.admission.counted(worker.on_visible))
         worker.announced = True
         if record.end is not None:
             self._lay_down(worker, record.end)
-        return self.creation.enter(worker)
+        return self.admission.enter(worker)
 
     async def _complete_all(self, owing: Sequence[tuple[Worker, WorkerEnd]]) -> None:
         """Many at once, so that they share what a durable append waits for: a loss of power cuts all logs."""
@@ -153,7 +148,7 @@ class Restoration:
         if end is not None:
             await self._end_again(entry, end)
             return None
-        self.creation.start_driver(entry)
+        self.admission.start_driver(entry)
         if worker.log.head == BEGINNING:  # Its creation was cut short; whoever asked for it was told nothing.
             await entry.driver.ask(entry.driver.begin)
         elif worker.passive:
@@ -196,9 +191,9 @@ class Restoration:
         process = await self._found(entry)
         if process is not None:
             worker = entry.worker
-            held = self.creation.asked_by(worker)
+            held = self.admission.asked_by(worker)
             worker.life.hold(held, worker.view.reserved_at or process.started_at_us)
-            self.dispatcher.restore(worker.worker_id, held, worker.tenant)
+            self.admission.dispatcher.restore(worker.worker_id, held, worker.tenant)
             plan = worker.record.plan
             if process.verified is not None and plan is not None and is_given(plan, "sandbox.own_uid"):
                 self.uids.restore(worker.worker_id, process.verified.uid)
@@ -206,7 +201,7 @@ class Restoration:
 
     async def _ask_anew(self, worker: Worker) -> None:
         """Limits are its own, but defaults, and what is accounted, may have changed."""
-        asked = self.creation.ledger.asked_by(worker.record.request.limits, worker.tenant)
+        asked = self.admission.asked_for(worker.record.request)
         if worker.record.reservation != asked:
             worker.record = worker.record.model_copy(update={"reservation": asked})
             try:
@@ -215,7 +210,7 @@ class Restoration:
                 _LOG.warning("what worker %s reserves is not kept: %s", worker.worker_id, fault)
 
     def _diagnose_place(self, worker: Worker) -> None:
-        place = self.dispatcher.place(worker.worker_id)
+        place = self.admission.dispatcher.place(worker.worker_id)
         if place is not None and place.is_impossible:
             self.announcements.diagnose_left(
                 worker, "it waits for more than the capacity or its quota allows"

@@ -23,8 +23,10 @@ from watchglass.protocol.lifecycle import Cue, Phase
 from watchglass.protocol.runtime import RuntimeEventKind
 from watchglass.store.base import Store
 from watchglass.store.garbage import not_searched
-from watchglass.store.memory import open_memory_store, system_clock_us
+from watchglass.store.memory import open_memory_store
+from watchglass.store.numbering import system_clock_us
 
+from .admission import Admission
 from .announcements import Announcements
 from .archives import Archives
 from .capacity import host_capacity, ledger_of
@@ -64,69 +66,51 @@ class Runtime(Changing, Services):
         self.options = options
         self.runtime_id = _runtime_id(options, store)
         self.started_us = system_clock_us()
-        self.tally = Tally()
+        self._stopping = False
+        # On what its workers run, and what is kept of them.
         self.executor = executor
+        self._probing = Probing(executor.probe)
         self._resolver = SystemResolver()
         self.gateway = Gateway(self._resolver)
-        self.input_backlog_max_bytes = options.input_backlog_max_bytes
         self._store = store
-        self._changes = Changes()
-        self._stopping = False
-        self._probing = Probing(executor.probe)
-        self._uids = WorkerUids(options.worker_uid_base)
         self._catalog = Catalog(options.workers_max)
         self._ledger = ledger_of(options)
         self._dispatcher = Dispatcher(self._ledger, options.waiting_workers_max)
-        self._observation = Observation(options.observers_max, system_clock_us)
-        self._chronicle = Chronicle(store, self._catalog, system_clock_us, self.summary)
+        self._uids = WorkerUids(options.worker_uid_base)
         self._keys = IdempotencyKeys()
+        # Who is told of them, and who counts.
+        self.tally = Tally()
         self._announcements = Announcements(
             self.runtime_id, store.runtime_log, options.limits.max_event_batch_items
         )
-        self.tasks = Tasks(
-            options=options,
-            store=store,
-            catalog=self._catalog,
-            create=self._create_task,
-            stop=self.stop,
-            remove=self.remove,
-            now_us=system_clock_us,
-        )
-        self.task_runtime = Description(
+        self._observation = Observation(options.observers_max, system_clock_us)
+        self._chronicle = Chronicle(store, self._catalog, system_clock_us, self.summary)
+        # What makes them, brings them back, and shows them in other words.
+        self._changes = Changes()
+        self._admission = Admission(
             runtime_id=self.runtime_id,
-            started_us=self.started_us,
-            options=options,
-            store=store,
-            host=lambda: self.capabilities,
-            resources_now=self.resources,
-        )
-        self._creation = Creation(
-            runtime_id=self.runtime_id,
-            plans=Plans(
-                options.capability_mode,
-                lambda: self.capabilities,
-                all_own_uids=options.worker_uids == "all",
-            ),
-            store=store,
             catalog=self._catalog,
             ledger=self._ledger,
             dispatcher=self._dispatcher,
-            announcements=self._announcements,
             changes=self._changes,
             tally=self.tally,
             context=self,
+        )
+        self._creation = Creation(
+            plans=Plans(options, lambda: self.capabilities),
+            store=store,
+            announcements=self._announcements,
+            tally=self.tally,
+            admission=self._admission,
             files_of=first_files,
         )
         self._restoration = Restoration(
-            runtime_id=self.runtime_id,
             grace_ms=options.grace_ms,
             store=store,
             executor=executor,
-            catalog=self._catalog,
-            dispatcher=self._dispatcher,
             uids=self._uids,
             announcements=self._announcements,
-            creation=self._creation,
+            admission=self._admission,
         )
         self._archives = Archives(
             runtime_id=self.runtime_id,
@@ -137,6 +121,10 @@ class Runtime(Changing, Services):
             changes=self._changes,
             check_running=self._check_running,
         )
+        self.tasks = Tasks(
+            options, store, self._catalog, create=self._create_task, stop=self.stop, remove=self.remove
+        )
+        self.task_runtime = Description(self, store)
 
     async def open(self) -> None:
         """Take over what an earlier runtime left in the store, and begin.
@@ -202,14 +190,14 @@ class Runtime(Changing, Services):
                 await self._changes.wait_idle()
         except TimeoutError:
             _LOG.error("changes are left under way after %s s", END_S_MAX)
-        await self._creation.close()
+        await self._admission.close()
         await self.executor.close(keep_outliving=True)
         await self._announcements.tell(RuntimeEventKind.RUNTIME_STOPPED, f"runtime {self.runtime_id} stopped")
 
     async def close(self) -> None:
         """End the drivers; the executor then kills what a drain had to leave, or lets go what is kept."""
         await self.tasks.close()
-        await self._creation.close()
+        await self._admission.close()
         self._resolver.close()
         await self._probing.close()
         for entry in self._catalog:

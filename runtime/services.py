@@ -10,9 +10,10 @@ from watchglass.protocol.execution import ExecutionPlan
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.runtime import RuntimeEventKind
 from watchglass.store.base import Store
-from watchglass.store.memory import system_clock_us
+from watchglass.store.numbering import system_clock_us
 from watchglass.store.worker_record import WorkerRecord
 
+from .admission import Admission
 from .announcements import Announcements
 from .creation import Creation
 from .dispatcher import Dispatcher
@@ -36,6 +37,7 @@ class Services:
     _store: Store
     _probing: Probing
     _creation: Creation
+    _admission: Admission
     _dispatcher: Dispatcher
     _uids: WorkerUids
     _announcements: Announcements
@@ -61,7 +63,7 @@ class Services:
     async def plan(self, worker: Worker) -> ExecutionPlan | None:
         """What a worker's request comes to now; waits for the first probe. Raises UnsupportedCapability."""
         await self._probing.wait_known()
-        return self._creation.resolved(worker.record.request, self._creation.asked_by(worker))
+        return self._creation.resolved(worker.record.request, self._admission.asked_by(worker))
 
     def launch_plan(self, worker: Worker) -> LaunchPlan:
         """How to start a worker as it is planned. Raises LaunchFailed, OSError."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from watchglass import __version__
 from watchglass.protocol.errors import StoreFault
@@ -48,24 +48,35 @@ _WANTED: Final = frozenset({"linux_sandbox", "memory", "pids", "cgroup_writable"
 """A host without one of these cannot hold a task to what the contract lets one ask for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """Answers about one runtime; `host` and `resources_now` are asked anew each time."""
+class Described(Protocol):
+    """What a description needs of its runtime."""
 
+    options: RuntimeOptions
     runtime_id: RuntimeId
     started_us: int
-    options: RuntimeOptions
+
+    @property
+    def capabilities(self) -> HostCapabilities:
+        """What its host can do, as of now."""
+
+    def resources(self) -> RuntimeResources:
+        """Who holds which part of the capacity, as of now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Answers about one runtime, which is asked anew each time."""
+
+    runtime: Described
     store: Store
-    host: Callable[[], HostCapabilities]
-    resources_now: Callable[[], RuntimeResources]
     platform: Platform = field(default_factory=this_platform)
 
     def info(self) -> TaskRuntimeInfo:
         """Who answers."""
         return TaskRuntimeInfo(
-            runtime_id=self.runtime_id,
+            runtime_id=self.runtime.runtime_id,
             version=__version__,
-            started_at=rfc3339(self.started_us),
+            started_at=rfc3339(self.runtime.started_us),
             platform=self.platform,
         )
 
@@ -77,34 +88,34 @@ class Description:
         except StoreFault:
             is_writable = False
         return capabilities_answer(
-            self.runtime_id,
-            self.host(),
+            self.runtime.runtime_id,
+            self.runtime.capabilities,
             self.platform,
-            self.resources_now().capacity,
+            self.runtime.resources().capacity,
             is_writable=is_writable,
         )
 
     def config(self, listen_addr: str) -> TaskRuntimeConfig:
         """How it is set; the bounds are those of all workers, for tasks have none of their own."""
         return TaskRuntimeConfig(
-            runtime_id=self.runtime_id,
+            runtime_id=self.runtime.runtime_id,
             listen_addr=listen_addr,
             data_dir=str(self.store.path),
-            max_running_tasks=self.options.running_workers_max,
-            max_queued_tasks=self.options.waiting_workers_max,
-            termination_grace_ms=self.options.grace_ms,
-            result_retention_secs=self.options.task_retention_s,
-            gc_interval_ms=self.options.gc_interval_ms,
+            max_running_tasks=self.runtime.options.running_workers_max,
+            max_queued_tasks=self.runtime.options.waiting_workers_max,
+            termination_grace_ms=self.runtime.options.grace_ms,
+            result_retention_secs=self.runtime.options.task_retention_s,
+            gc_interval_ms=self.runtime.options.gc_interval_ms,
             cgroup_root=self._cgroup_root(),
-            default_capability_mode=self.options.capability_mode,
-            cgroup_enabled=self.options.cgroup_enabled,
+            default_capability_mode=self.runtime.options.capability_mode,
+            cgroup_enabled=self.runtime.options.cgroup_enabled,
         )
 
     def resources(self) -> TaskRuntimeResources:
         """The ledger; workers that are no tasks hold their part of it, and wait in the same queue."""
-        said = self.resources_now()
+        said = self.runtime.resources()
         return TaskRuntimeResources(
-            runtime_id=self.runtime_id,
+            runtime_id=self.runtime.runtime_id,
             capacity=said.capacity,
             reserved=said.reserved,
             available=said.available,
@@ -115,9 +126,9 @@ class Description:
 
     def _cgroup_root(self) -> str | None:
         """As it was given; else the first of the groups below which those of workers are made."""
-        if self.options.cgroup_root is not None:
-            return str(self.options.cgroup_root)
-        cgroup = self.host().limits.cgroup
+        if self.runtime.options.cgroup_root is not None:
+            return str(self.runtime.options.cgroup_root)
+        cgroup = self.runtime.capabilities.limits.cgroup
         return None if cgroup is None else str(Path(cgroup.folders[0].path).parent)
 
 

@@ -36,6 +36,7 @@ from watchglass.protocol.tasks import (
 )
 from watchglass.protocol.workers import CreateWorkerRequest, LifecycleRequest
 from watchglass.store.base import Store
+from watchglass.store.numbering import system_clock_us
 from watchglass.store.worker_record import WorkerRecord
 
 from . import task_folder as folder
@@ -73,14 +74,13 @@ class Tasks:
 
     def __init__(
         self,
-        *,
         options: RuntimeOptions,
         store: Store,
         catalog: Catalog,
+        *,
         create: Create,
         stop: End,
         remove: Callable[[TaskId], Awaitable[None]],
-        now_us: Callable[[], int],
     ) -> None:
         """`create`, `stop` and `remove` are the runtime's own, for any worker."""
         self.tally = TaskTally()
@@ -95,7 +95,7 @@ class Tasks:
         self._collector = Collector(
             retention_us=options.task_retention_s * 1_000_000,
             interval_s=options.gc_interval_ms / 1000,
-            now_us=now_us,
+            now_us=system_clock_us,
             remove=self._remove_if_finished,
         )
 

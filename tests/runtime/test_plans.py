@@ -9,6 +9,7 @@ import pytest
 from watchglass.protocol.errors import UnsupportedCapability
 from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Reservation
 from watchglass.runtime.capabilities import HostCapabilities
+from watchglass.runtime.options import RuntimeOptions
 from watchglass.runtime.plans import PLANS_MAX, Plans
 from watchglass.runtime.policy import resolve
 
@@ -24,7 +25,7 @@ class Host:
 
     def __init__(self) -> None:
         self.now: HostCapabilities = EVERYTHING
-        self.plans = Plans(CapabilityMode.ADAPTIVE, lambda: self.now)
+        self.plans = Plans(RuntimeOptions(), lambda: self.now)
 
     def plan(self, held: Reservation | None = None, **asked: Any) -> ExecutionPlan:
         return self.plans.plan(request_of(execution=CAT, **asked), held)
@@ -62,7 +63,7 @@ def test_a_host_that_was_looked_at_anew_is_planned_for_anew() -> None:
 
 def test_users_that_the_operator_asks_for_are_in_each_plan_strict_or_not() -> None:
     def plan(host: HostCapabilities, **asked: Any) -> ExecutionPlan:
-        plans = Plans(CapabilityMode.ADAPTIVE, lambda: host, all_own_uids=True)
+        plans = Plans(RuntimeOptions(worker_uids="all"), lambda: host)
         return plans.plan(request_of(execution=CAT, **asked), None)
 
     strict = {"policy": {"capability_mode": "strict"}}
