@@ -20,6 +20,8 @@ from .config import ServeConfig
 from .local import announce
 from .tls import Certificate
 
+Address = tuple[str, int]
+"""Host and port."""
 _NO_AUTH: Final = "--no-auth: every program on this machine can run commands through this"
 _LOG = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ class Announcement:
         config: ServeConfig,
         state: Path,
         runtime: Runtime,
-        address: tuple[str, int],
+        address: Address,
         certificate: Certificate | None,
     ) -> None:
         """`address` is what the server is bound to."""

@@ -39,9 +39,9 @@ from watchglass.store.base import Store, StoreUnusable
 from watchglass.store.garbage import never_searched
 from watchglass.store.memory import open_memory_store
 
-from .announcing import Announcement, say
+from .announcing import Address, Announcement, say
 from .app import Application, create_app
-from .auth import WILDCARDS, access, bracketed
+from .auth import WILDCARDS, Access, access, bracketed
 from .config import DiskStore, ServeConfig
 from .config_error import ConfigError
 from .connections import Connections
@@ -96,51 +96,51 @@ async def serve(config: ServeConfig) -> None:
         state = state_directory()
         config = _with_local_token(config, state)
         certificate = None if config.tls is None else Certificate(config.tls)
-        async with (
-            _open_store(config, state) as (store, options),
-            open_runtime(options, store) as runtime,
-        ):
+        async with _open_store(config, state) as (store, options), open_runtime(options, store) as runtime:
             _raise_file_limit()
-            host, port = listener.getsockname()[:2]
+            address: Address = listener.getsockname()[:2]
             tokens = _token_book(config, state)
-            app = create_app(
-                runtime,
-                access(
-                    host=host,
-                    port=port,
-                    token=config.token,
-                    allowed_hosts=(
-                        *config.allowed_hosts,
-                        *_bound_name(config, port),
-                        *(certificate.names if certificate else ()),
-                    ),
-                    origins=config.allowed_origins,
-                    tokens=tokens,
-                    secure=certificate is not None,
-                ),
-                leaving,
-                config.feed,
-            )
-            connections = Connections(
-                app,
-                stall_s=config.feed.stall_s,
-                ready_frames=config.feed.ready_frames,
-                tls=None if certificate is None else certificate.context,
-            )
-            told = Announcement(config, state, runtime, (host, port), certificate)
+            app = create_app(runtime, _access(config, address, tokens, certificate), leaving, config.feed)
+            told = Announcement(config, state, runtime, address, certificate)
             async with (
                 hangups(Hangup(again=lambda: _look_again(runtime, told), terminated=leaving.terminated)),
-                connections.accepting(listener, close_s=config.feed.close_s),
+                _connections(config, app, certificate).accepting(listener, close_s=config.feed.close_s),
                 watching(tokens, app.feeds.recheck),
             ):
                 with told.standing():
-                    _LOG.info("serving", extra={"config": repr(config), "port": port})
+                    _LOG.info("serving", extra={"config": repr(config), "port": address[1]})
                     with never_searched():  # A search through all that was restored would hold up every feed.
                         await leaving.asked.wait()
-                _LOG.info("stopping", extra={"keeps_workers": leaving.keeps_workers})
-                await _leave(runtime, store, app, leaving, close_s=config.feed.close_s)
-                if leaving.keeps_workers and config.store is not None:
-                    _tell_kept(runtime, config.store)
+                await _leave(config, runtime, store, app, leaving)
+
+
+def _access(
+    config: ServeConfig, address: Address, tokens: TokenBook | None, certificate: Certificate | None
+) -> Access:
+    """Who may come, and by which names."""
+    host, port = address
+    return access(
+        host=host,
+        port=port,
+        token=config.token,
+        allowed_hosts=(
+            *config.allowed_hosts,
+            *_bound_name(config, port),
+            *(certificate.names if certificate else ()),
+        ),
+        origins=config.allowed_origins,
+        tokens=tokens,
+        secure=certificate is not None,
+    )
+
+
+def _connections(config: ServeConfig, app: Application, certificate: Certificate | None) -> Connections:
+    return Connections(
+        app,
+        stall_s=config.feed.stall_s,
+        ready_frames=config.feed.ready_frames,
+        tls=None if certificate is None else certificate.context,
+    )
 
 
 def _look_again(runtime: Runtime, told: Announcement) -> None:
@@ -168,18 +168,21 @@ async def _open_store(config: ServeConfig, state: Path) -> AsyncIterator[tuple[S
 
 
 async def _leave(
-    runtime: Runtime, store: Store, app: Application, leaving: Leaving, *, close_s: float
+    config: ServeConfig, runtime: Runtime, store: Store, app: Application, leaving: Leaving
 ) -> None:
     """End the workers while observers watch, or let them go; then the feeds."""
+    _LOG.info("stopping", extra={"keeps_workers": leaving.keeps_workers})
     if leaving.keeps_workers:
         await runtime.leave()
     else:
         await _drain(runtime, leaving)
     await store.close()
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(close_s):
+        async with asyncio.timeout(config.feed.close_s):
             await app.sessions.leave()
             await app.feeds.wait_none_open()
+    if leaving.keeps_workers and config.store is not None:
+        _tell_kept(runtime, config.store)
 
 
 async def _drain(runtime: Runtime, leaving: Leaving) -> None:

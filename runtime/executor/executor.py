@@ -183,17 +183,7 @@ class Executor:
             on_free=self._on_free,
         )
         process.set_ran(run.pid, run.started_at_us)
-        supervisor = _adoption.find_supervisor(directory, run)
-        gone = self._processes[process] = asyncio.Event()
-        if supervisor is None:
-            self._on_dead(process)
-        else:
-            process.watch(supervisor)
-        try:
-            await self._reach(process, directory, gone)
-        finally:
-            if not process.is_started and process.is_watched:
-                self._let_go(process)  # It raised: whoever asks next finds all as it was.
+        await self._take_over(process, run)
         return process
 
     async def _wait_decided(self, directory: Path) -> None:
@@ -270,11 +260,24 @@ class Executor:
             raise LaunchFailed("spawn", program, errno.ECANCELED)
         return Supervisor(process, Channel(ours))
 
-    async def _reach(self, process: Process, directory: Path, gone: asyncio.Event) -> None:
-        """Return when the supervisor has answered, or the exit is known."""
+    async def _take_over(self, process: Process, run: _adoption.Run) -> None:
+        """Return when the supervisor has answered, or the exit is known. Raises LaunchFailed."""
+        supervisor = _adoption.find_supervisor(process.directory, run)
+        gone = self._processes[process] = asyncio.Event()
+        if supervisor is None:
+            self._on_dead(process)
+        else:
+            process.watch(supervisor)
+        try:
+            await self._reach(process, gone)
+        finally:
+            if not process.is_started and process.is_watched:
+                self._let_go(process)  # It raised: whoever asks next finds all as it was.
+
+    async def _reach(self, process: Process, gone: asyncio.Event) -> None:
         try:
             async with asyncio.timeout(ADOPT_S_MAX):
-                ours = await _adoption.connect(directory, gone)
+                ours = await _adoption.connect(process.directory, gone)
                 if ours is not None:
                     process.connect(ours)
                 await process.wait_started()
