@@ -15,6 +15,7 @@ from watchglass.protocol.scopes import Grant, Reach, TokenScope, Verdict, decide
 from watchglass.server.permits import NEEDS
 
 from support.api import Answer, Api
+from support.feed import UPGRADE
 from support.processes import children, wait_true
 from support.serving import Served, serving
 from support.shell import Shell, command
@@ -156,16 +157,7 @@ def test_a_missing_scope_is_told_on_a_socket_of_version_2_and_before_any_other(s
     with socket_feed(being(served, "observe"), path, SUBPROTOCOL) as connection:
         assert connection.subprotocol == SUBPROTOCOL
         assert socket_farewell(connection) == Farewell(4403, "runtime.forbidden")
-    plain = Api(being(served, "observe")).request(
-        "GET",
-        path,
-        headers={
-            "Connection": "Upgrade",
-            "Upgrade": "websocket",
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        },
-    )
+    plain = Api(being(served, "observe")).request("GET", path, headers=UPGRADE)
     assert (plain.status, plain.code) == (403, "insufficient_scope")
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -15,40 +13,13 @@ from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.server.config import FeedBounds
 from watchglass.server.connections import KEEP_ALIVE_S
 
-from support.inprocess import BEARER, InProcess, listening
-from support.tasks import soon
+from support.inprocess import InProcess, listening
+from support.tasks import soon, until
+from support.upgrading import upgraded
 
 pytestmark = pytest.mark.asyncio
 
-
-async def upgraded(server: InProcess) -> socket.socket:
-    """A feed whose observer will not read a byte."""
-    loop = asyncio.get_running_loop()
-    observer = socket.socket()
-    observer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    observer.setblocking(False)
-    await loop.sock_connect(observer, ("127.0.0.1", server.port))
-    asked = {
-        **BEARER,
-        "Host": f"127.0.0.1:{server.port}",
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    }
-    head = "".join(f"{name}: {value}\r\n" for name, value in asked.items())
-    await loop.sock_sendall(observer, f"GET /v1/workers/w/events/ws HTTP/1.1\r\n{head}\r\n".encode())
-    return observer
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until this holds."""
-
-    async def watch() -> None:
-        while not condition():  # noqa: ASYNC110 - the kernel and Hypercorn tell nobody.
-            await asyncio.sleep(0.01)
-
-    await soon(watch())
+FEED = "/v1/workers/w/events/ws"
 
 
 async def flood(server: InProcess, megabytes: int) -> None:
@@ -62,7 +33,7 @@ async def test_an_observer_that_takes_no_byte_is_dropped_and_nobody_else() -> No
     async with listening(bounds=FeedBounds(stall_s=0.4, close_s=1.0)) as server:
         await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
         async with server.watch("w") as reading, asyncio.TaskGroup() as tasks:
-            stuck = await upgraded(server)
+            stuck = await upgraded(server, FEED)
             await until(lambda: server.runtime.summary().observer_count == 2)
 
             async def read_on() -> None:
@@ -105,7 +76,7 @@ async def test_a_stop_waits_neither_for_idle_clients_nor_for_silent_observers() 
     loop = asyncio.get_running_loop()
     async with listening(bounds=FeedBounds(stall_s=30.0, close_s=0.2)) as server:
         await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
-        silent = [await upgraded(server) for _ in range(5)]
+        silent = [await upgraded(server, FEED) for _ in range(5)]
         idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(5)]
         await until(lambda: server.runtime.summary().observer_count == 5)
         await flood(server, 5)

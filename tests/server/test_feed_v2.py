@@ -22,9 +22,10 @@ from watchglass.store.base import Retention
 
 from support.certificates import self_signed, takes_openssl
 from support.following import feed_v2, frames_of
-from support.inprocess import BEARER, InProcess
+from support.inprocess import InProcess
 from support.stores import OPENERS
 from support.tasks import soon
+from support.upgrading import upgraded
 from support.watched import BOUNDS, create, produce, stop, url, watched
 
 pytestmark = pytest.mark.asyncio
@@ -477,7 +478,7 @@ async def test_a_worker_that_is_not_there_and_one_observer_too_many_are_refused_
 
 async def test_an_observer_that_takes_nothing_is_told_so_if_it_wakes_in_time() -> None:
     async with watched(bounds=FeedBounds(stall_s=1.0, close_s=2.0)) as server:
-        stuck = await upgraded(server)
+        stuck = await upgraded(server, "/v1/workers/w/events/ws", "chat, watchglass.feed.v2")
         while server.runtime.summary().observer_count < 1:  # noqa: ASYNC110 - nobody tells.
             await asyncio.sleep(0.01)
         connection = next(iter(server.connections._open))
@@ -490,27 +491,6 @@ async def test_an_observer_that_takes_nothing_is_told_so_if_it_wakes_in_time() -
         code = int(CloseCode.STALLED).to_bytes(2, "big")
         assert taken[taken.rindex(b'"code":"runtime.stalled"') :].count(code) == 1
         stuck.close()
-
-
-async def upgraded(server: InProcess) -> socket.socket:
-    """A feed whose observer does not read yet."""
-    loop = asyncio.get_running_loop()
-    observer = socket.socket()
-    observer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    observer.setblocking(False)
-    await loop.sock_connect(observer, ("127.0.0.1", server.port))
-    sent = {
-        **BEARER,
-        "Host": f"127.0.0.1:{server.port}",
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Protocol": "chat, watchglass.feed.v2",
-    }
-    head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-    await loop.sock_sendall(observer, f"GET /v1/workers/w/events/ws HTTP/1.1\r\n{head}\r\n".encode())
-    return observer
 
 
 async def everything(observer: socket.socket) -> bytes:

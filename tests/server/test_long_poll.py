@@ -16,7 +16,7 @@ from watchglass.store.base import Retention
 
 from support.inprocess import InProcess
 from support.stores import OPENERS
-from support.tasks import soon
+from support.tasks import soon, until
 from support.watched import create, produce, stop, watched
 
 pytestmark = pytest.mark.asyncio
@@ -61,8 +61,7 @@ async def test_an_answer_has_what_is_there_and_where_to_go_on(server: InProcess)
 async def test_a_poll_at_the_head_waits_for_the_next_event(server: InProcess) -> None:
     head = server.runtime.worker("w").head
     waiting = asyncio.create_task(poll(server, f"?cursor={head}"))
-    while not server.runtime.summary().observer_count:  # noqa: ASYNC110 - nobody tells.
-        await asyncio.sleep(0.01)
+    await until(lambda: server.runtime.summary().observer_count > 0)
     await produce(server, "now")
     assert texts(await waiting) == ["now"]
 
@@ -179,8 +178,7 @@ async def test_a_server_that_stops_answers_who_waits() -> None:
     async with watched() as server:
         head = server.runtime.worker("w").head
         waiting = asyncio.create_task(poll(server, "?cursor=latest&wait_s=60"))
-        while not server.runtime.summary().observer_count:  # noqa: ASYNC110 - nobody tells.
-            await asyncio.sleep(0.01)
+        await until(lambda: server.runtime.summary().observer_count > 0)
         await server.store.close()
         told = await soon(waiting)
         assert (told["events"], told["next"]) == ([], head)
@@ -191,8 +189,7 @@ async def test_who_leaves_while_waiting_is_forgotten(server: InProcess) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     head = f"Host: 127.0.0.1:{server.port}\r\nAuthorization: Bearer let-me-in"
     writer.write(f"GET {EVENTS}?cursor=latest HTTP/1.1\r\n{head}\r\n\r\n".encode())
-    while not server.runtime.summary().observer_count:  # noqa: ASYNC110 - nobody tells.
-        await asyncio.sleep(0.01)
+    await until(lambda: server.runtime.summary().observer_count > 0)
     writer.close()
     await writer.wait_closed()
     await soon(server.app.feeds.wait_none_open())

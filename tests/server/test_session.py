@@ -20,6 +20,8 @@ from watchglass.protocol.session import (
     COMMANDS_MAX,
     FRAME_BYTES_MAX,
     METHODS,
+    ROUTE,
+    SUBPROTOCOL,
     SUBSCRIPTIONS_MAX,
     EndCode,
 )
@@ -28,6 +30,7 @@ from watchglass.server.commands import COMMANDS
 from support.inprocess import BEARER, InProcess
 from support.peers import Peer, names, peer, session
 from support.tasks import soon, until
+from support.upgrading import upgrade_head, upgraded
 from support.watched import BOUNDS, create, produce, stop, url, watched
 
 pytestmark = pytest.mark.asyncio
@@ -494,7 +497,7 @@ async def test_a_peer_that_does_not_read_is_not_read_and_loses_nothing(server: I
         orjson.dumps({"kind": "request", "id": 1, "method": "workers.get", "params": {"worker_id": "w"}})
     )
     loop = asyncio.get_running_loop()
-    stuck = await upgraded(server)
+    stuck = await stuck_peer(server)
     sending = asyncio.create_task(loop.sock_sendall(stuck, frame * 200_000))
     seen = -1
     while counts["workers.get", 200] > seen:  # It comes to rest: nothing more is begun.
@@ -511,7 +514,7 @@ async def test_a_peer_that_does_not_read_is_not_read_and_loses_nothing(server: I
 
 async def test_a_peer_that_takes_nothing_is_told_and_dropped() -> None:
     async with watched(bounds=replace(BOUNDS, stall_s=0.4)) as server:
-        stuck = await upgraded(server)
+        stuck = await stuck_peer(server)
         loop = asyncio.get_running_loop()
         frame = masked(orjson.dumps({"kind": "request", "id": 1, "method": "workers.list"}))
         for number in range(200):
@@ -580,8 +583,9 @@ async def test_who_may_not_ask_is_refused_before_the_upgrade(
 
 
 async def test_a_host_that_is_not_ours_is_refused_before_the_upgrade(server: InProcess) -> None:
-    head = upgrade_head(server).replace(f"127.0.0.1:{server.port}", "evil.example")
-    assert (await server.exchange(head.encode())).startswith(b"HTTP/1.1 403 ")
+    head = upgrade_head(server, ROUTE, SUBPROTOCOL)
+    foreign = head.replace(b"127.0.0.1:%d" % server.port, b"evil.example")
+    assert (await server.exchange(foreign)).startswith(b"HTTP/1.1 403 ")
 
 
 async def test_another_subprotocol_or_none_is_refused(server: InProcess) -> None:
@@ -613,7 +617,7 @@ async def test_sessions_and_their_commands_are_counted(server: InProcess, backen
 async def test_a_peer_that_speaks_before_the_upgrade_is_answered_is_refused(server: InProcess) -> None:
     frame = masked(b'{"kind":"request","id":1,"method":"runtime.get"}')
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(upgrade_head(server).encode() + frame)
+    writer.write(upgrade_head(server, ROUTE, SUBPROTOCOL) + frame)
     head = await soon(reader.readuntil(b"\r\n\r\n"))
     assert head.startswith(b"HTTP/1.1 400 ")
     await soon(server.app.sessions.leave())  # None is open, though its connection is.
@@ -622,7 +626,7 @@ async def test_a_peer_that_speaks_before_the_upgrade_is_answered_is_refused(serv
 
 
 async def test_nothing_is_left_of_a_session_that_was_cut(server: InProcess) -> None:
-    stuck = await upgraded(server)
+    stuck = await stuck_peer(server)
     frame = masked(orjson.dumps({"kind": "subscribe", "id": 1, "worker_id": "w"}))
     large = masked(b'{"kind":"request","id":1,"method":"workers.transcript","params":{"worker_id":"w"}}')
     await asyncio.get_running_loop().sock_sendall(stuck, frame + large * 500)
@@ -632,33 +636,13 @@ async def test_nothing_is_left_of_a_session_that_was_cut(server: InProcess) -> N
     await soon(server.app.feeds.wait_none_open())
 
 
-async def upgraded(server: InProcess) -> socket.socket:
+async def stuck_peer(server: InProcess) -> socket.socket:
     """A session whose peer does not read yet."""
-    loop = asyncio.get_running_loop()
-    peer = socket.socket()
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    peer.setblocking(False)
-    await loop.sock_connect(peer, ("127.0.0.1", server.port))
-    await loop.sock_sendall(peer, upgrade_head(server).encode())
-    answer = b""
+    peer, answer = await upgraded(server, ROUTE, SUBPROTOCOL), b""
     while b"\r\n\r\n" not in answer:
-        answer += await soon(loop.sock_recv(peer, 1024))
+        answer += await soon(asyncio.get_running_loop().sock_recv(peer, 1024))
     assert answer.startswith(b"HTTP/1.1 101 ")
     return peer
-
-
-def upgrade_head(server: InProcess) -> str:
-    sent = {
-        **BEARER,
-        "Host": f"127.0.0.1:{server.port}",
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Protocol": "watchglass.session.v1",
-    }
-    head = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-    return f"GET /v1/session/ws HTTP/1.1\r\n{head}\r\n"
 
 
 def masked(text: bytes) -> bytes:

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket
+from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from .feed import MESSAGE_BYTES_MAX, WAIT_S
+from .feed import WAIT_S, websocket
 from .serving import Served
 
 Json = dict[str, Any]
@@ -46,18 +46,5 @@ class Backend:
 
 @asynccontextmanager
 async def session(served: Served) -> AsyncIterator[Backend]:
-    async with open_websocket(
-        served.host,
-        served.port,
-        "/v1/session/ws",
-        use_ssl=False,
-        subprotocols=["watchglass.session.v1"],
-        extra_headers=[(b"Authorization", f"Bearer {served.token}".encode())],
-        max_message_size=MESSAGE_BYTES_MAX,
-    ) as connection:
-        try:
-            yield Backend(connection)
-        finally:
-            if connection.closed is not None:
-                with trio.CancelScope(shield=True):
-                    await connection._stream.aclose()  # It leaves that to us when the server closed.
+    async with websocket(served, "/v1/session/ws", subprotocols=["watchglass.session.v1"]) as connection:
+        yield Backend(connection)

@@ -136,19 +136,33 @@ async def observing(
 ) -> AsyncIterator[Observer]:
     """Watch a worker; the upgrade must not be refused."""
     query = "" if cursor is None else f"?cursor={quote(cursor, safe='')}"
+    async with websocket(
+        served,
+        f"/v1/workers/{worker_id}/events/ws{query}",
+        headers,
+        message_queue_size=queue_frames,
+        receive_buffer_size=256 << 10,
+    ) as connection:
+        yield Observer(connection)
+
+
+@asynccontextmanager
+async def websocket(
+    served: Served, target: str, headers: list[tuple[bytes, bytes]] | None = None, **more: Any
+) -> AsyncIterator[WebSocketConnection]:
+    """A connection, with the token unless there are other headers; `more` is trio-websocket's."""
     authorization = [(b"Authorization", f"Bearer {served.token}".encode())]
     async with open_websocket(
         served.host,
         served.port,
-        f"/v1/workers/{worker_id}/events/ws{query}",
+        target,
         use_ssl=False,
         extra_headers=authorization if headers is None else headers,
-        message_queue_size=queue_frames,
         max_message_size=MESSAGE_BYTES_MAX,
-        receive_buffer_size=256 << 10,
+        **more,
     ) as connection:
         try:
-            yield Observer(connection)
+            yield connection
         finally:
             if connection.closed is not None:
                 with trio.CancelScope(shield=True):

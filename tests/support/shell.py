@@ -39,13 +39,22 @@ def command(
     )
 
 
-def said_on_terminal(state_dir: Path, *argv: str, env: Mapping[str, str]) -> bytes:
+def said_on_terminal(state_dir: Path, *argv: str, env: Mapping[str, str]) -> str:
     """What a command shows on a terminal, which it takes for one; it succeeds."""
+    code, said = on_terminal(state_dir, *argv, stdin=subprocess.DEVNULL, env=env)
+    assert code == 0
+    return said
+
+
+def on_terminal(
+    state_dir: Path, *argv: str, stdin: int | None = None, env: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Exit code and what a terminal shows of stdout and stderr; without a `stdin` it is the terminal too."""
     ours, theirs = os.openpty()
     with subprocess.Popen(
         watchglass(*argv),
         env=environment(state_dir, env),
-        stdin=subprocess.DEVNULL,
+        stdin=theirs if stdin is None else stdin,
         stdout=theirs,
         stderr=theirs,
     ) as process:
@@ -57,8 +66,7 @@ def said_on_terminal(state_dir: Path, *argv: str, env: Mapping[str, str]) -> byt
         except OSError:
             pass  # EIO: the other side is closed.
         os.close(ours)
-    assert process.returncode == 0
-    return said
+    return process.returncode, said.decode()
 
 
 @contextmanager

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -13,8 +10,7 @@ import pytest
 from watchglass.server.cli.faults import ExitCode
 
 from support.archives import file, folder, link, members_of, packed
-from support.serving import environment, watchglass
-from support.shell import Shell
+from support.shell import Shell, on_terminal
 
 
 @pytest.fixture
@@ -109,37 +105,16 @@ def test_json_of_an_export_needs_a_file(shell: Shell, ended: str) -> None:
     assert b"--output" in done.stderr
 
 
-def on_terminal(shell: Shell, *argv: str, stdin: int | None = None) -> tuple[int, str]:
-    """Exit code and what a terminal shows of stdout and stderr."""
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(
-        watchglass(*argv),
-        env=environment(shell.state_dir),
-        stdin=theirs if stdin is None else stdin,
-        stdout=theirs,
-        stderr=theirs,
-    ) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while piece := os.read(ours, 65536):
-                shown += piece
-        except OSError:
-            pass  # Nobody holds the other side any more.
-        os.close(ours)
-        return process.wait(), shown.decode()
-
-
 def test_an_archive_is_nothing_for_a_terminal(shell: Shell, ended: str) -> None:
-    code, shown = on_terminal(shell, "export", ended)
+    code, shown = on_terminal(shell.state_dir, "export", ended)
     assert code == ExitCode.USAGE
     assert "redirect it, or name a file with --output" in shown
-    code, shown = on_terminal(shell, "import", "-")
+    code, shown = on_terminal(shell.state_dir, "import", "-")
     assert code == ExitCode.USAGE
     assert "stdin is a terminal" in shown
 
 
 def test_a_terminal_sees_no_rest_of_the_progress(shell: Shell, ended: str, tmp_path: Path) -> None:
-    code, shown = on_terminal(shell, "export", "-o", str(tmp_path / "w.tar"), ended)
+    code, shown = on_terminal(shell.state_dir, "export", "-o", str(tmp_path / "w.tar"), ended)
     assert (code, shown.endswith("\r\x1b[K")) == (0, True)
     assert (tmp_path / "w.tar").exists()

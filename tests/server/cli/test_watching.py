@@ -214,11 +214,11 @@ def test_a_runtime_that_does_not_come_back_is_exit_code_5(tmp_path: Path) -> Non
 
 def test_on_a_terminal_there_are_tables_and_colours_unless_they_are_unwanted(shell: Shell) -> None:
     shell.create("--passive", "--label", "screen=1")
-    assert b"\x1b[" in on_terminal(shell, {"TERM": "xterm-256color"})
-    assert b"\x1b[3" not in on_terminal(shell, {"TERM": "xterm-256color", "NO_COLOR": "1"})
+    assert "\x1b[" in listed_on_terminal(shell, {"TERM": "xterm-256color"})
+    assert "\x1b[3" not in listed_on_terminal(shell, {"TERM": "xterm-256color", "NO_COLOR": "1"})
 
 
-def on_terminal(shell: Shell, env: dict[str, str]) -> bytes:
+def listed_on_terminal(shell: Shell, env: dict[str, str]) -> str:
     return said_on_terminal(shell.state_dir, "ps", "--label", "screen=1", env=env)
 
 
