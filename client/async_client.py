@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from .address import Address
 from .call import ARCHIVE_TYPE, CONNECT_TIMEOUT_S, Answer, Call, api_error
 from .faults import Unreachable
 from .finding import Choice, find
+from .jitter import jitter
 from .journey import PATIENCE_S
 from .reading import Feeds, Follow, Watch
 from .session import Session
@@ -189,11 +189,7 @@ class AsyncClient:
             try:
                 said = await self.task(task_id, wait_ms=wait.wait_ms(time.monotonic()))
             except Unreachable as fault:
-                wait_s = wait.lost(
-                    time.monotonic(),
-                    fault,
-                    jitter=random.random(),  # noqa: S311 - It spreads requests and guards nothing.
-                )
+                wait_s = wait.lost(time.monotonic(), fault, jitter=jitter())
                 await self._feeds.loop.sleep(wait_s)
             else:
                 if wait.answered(time.monotonic(), said.status):

@@ -12,7 +12,6 @@ signal handler or another thread; `sever` loses the connection on purpose.
 
 from __future__ import annotations
 
-import random
 import select
 import socket
 import struct
@@ -32,6 +31,7 @@ from watchglass.protocol.follow_all import Workers, following
 from watchglass.protocol.said import Farewell, Joined, Reset, Told
 
 from .address import Address
+from .jitter import jitter
 from .journey import (
     CLOSE_TIMEOUT_S,
     CLOSED_ABNORMALLY,
@@ -153,10 +153,7 @@ class Follower(Standing):
             if self._over():
                 return
             wait_s = self._journey.lost(
-                time.monotonic(),
-                url=address.url,
-                jitter=random.random(),  # noqa: S311 - It spreads reconnects and guards nothing.
-                close_code=close_code,
+                time.monotonic(), url=address.url, jitter=jitter(), close_code=close_code
             )
             if not self._over():
                 if self._on_loss is not None:

@@ -11,7 +11,6 @@ and nothing else. Whoever leaves, however it leaves, leaves no connection open.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
@@ -21,6 +20,7 @@ from watchglass.protocol.follow_all import Workers, following
 from watchglass.protocol.said import Farewell, Said
 
 from .address import Address
+from .jitter import jitter
 from .journey import PATIENCE_S, SETTLE_TIMEOUT_S, Journey
 from .sockets import FeedSocket, Loop, SocketLost, UpgradeRefused, next_frame
 from .standing import AsyncReader, EventsAlone, Everything
@@ -156,10 +156,7 @@ class Reader(AsyncReader):
         self._abandon()
         self._journey.last_loss = why
         self._wait_s = self._journey.lost(
-            time.monotonic(),
-            url=self._url,
-            jitter=random.random(),  # noqa: S311 - It spreads reconnects and guards nothing.
-            close_code=close_code,
+            time.monotonic(), url=self._url, jitter=jitter(), close_code=close_code
         )
 
     def _abandon(self) -> None:

@@ -12,7 +12,6 @@ answered for `patience_s`, whoever waits gets `Unreachable`.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, TypeVar
@@ -28,6 +27,7 @@ from .address import Address
 from .call import ANSWER_BYTES_MAX, Call, api_error
 from .conversation import Conversation, Subscription, refused
 from .faults import BadAnswer, Unreachable
+from .jitter import jitter
 from .journey import FINAL_STATUS
 from .sockets import FeedSocket, Loop, SocketLost, UpgradeRefused, next_frame
 from .standing import AsyncReader, EventsAlone, Everything
@@ -145,8 +145,7 @@ class Session:
             if now_s - answered_s >= self._patience_s:
                 self._conversation.give_up(Unreachable(address.url, reason, "unsent"))
                 return
-            jitter = random.random()  # noqa: S311 - It spreads reconnects and guards nothing.
-            await self._loop.sleep(backoff_s(losses, jitter))
+            await self._loop.sleep(backoff_s(losses, jitter()))
             losses += 1
 
     async def subscribe(self, subscription: Subscription) -> None:
@@ -273,7 +272,7 @@ class SessionReader(AsyncReader):
         self._subscription.frames.clear()
         self._subscription.refusal = None
         self._begun = False
-        await self._session.loop.sleep(self._following.lost(jitter=random.random()))  # noqa: S311
+        await self._session.loop.sleep(self._following.lost(jitter=jitter()))
 
 
 class SessionFollow(EventsAlone, SessionReader):

@@ -11,7 +11,6 @@ may be made to leave from any other.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -33,6 +32,7 @@ from .faults import Unreachable
 from .finding import Choice, find
 from .follower import Follower
 from .http import Client
+from .jitter import jitter
 from .journey import PATIENCE_S
 from .task_places import TaskWait
 
@@ -204,11 +204,7 @@ class SyncClient:
             try:
                 said = self.task(task_id, wait_ms=wait.wait_ms(time.monotonic()))
             except Unreachable as fault:
-                wait_s = wait.lost(
-                    time.monotonic(),
-                    fault,
-                    jitter=random.random(),  # noqa: S311 - It spreads requests and guards nothing.
-                )
+                wait_s = wait.lost(time.monotonic(), fault, jitter=jitter())
                 time.sleep(wait_s)
             else:
                 if wait.answered(time.monotonic(), said.status):

@@ -146,6 +146,12 @@ class CreateWorkerRequest(Wire):
     speech: Annotated[Speech, Field(strict=False)] = Speech.TEXT
     initial_input: WorkerInput | None = None
 
+    def redacted(self) -> CreateWorkerRequest:
+        """The same without the values of its environment."""
+        if self.execution is None:
+            return self
+        return self.model_copy(update={"execution": self.execution.redacted()})
+
 
 class LifecycleRequest(Wire):
     """The optional body of stop, cancel, interrupt and close-stdin."""

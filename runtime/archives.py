@@ -26,7 +26,7 @@ from watchglass.protocol.workers import LeftOut, WorkerDetail
 from watchglass.store.base import Store
 from watchglass.store.incoming import make_incoming, remove_tree
 from watchglass.store.numbering import rfc3339, system_clock_us
-from watchglass.store.worker_record import WorkerEnd, WorkerRecord
+from watchglass.store.worker_record import WorkerRecord
 
 from .announcements import Announcements
 from .archive.intake import Arrived, Intake
@@ -170,26 +170,15 @@ async def _wait_ended(worker: Worker) -> None:
 
 def _as_exported(worker: Worker) -> WorkerRecord:
     """What its record says of it, with the end that may not be in it yet."""
-    life = worker.life
-    assert life.exit is not None
-    assert life.finished_us is not None
-    end = WorkerEnd(
-        phase=life.phase,
-        started_us=life.started_us,
-        finished_us=life.finished_us,
-        exit=life.exit,
-        usage=life.usage,
-        transcript_len=worker.view.transcript_len,
-    )
+    end = worker.life.end(worker.view.transcript_len)
     return _without_secrets(worker.record.model_copy(update={"end": end, "imported": False}))
 
 
 def _without_secrets(record: WorkerRecord) -> WorkerRecord:
     """Neither the values of its environment nor the key of whoever created it, who asked another runtime."""
-    request = record.request
-    if request.execution is not None:
-        request = request.model_copy(update={"execution": request.execution.redacted()})
-    return record.model_copy(update={"request": request, "idempotency_key": None, "request_digest": None})
+    return record.model_copy(
+        update={"request": record.request.redacted(), "idempotency_key": None, "request_digest": None}
+    )
 
 
 async def _gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

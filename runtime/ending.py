@@ -20,7 +20,6 @@ from watchglass.protocol.errors import (
 from watchglass.protocol.events import Event
 from watchglass.protocol.lifecycle import Cue, Phase, Wanted, ending
 from watchglass.protocol.workers import WorkerExit
-from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 
 from . import milestones
 from .charge import Charge
@@ -118,7 +117,7 @@ async def finish(charge: Charge) -> None:
     """
     worker = charge.worker
     await charge.context.on_ended(worker)
-    worker.record = _ended_record(charge)
+    worker.record = worker.record.ended(charge.life.end(worker.view.transcript_len, worker.log.head))
     charge.life.ended.set()
     try:
         await charge.context.save(worker.record, durable=False)
@@ -170,19 +169,3 @@ async def _wait_tree_empty(charge: Charge, process: Process) -> None:
         await charge.woken.wait()
         charge.woken.clear()
     charge.wake()  # For what is in the mailbox.
-
-
-def _ended_record(charge: Charge) -> WorkerRecord:
-    life, worker = charge.life, charge.worker
-    assert life.exit is not None
-    assert life.finished_us is not None
-    end = WorkerEnd(
-        phase=life.phase,
-        started_us=life.started_us,
-        finished_us=life.finished_us,
-        exit=life.exit,
-        usage=life.usage,
-        transcript_len=worker.view.transcript_len,
-        head=worker.log.head,
-    )
-    return worker.record.ended(end)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from watchglass.protocol.cursor import encode_cursor
+from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
 from watchglass.protocol.errors import CursorUnknown
 from watchglass.protocol.events import Event, Json
 from watchglass.protocol.execution import Reservation, Usage
@@ -67,6 +67,20 @@ class Life:
     def let_go(self) -> None:
         """The ledger holds nothing for the worker."""
         self.reservation = self.reserved_us = None
+
+    def end(self, transcript_len: int, head: Seq = BEGINNING) -> WorkerEnd:
+        """How it ended, for a record (see `WorkerEnd`); it has."""
+        assert self.exit is not None
+        assert self.finished_us is not None
+        return WorkerEnd(
+            phase=self.phase,
+            started_us=self.started_us,
+            finished_us=self.finished_us,
+            exit=self.exit,
+            usage=self.usage,
+            transcript_len=transcript_len,
+            head=head,
+        )
 
     def restore(self, end: WorkerEnd) -> None:
         """An end that an earlier runtime saw."""

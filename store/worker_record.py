@@ -59,7 +59,4 @@ class WorkerRecord(Wire):
 
     def ended(self, end: WorkerEnd) -> WorkerRecord:
         """The same with its end, and without the values of its environment, which nobody needs any more."""
-        request = self.request
-        if request.execution is not None:
-            request = request.model_copy(update={"execution": request.execution.redacted()})
-        return self.model_copy(update={"end": end, "request": request})
+        return self.model_copy(update={"end": end, "request": self.request.redacted()})

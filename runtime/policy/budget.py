@@ -14,7 +14,7 @@ from watchglass.protocol.execution import Enforcement, Limits, Reservation, Reso
 from watchglass.runtime.capabilities import Found, LimitCapabilities
 from watchglass.runtime.ledger import held_to
 
-from .decision import Decision, lost
+from .decision import Decision, always, given, lost
 
 SUPERVISOR = "supervisor"
 CGROUP = "cgroup"
@@ -41,21 +41,21 @@ def budget(
             yield _held(f"limits.{name}", value, Found(SUPERVISOR))
     if asked.cpu_time_sec is not None:
         yield _cpu_time(asked.cpu_time_sec, host.cpu_time)
-    given = held_to(asked, held)
-    if given.memory_bytes is not None:
-        memory = _memory(given.memory_bytes, host.memory)
+    limits = held_to(asked, held)
+    if limits.memory_bytes is not None:
+        memory = _memory(limits.memory_bytes, host.memory)
         yield memory if asked.memory_bytes is not None else _unasked(memory)
         yield _oom_detection(host)
     if asked.file_size_bytes is not None:
         yield _held("limits.file_size_bytes", asked.file_size_bytes, Found("RLIMIT_FSIZE"))
-    if given.pids_max is not None:
-        pids = _pids(given.pids_max, host.pids, is_counted_alone=is_counted_alone)
+    if limits.pids_max is not None:
+        pids = _pids(limits.pids_max, host.pids, is_counted_alone=is_counted_alone)
         yield pids if asked.pids_max is not None else _unasked(pids)
     yield _tree_kill(host.tree_kill)
 
 
-def enforcement(given: Limits, decisions: dict[str, Decision]) -> ResourceEnforcement:
-    """The decisions in the contract's words; `given` are the limits that it is held to as far as they say."""
+def enforcement(limits: Limits, decisions: dict[str, Decision]) -> ResourceEnforcement:
+    """The decisions in the contract's words; `limits` are those that it is held to as far as they say."""
     held = {
         name: decision
         for name in ("cpu_time_sec", "memory_bytes", "pids_max")
@@ -64,12 +64,12 @@ def enforcement(given: Limits, decisions: dict[str, Decision]) -> ResourceEnforc
     }
     detection = decisions.get("limits.oom_detection")
     return ResourceEnforcement(
-        wall_time_ms=given.wall_time_ms,
-        cpu_time_sec=given.cpu_time_sec,
+        wall_time_ms=limits.wall_time_ms,
+        cpu_time_sec=limits.cpu_time_sec,
         cpu_time_enforced="cpu_time_sec" in held,
-        memory_bytes=given.memory_bytes,
+        memory_bytes=limits.memory_bytes,
         memory_enforced="memory_bytes" in held,
-        pids_max=given.pids_max,
+        pids_max=limits.pids_max,
         pids_enforced="pids_max" in held,
         cgroup_enforced=any(CGROUP in (decision.mechanism or "") for decision in held.values()),
         oom_detection=detection is not None and detection.effective is True,
@@ -77,46 +77,29 @@ def enforcement(given: Limits, decisions: dict[str, Decision]) -> ResourceEnforc
 
 
 def _cpu_time(cpu_time_sec: int, found: Found) -> Decision:
+    feature = "limits.cpu_time_sec"
     if found:
-        return _held("limits.cpu_time_sec", cpu_time_sec, found)
-    return Decision(
-        feature="limits.cpu_time_sec",
-        requested=cpu_time_sec,
-        effective=cpu_time_sec,
-        mechanism="RLIMIT_CPU, proc",
-        enforced=Enforcement.SOFT,
-        reason=f"holds for each process, and for their sum as far as /proc tells it ({found.reason})",
-    )
+        return _held(feature, cpu_time_sec, found)
+    why = f"holds for each process, and for their sum as far as /proc tells it ({found.reason})"
+    return _weakly_held(feature, cpu_time_sec, "RLIMIT_CPU, proc", why)
 
 
 def _memory(memory_bytes: int, found: Found) -> Decision:
+    feature = "limits.memory_bytes"
     if found:
-        return _held("limits.memory_bytes", memory_bytes, found)
-    return Decision(
-        feature="limits.memory_bytes",
-        requested=memory_bytes,
-        effective=memory_bytes,
-        mechanism="RLIMIT_DATA, proc",
-        enforced=Enforcement.SOFT,
-        reason=f"holds for the data of each process; their sum is looked at now and then ({found.reason})",
-        is_lost=True,
-    )
+        return _held(feature, memory_bytes, found)
+    why = f"holds for the data of each process; their sum is looked at now and then ({found.reason})"
+    return _weakly_held(feature, memory_bytes, "RLIMIT_DATA, proc", why, is_lost=True)
 
 
 def _pids(pids_max: int, found: Found, *, is_counted_alone: bool) -> Decision:
+    feature = "limits.pids_max"
     if found:
-        return _held("limits.pids_max", pids_max, found)
+        return _held(feature, pids_max, found)
     if not is_counted_alone:  # The kernel counts a user's processes, and those of others are among them.
-        return lost("limits.pids_max", pids_max, None, found.reason)
-    return Decision(
-        feature="limits.pids_max",
-        requested=pids_max,
-        effective=pids_max,
-        mechanism="RLIMIT_NPROC",
-        enforced=Enforcement.SOFT,
-        reason=f"holds for the processes of the worker's own user ({found.reason})",
-        is_lost=True,
-    )
+        return lost(feature, pids_max, None, found.reason)
+    why = f"holds for the processes of the worker's own user ({found.reason})"
+    return _weakly_held(feature, pids_max, "RLIMIT_NPROC", why, is_lost=True)
 
 
 def _unasked(decision: Decision) -> Decision:
@@ -126,13 +109,7 @@ def _unasked(decision: Decision) -> Decision:
 
 def _oom_detection(host: LimitCapabilities) -> Decision:
     found = host.oom_detection if host.memory else Found(None, "no control group bounds the memory")
-    return Decision(
-        feature="limits.oom_detection",
-        effective=bool(found),
-        mechanism=found.mechanism,
-        enforced=Enforcement.HARD if found else Enforcement.NONE,
-        reason=found.reason,
-    )
+    return always("limits.oom_detection", found)
 
 
 def _tree_kill(found: Found) -> Decision:
@@ -147,11 +124,16 @@ def _tree_kill(found: Found) -> Decision:
 
 
 def _held(feature: str, value: int, found: Found) -> Decision:
+    return given(feature, value, value, found)
+
+
+def _weakly_held(feature: str, value: int, mechanism: str, why: str, *, is_lost: bool = False) -> Decision:
     return Decision(
         feature=feature,
         requested=value,
         effective=value,
-        mechanism=found.mechanism,
-        enforced=Enforcement.HARD,
-        reason=found.reason,
+        mechanism=mechanism,
+        enforced=Enforcement.SOFT,
+        reason=why,
+        is_lost=is_lost,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from watchglass.protocol.execution import Enforcement, PlanFeature
+from watchglass.runtime.capabilities import Found
 
 Value = str | int | bool | None
 
@@ -49,6 +50,29 @@ class Decision:
             enforced=self.enforced,
             reason=self.reason,
         )
+
+
+def given(feature: str, requested: Value, effective: Value, found: Found) -> Decision:
+    """It is given, and enforced by what was found."""
+    return Decision(
+        feature=feature,
+        requested=requested,
+        effective=effective,
+        mechanism=found.mechanism,
+        enforced=Enforcement.HARD,
+        reason=found.reason,
+    )
+
+
+def always(feature: str, found: Found) -> Decision:
+    """Given wherever it can be; nobody can ask for it."""
+    return Decision(
+        feature=feature,
+        effective=bool(found),
+        mechanism=found.mechanism,
+        enforced=Enforcement.HARD if found else Enforcement.NONE,
+        reason=found.reason,
+    )
 
 
 def lost(

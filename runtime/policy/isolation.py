@@ -20,7 +20,7 @@ from watchglass.protocol.execution import (
 )
 from watchglass.runtime.capabilities import MISSING, Found, SandboxCapabilities
 
-from .decision import Decision, Value, lost
+from .decision import Decision, Value, always, given, lost
 
 NAMESPACES = ("mount", "pid", "uts", "ipc")
 """Those that are asked for by name; `net` is what `network` says."""
@@ -43,7 +43,7 @@ def isolation(asked: Sandbox, host: SandboxCapabilities, *, all_own_uids: bool =
     )
     yield from _own_uid(asked, host, is_sandboxed=is_sandboxed, is_asked=all_own_uids)
     if is_sandboxed:
-        yield _always("exit.exact", host.exact_exit)
+        yield always("exit.exact", host.exact_exit)
 
 
 def sandboxed(asked: Sandbox, host: SandboxCapabilities) -> bool:
@@ -89,7 +89,7 @@ def _profile(asked: Sandbox, host: SandboxCapabilities) -> Decision:
         return Decision(feature="sandbox.profile", requested="process", effective="process")
     if not found:
         return lost("sandbox.profile", "linux_sandbox", "process", found.reason)
-    return _given("sandbox.profile", "linux_sandbox", "linux_sandbox", found)
+    return given("sandbox.profile", "linux_sandbox", "linux_sandbox", found)
 
 
 def _rootfs(asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool) -> Iterator[Decision]:
@@ -100,7 +100,7 @@ def _rootfs(asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool) ->
     elif not host.rootfs:
         yield lost("sandbox.rootfs", asked.rootfs, None, host.rootfs.reason)
     else:
-        yield _given("sandbox.rootfs", asked.rootfs, asked.rootfs, host.rootfs)
+        yield given("sandbox.rootfs", asked.rootfs, asked.rootfs, host.rootfs)
 
 
 def _namespaces(asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool) -> Iterator[Decision]:
@@ -127,7 +127,7 @@ def _namespace(name: str, host: SandboxCapabilities, *, is_asked: bool) -> Decis
         return Decision(feature=feature, requested=False, effective=False)
     if not found:
         return lost(feature, True, False, found.reason)
-    return _given(feature, True if is_asked else None, True, found)
+    return given(feature, True if is_asked else None, True, found)
 
 
 def _network(asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool) -> Iterator[Decision]:
@@ -139,7 +139,7 @@ def _network(asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool) -
         return
     found = _network_means(wanted, host, is_sandboxed=is_sandboxed)
     if found:
-        yield _given("sandbox.network", str(wanted), str(wanted), found)
+        yield given("sandbox.network", str(wanted), str(wanted), found)
     else:  # An open network in place of a filtered one is never given.
         yield lost("sandbox.network", str(wanted), "host", found.reason, is_vital=wanted is Network.PROXY)
 
@@ -158,7 +158,7 @@ def _filesystem(asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool
     if is_sandboxed:
         asks_less = asked.filesystem is FilesystemAccess.HOST
         asks = "host" if asks_less else "restricted"
-        yield _given("sandbox.filesystem", asks, "restricted", Found(BUBBLEWRAP))
+        yield given("sandbox.filesystem", asks, "restricted", Found(BUBBLEWRAP))
     elif asked.filesystem is FilesystemAccess.HOST:
         yield Decision(feature="sandbox.filesystem", requested="host", effective="host")
     elif _wants_restricted(asked):
@@ -168,7 +168,7 @@ def _filesystem(asked: Sandbox, host: SandboxCapabilities, *, is_sandboxed: bool
         else:
             weakness = None if _unsandboxed_uid(host) else _SAME_USER
             means = Found(found.mechanism, found.reason or weakness)
-            yield _given("sandbox.filesystem", "restricted", "restricted", means)
+            yield given("sandbox.filesystem", "restricted", "restricted", means)
 
 
 def _own_uid(
@@ -179,9 +179,9 @@ def _own_uid(
     if is_asked and not found:
         yield lost("sandbox.own_uid", True, False, found.reason)
     elif is_asked:
-        yield _given("sandbox.own_uid", True, True, found)
+        yield given("sandbox.own_uid", True, True, found)
     elif is_sandboxed or (_wants_restricted(asked) and host.restricted_filesystem):
-        yield _always("sandbox.own_uid", found)
+        yield always("sandbox.own_uid", found)
 
 
 def _wants_restricted(asked: Sandbox) -> bool:
@@ -200,33 +200,11 @@ def _seccomp(asked: Sandbox, host: SandboxCapabilities) -> Iterator[Decision]:
     """With a sandbox it is asked for; with Landlock it is added where it can be."""
     if asked.profile is SandboxProfile.LINUX_SANDBOX:
         if host.seccomp:
-            yield _given("sandbox.seccomp", True, True, host.seccomp)
+            yield given("sandbox.seccomp", True, True, host.seccomp)
         else:
             yield lost("sandbox.seccomp", True, False, host.seccomp.reason)
     elif asked.filesystem is FilesystemAccess.RESTRICTED and host.restricted_filesystem:
-        yield _always("sandbox.seccomp", host.seccomp)
-
-
-def _given(feature: str, requested: Value, effective: Value, found: Found) -> Decision:
-    return Decision(
-        feature=feature,
-        requested=requested,
-        effective=effective,
-        mechanism=found.mechanism,
-        enforced=Enforcement.HARD,
-        reason=found.reason,
-    )
-
-
-def _always(feature: str, found: Found) -> Decision:
-    """Given wherever it can be; nobody can ask for it."""
-    return Decision(
-        feature=feature,
-        effective=bool(found),
-        mechanism=found.mechanism,
-        enforced=Enforcement.HARD if found else Enforcement.NONE,
-        reason=found.reason,
-    )
+        yield always("sandbox.seccomp", host.seccomp)
 
 
 def _effective(decisions: dict[str, Decision], feature: str) -> Value:

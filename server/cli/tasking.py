@@ -7,7 +7,6 @@ document. The exit code tells success.
 from __future__ import annotations
 
 import json
-import random
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -168,6 +167,7 @@ def task_path(task: str, *rest: str) -> str:
 
 def wait_finished(runtime: Found, client: Client, task: str, timeout_ms: int | None) -> Json:
     """The final status of a task. Raises CliError when it has none in time."""
+    from watchglass.client.jitter import jitter
     from watchglass.client.task_places import TaskWait
 
     path = task_path(task)
@@ -177,8 +177,7 @@ def wait_finished(runtime: Found, client: Client, task: str, timeout_ms: int | N
             try:
                 said = client.get(path, {"wait_ms": wait.wait_ms(time.monotonic())})
             except Unreachable as fault:
-                jitter = random.random()  # noqa: S311 - It spreads requests and guards nothing.
-                time.sleep(wait.lost(time.monotonic(), fault, jitter=jitter))
+                time.sleep(wait.lost(time.monotonic(), fault, jitter=jitter()))
                 client.move(runtime.again())
             else:
                 if wait.answered(time.monotonic(), said["status"]):
