@@ -1,6 +1,6 @@
 """What `watchglass serve` is told, checked before anything starts.
 
-`serve_config` takes raw option values and is the only way to a `ServeConfig`;
+`serve_config` takes flags as they were given and is the only way to a `ServeConfig`;
 behind it there are no strings to parse. It reads the files of a token and of a
 certificate and nothing else, and opens nothing. The default token (of the state directory) is looked up by
 `serving`, because that may make a file; so is the runtime's id, which a root on
@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from watchglass.client.local import state_directory
 from watchglass.protocol.base import NAME_CHARS_MAX
@@ -34,6 +34,7 @@ from .confinement import (
     cgroup_root_of,
     worker_uids_of,
 )
+from .flags import Number, ServeFlags
 from .given_token import Secret, given_token, given_tokens_file
 from .listening import allowed_host, allowed_origin, bind_address, check_exposure
 from .local import store_root
@@ -107,176 +108,145 @@ class ServeConfig:
     log_level: LogLevel = "warning"
 
 
-def serve_config(
-    *,
-    bind: str = "127.0.0.1:0",
-    runtime_id: str | None = None,
-    display_name: str | None = None,
-    store: str = "fs",
-    fs_root: str | os.PathLike[str] | None = None,
-    durability: str | None = None,
-    keep_workers: bool | None = None,
-    local_token: str | None = None,
-    local_token_env: str | None = None,
-    local_token_file: str | os.PathLike[str] | None = None,
-    tokens_file: str | os.PathLike[str] | None = None,
-    no_auth: bool = False,
-    tls_cert: str | os.PathLike[str] | None = None,
-    tls_key: str | os.PathLike[str] | None = None,
-    allow_host: Sequence[str] = (),
-    allow_origin: Sequence[str] = (),
-    max_transcript_projection_items: int | str | None = None,
-    max_event_batch_items: int | str | None = None,
-    max_running_workers: int | str | None = None,
-    max_waiting_workers: int | str | None = None,
-    max_workers: int | str | None = None,
-    capacity_memory: int | str | None = None,
-    capacity_pids: int | str | None = None,
-    default_memory: int | str | None = None,
-    default_pids: int | str | None = None,
-    tenant: Sequence[str] = (),
-    capability_mode: str | None = None,
-    cgroups: bool = True,
-    cgroup_root: str | os.PathLike[str] | None = None,
-    worker_uids: str | None = None,
-    worker_uid_base: int | str | None = None,
-    max_observers: int | str | None = None,
-    retain_bytes: int | str | None = None,
-    retain_events: int | str | None = None,
-    retain_age_s: int | str | None = None,
-    input_backlog_bytes: int | str | None = None,
-    output_max_bytes: int | str | None = None,
-    import_max_bytes: int | str | None = None,
-    grace_ms: int | str | None = None,
-    result_retention_secs: int | str | None = None,
-    gc_interval_ms: int | str | None = None,
-    stall_s: int | str | None = None,
-    heartbeat_s: int | str | None = None,
-    ready_frames: bool = True,
-    log_level: str = "warning",
-    environ: Mapping[str, str] | None = None,
-) -> ServeConfig:
-    """The configuration that these option values say; None means the default.
+def serve_config(flags: ServeFlags, environ: Mapping[str, str] | None = None) -> ServeConfig:
+    """The configuration that these flags say.
 
-    Each parameter is the flag of the same name (`bind` is `--bind`); numbers
-    may come as text. `environ` is where `local_token_env` and the state
-    directory are looked up, the process's own environment when left out.
+    `environ` is where `local_token_env` and the state directory are looked up,
+    the process's own environment when left out.
 
     Raises:
         ConfigError: One line that names the flag and the value at fault. A
             token is never part of it.
     """
-    host, port = bind_address(bind)
+    host, port = bind_address(flags.bind)
     environ = os.environ if environ is None else environ
-    disk = _store(store, fs_root, durability, environ)
-    token = given_token(local_token, local_token_env, local_token_file, environ)
-    check_exposure(host, bind, token, no_auth=no_auth)
-    mode, groups, users = _confinement(capability_mode, cgroup_root, worker_uids, cgroups=cgroups)
-    if log_level not in LOG_LEVELS:
-        raise ConfigError(f"--log-level {shown(log_level)}: use one of {', '.join(LOG_LEVELS)}")
-    options, limits, kept, feed = RuntimeOptions(), RuntimeLimits(), Retention(), FeedBounds()
+    disk = _store(flags, environ)
+    token = given_token(flags.local_token, flags.local_token_env, flags.local_token_file, environ)
+    check_exposure(host, flags.bind, token, no_auth=flags.no_auth)
+    confinement = _confinement(flags)
+    if flags.log_level not in LOG_LEVELS:
+        raise ConfigError(f"--log-level {shown(flags.log_level)}: use one of {', '.join(LOG_LEVELS)}")
     return ServeConfig(
         host=host,
         port=port,
-        auth=not no_auth,
+        auth=not flags.no_auth,
         token=token,
-        token_file=None if local_token_file is None else Path(local_token_file).absolute(),
-        tokens_file=given_tokens_file(tokens_file, no_auth=no_auth),
-        tls=tls_files(tls_cert, tls_key),
-        allowed_hosts=tuple(allowed_host(name) for name in allow_host),
-        allowed_origins=tuple(allowed_origin(origin) for origin in allow_origin),
+        token_file=None if flags.local_token_file is None else Path(flags.local_token_file).absolute(),
+        tokens_file=given_tokens_file(flags.tokens_file, no_auth=flags.no_auth),
+        tls=tls_files(flags.tls_cert, flags.tls_key),
+        allowed_hosts=tuple(allowed_host(name) for name in flags.allow_host),
+        allowed_origins=tuple(allowed_origin(origin) for origin in flags.allow_origin),
         store=disk,
-        runtime=RuntimeOptions(
-            runtime_id=_runtime_id(runtime_id),
-            keep_workers=_keep_workers(disk, keep_workers),
-            display_name=_display_name(display_name),
-            limits=RuntimeLimits(
-                max_transcript_projection_items=_number(
-                    "--max-transcript-projection-items",
-                    max_transcript_projection_items,
-                    limits.max_transcript_projection_items,
-                ),
-                max_event_batch_items=_number(
-                    "--max-event-batch-items", max_event_batch_items, limits.max_event_batch_items
-                ),
-            ),
-            running_workers_max=_number(
-                "--max-running-workers", max_running_workers, options.running_workers_max
-            ),
-            waiting_workers_max=_number(
-                "--max-waiting-workers", max_waiting_workers, options.waiting_workers_max, least=0
-            ),
-            capacity_memory_bytes=_capacity("--capacity-memory", capacity_memory),
-            capacity_pids=_capacity("--capacity-pids", capacity_pids),
-            default_memory_bytes=_number(
-                "--default-memory", default_memory, options.default_memory_bytes, most=_BYTES_MAX
-            ),
-            default_pids=_number("--default-pids", default_pids, options.default_pids),
-            tenants=_tenants(tenant),
-            capability_mode=mode,
-            cgroup_enabled=cgroups,
-            cgroup_root=groups,
-            worker_uids=users,
-            worker_uid_base=_number(
-                "--worker-uid-base", worker_uid_base, options.worker_uid_base, most=WORKER_UID_MAX
-            ),
-            workers_max=_number("--max-workers", max_workers, options.workers_max),
-            observers_max=_number("--max-observers", max_observers, options.observers_max),
-            input_backlog_max_bytes=_number(
-                "--input-backlog-bytes", input_backlog_bytes, options.input_backlog_max_bytes, most=_BYTES_MAX
-            ),
-            output_max_bytes=_number(
-                "--output-max-bytes", output_max_bytes, options.output_max_bytes, most=_BYTES_MAX
-            ),
-            import_max_bytes=_number(
-                "--import-max-bytes", import_max_bytes, options.import_max_bytes, most=_BYTES_MAX
-            ),
-            grace_ms=_number("--grace-ms", grace_ms, options.grace_ms, least=0, most=_HOUR_MS),
-            task_retention_s=_number(
-                "--result-retention-secs",
-                result_retention_secs,
-                options.task_retention_s,
-                least=0,
-                most=_AGE_S_MAX,
-            ),
-            gc_interval_ms=_number(
-                "--gc-interval-ms", gc_interval_ms, options.gc_interval_ms, most=24 * _HOUR_MS
-            ),
-        ),
-        retention=Retention(
-            max_bytes=_number("--retain-bytes", retain_bytes, kept.max_bytes, most=_BYTES_MAX),
-            max_events=_number("--retain-events", retain_events, kept.max_events),
-            max_age_s=None
-            if retain_age_s is None
-            else _number("--retain-age-s", retain_age_s, 0, most=_AGE_S_MAX),
-        ),
-        feed=FeedBounds(
-            stall_s=_number("--stall-s", stall_s, round(feed.stall_s), most=_HOUR_S),
-            heartbeat_s=_number("--heartbeat-s", heartbeat_s, round(feed.heartbeat_s), most=_HOUR_S),
-            ready_frames=ready_frames,
-        ),
-        log_level=log_level,
+        runtime=_runtime_options(flags, disk, confinement),
+        retention=_retention(flags),
+        feed=_feed_bounds(flags),
+        log_level=flags.log_level,
     )
 
 
-def _store(
-    kind: str,
-    root: str | os.PathLike[str] | None,
-    durability: str | None,
-    environ: Mapping[str, str],
-) -> DiskStore | None:
+def _runtime_options(flags: ServeFlags, disk: DiskStore | None, confinement: _Confinement) -> RuntimeOptions:
+    default = RuntimeOptions()
+    return RuntimeOptions(
+        runtime_id=_runtime_id(flags.runtime_id),
+        keep_workers=_keep_workers(disk, flags.keep_workers),
+        display_name=_display_name(flags.display_name),
+        limits=_limits(flags),
+        running_workers_max=_number(
+            "--max-running-workers", flags.max_running_workers, default.running_workers_max
+        ),
+        waiting_workers_max=_number(
+            "--max-waiting-workers", flags.max_waiting_workers, default.waiting_workers_max, least=0
+        ),
+        capacity_memory_bytes=_capacity("--capacity-memory", flags.capacity_memory),
+        capacity_pids=_capacity("--capacity-pids", flags.capacity_pids),
+        default_memory_bytes=_number(
+            "--default-memory", flags.default_memory, default.default_memory_bytes, most=_BYTES_MAX
+        ),
+        default_pids=_number("--default-pids", flags.default_pids, default.default_pids),
+        tenants=_tenants(flags.tenant),
+        capability_mode=confinement.mode,
+        cgroup_enabled=flags.cgroups,
+        cgroup_root=confinement.cgroup_root,
+        worker_uids=confinement.worker_uids,
+        worker_uid_base=_number(
+            "--worker-uid-base", flags.worker_uid_base, default.worker_uid_base, most=WORKER_UID_MAX
+        ),
+        workers_max=_number("--max-workers", flags.max_workers, default.workers_max),
+        observers_max=_number("--max-observers", flags.max_observers, default.observers_max),
+        input_backlog_max_bytes=_number(
+            "--input-backlog-bytes",
+            flags.input_backlog_bytes,
+            default.input_backlog_max_bytes,
+            most=_BYTES_MAX,
+        ),
+        output_max_bytes=_number(
+            "--output-max-bytes", flags.output_max_bytes, default.output_max_bytes, most=_BYTES_MAX
+        ),
+        import_max_bytes=_number(
+            "--import-max-bytes", flags.import_max_bytes, default.import_max_bytes, most=_BYTES_MAX
+        ),
+        grace_ms=_number("--grace-ms", flags.grace_ms, default.grace_ms, least=0, most=_HOUR_MS),
+        task_retention_s=_number(
+            "--result-retention-secs",
+            flags.result_retention_secs,
+            default.task_retention_s,
+            least=0,
+            most=_AGE_S_MAX,
+        ),
+        gc_interval_ms=_number(
+            "--gc-interval-ms", flags.gc_interval_ms, default.gc_interval_ms, most=24 * _HOUR_MS
+        ),
+    )
+
+
+def _limits(flags: ServeFlags) -> RuntimeLimits:
+    default = RuntimeLimits()
+    return RuntimeLimits(
+        max_transcript_projection_items=_number(
+            "--max-transcript-projection-items",
+            flags.max_transcript_projection_items,
+            default.max_transcript_projection_items,
+        ),
+        max_event_batch_items=_number(
+            "--max-event-batch-items", flags.max_event_batch_items, default.max_event_batch_items
+        ),
+    )
+
+
+def _retention(flags: ServeFlags) -> Retention:
+    default = Retention()
+    return Retention(
+        max_bytes=_number("--retain-bytes", flags.retain_bytes, default.max_bytes, most=_BYTES_MAX),
+        max_events=_number("--retain-events", flags.retain_events, default.max_events),
+        max_age_s=None
+        if flags.retain_age_s is None
+        else _number("--retain-age-s", flags.retain_age_s, 0, most=_AGE_S_MAX),
+    )
+
+
+def _feed_bounds(flags: ServeFlags) -> FeedBounds:
+    default = FeedBounds()
+    return FeedBounds(
+        stall_s=_number("--stall-s", flags.stall_s, round(default.stall_s), most=_HOUR_S),
+        heartbeat_s=_number("--heartbeat-s", flags.heartbeat_s, round(default.heartbeat_s), most=_HOUR_S),
+        ready_frames=flags.ready_frames,
+    )
+
+
+def _store(flags: ServeFlags, environ: Mapping[str, str]) -> DiskStore | None:
     """The store on disk, or None for the memory store."""
-    if kind not in STORES:
-        raise ConfigError(f"--store {shown(kind)}: use one of {', '.join(STORES)}")
-    if kind == "memory":
-        for flag, given in (("--fs-root", root), ("--durability", durability)):
+    root = flags.fs_root
+    if flags.store not in STORES:
+        raise ConfigError(f"--store {shown(flags.store)}: use one of {', '.join(STORES)}")
+    if flags.store == "memory":
+        for flag, given in (("--fs-root", root), ("--durability", flags.durability)):
             if given is not None:
                 raise ConfigError(
                     f"{flag} {shown(os.fspath(given))}: not with --store memory, which writes no journal; "
                     "leave one of them out"
                 )
         return None
-    level = DURABILITIES[0] if durability is None else durability
+    level = DURABILITIES[0] if flags.durability is None else flags.durability
     if level not in DURABILITIES:
         raise ConfigError(f"--durability {shown(level)}: use one of {', '.join(DURABILITIES)}")
     if root is None:
@@ -316,25 +286,32 @@ def _tenants(texts: Sequence[str]) -> dict[str, Reservation]:
         raise ConfigError(f"--tenant {fault}") from None
 
 
-def _capacity(flag: str, given: int | str | None) -> Capacity:
+def _capacity(flag: str, given: Number) -> Capacity:
     if given is None:
         return None
     return HOST if given == HOST else _number(flag, given, 0, most=_BYTES_MAX)
 
 
-def _confinement(
-    mode: str | None, cgroup_root: str | os.PathLike[str] | None, worker_uids: str | None, *, cgroups: bool
-) -> tuple[CapabilityMode, Path | None, OwnUids]:
+class _Confinement(NamedTuple):
+    """How workers are held."""
+
+    worker_uids: OwnUids
+    mode: CapabilityMode
+    cgroup_root: Path | None
+
+
+def _confinement(flags: ServeFlags) -> _Confinement:
     try:
-        users = worker_uids_of(worker_uids, server_uid=os.geteuid())
-        return capability_mode_of(mode), cgroup_root_of(cgroup_root, cgroups=cgroups), users
+        return _Confinement(
+            worker_uids=worker_uids_of(flags.worker_uids, server_uid=os.geteuid()),
+            mode=capability_mode_of(flags.capability_mode),
+            cgroup_root=cgroup_root_of(flags.cgroup_root, cgroups=flags.cgroups),
+        )
     except ConfinementFault as fault:
         raise ConfigError(str(fault)) from None
 
 
-def _number(
-    flag: str, given: int | str | None, default: int, *, least: int = 1, most: int = _COUNT_MAX
-) -> int:
+def _number(flag: str, given: Number, default: int, *, least: int = 1, most: int = _COUNT_MAX) -> int:
     if given is None:
         return default
     try:

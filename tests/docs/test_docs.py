@@ -37,6 +37,7 @@ from watchglass.server.cli.faults import ExitCode
 from watchglass.server.cli.main import app
 from watchglass.server.config import DURABILITIES, FeedBounds, serve_config
 from watchglass.server.errors import STATUS
+from watchglass.server.flags import ServeFlags
 from watchglass.server.long_poll import EVENTS_MAX, WAIT_S_MAX
 from watchglass.server.queries import TASKS_LIMIT_DEFAULT, WAIT_MS_MAX
 from watchglass.server.tasks_errors import code_of
@@ -274,7 +275,7 @@ def test_the_turns_in_the_docs_are_those_of_the_code() -> None:
 def test_the_levels_of_durability_in_the_docs_are_those_of_the_code() -> None:
     levels = [cells[0] for cells in rows(section(page("durability.md"), "How sure: `--durability`"))]
     assert [codes(level)[0] for level in levels] == list(DURABILITIES)
-    store = serve_config(environ={"WATCHGLASS_STATE_DIR": "/state"}).store
+    store = serve_config(ServeFlags(), {"WATCHGLASS_STATE_DIR": "/state"}).store
     assert store is not None
     assert levels[0] == f"`{store.durability}` (default)"
     for flag, default, _ in rows(section(page("cli.md"), "`serve`")):

@@ -8,6 +8,7 @@ from watchglass.protocol.execution import Reservation
 from watchglass.server.capacity import AMOUNT_MAX, QuotaFault, quotas_of
 from watchglass.server.config import serve_config
 from watchglass.server.config_error import ConfigError
+from watchglass.server.flags import ServeFlags
 
 
 def test_a_quota_bounds_slots_and_maybe_memory_and_pids() -> None:
@@ -49,12 +50,14 @@ def test_a_tenant_has_one_quota() -> None:
 
 def test_serve_takes_capacity_defaults_and_tenants() -> None:
     options = serve_config(
-        max_running_workers="4",
-        capacity_memory="1000",
-        capacity_pids=64,
-        default_memory="100",
-        default_pids="8",
-        tenant=["blue=slots:2"],
+        ServeFlags(
+            max_running_workers="4",
+            capacity_memory="1000",
+            capacity_pids=64,
+            default_memory="100",
+            default_pids="8",
+            tenant=["blue=slots:2"],
+        )
     ).runtime
     assert (options.running_workers_max, options.capacity_memory_bytes, options.capacity_pids) == (
         4,
@@ -63,16 +66,16 @@ def test_serve_takes_capacity_defaults_and_tenants() -> None:
     )
     assert (options.default_memory_bytes, options.default_pids) == (100, 8)
     assert options.tenants == {"blue": Reservation(task_slots=2)}
-    plain = serve_config().runtime
+    plain = serve_config(ServeFlags()).runtime
     assert (plain.capacity_memory_bytes, plain.capacity_pids, plain.tenants) == (None, None, {})
 
 
 @pytest.mark.parametrize("flag", ["capacity_memory", "capacity_pids", "default_memory", "default_pids"])
 def test_no_amount_is_refused_with_its_flag(flag: str) -> None:
     with pytest.raises(ConfigError, match=f"--{flag.replace('_', '-')} 0: use a number from 1 to"):
-        serve_config(**{flag: "0"})  # type: ignore[arg-type]  # One flag after the other.
+        serve_config(ServeFlags(**{flag: "0"}))  # type: ignore[arg-type]  # One flag after the other.
 
 
 def test_a_bad_quota_names_the_flag() -> None:
     with pytest.raises(ConfigError, match="--tenant 'blue=slots:x': slots 'x'"):
-        serve_config(tenant=["blue=slots:x"])
+        serve_config(ServeFlags(tenant=["blue=slots:x"]))

@@ -8,6 +8,7 @@ import pytest
 
 from watchglass.protocol.runtime import RuntimeLimits
 from watchglass.server.config import DiskStore, serve_config
+from watchglass.server.flags import ServeFlags
 from watchglass.store.base import Retention
 
 from support.refusals import refusal
@@ -16,7 +17,7 @@ TOKEN = "s3cret-s3cret"
 
 
 def test_without_options_it_is_loopback_any_port_files_and_the_local_token() -> None:
-    config = serve_config(environ={"WATCHGLASS_STATE_DIR": "/state"})
+    config = serve_config(ServeFlags(), {"WATCHGLASS_STATE_DIR": "/state"})
     assert (config.host, config.port, config.auth, config.token, config.token_file) == (
         "127.0.0.1",
         0,
@@ -38,25 +39,25 @@ def test_a_store_that_is_not_there_is_refused(store: str) -> None:
 @pytest.mark.parametrize("store", ["fs", "fs-store"])
 def test_a_store_on_disk_has_a_root_and_a_durability(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/")
-    config = serve_config(store=store, fs_root="srv/glass", durability="os", runtime_id="rt-1")
+    config = serve_config(ServeFlags(store=store, fs_root="srv/glass", durability="os", runtime_id="rt-1"))
     assert config.store == DiskStore(root=Path("/srv/glass"), durability="os")
     assert config.runtime.runtime_id == "rt-1"
-    assert serve_config(fs_root=Path("/srv")).store == DiskStore(root=Path("/srv"))
+    assert serve_config(ServeFlags(fs_root=Path("/srv"))).store == DiskStore(root=Path("/srv"))
     assert refusal(store=store, durability="none").startswith("--durability 'none': use one of fsync, os")
     assert refusal(store=store, fs_root=" ").startswith("--fs-root ' '")
 
 
 def test_the_memory_store_takes_no_word_about_files() -> None:
-    config = serve_config(store="memory")
+    config = serve_config(ServeFlags(store="memory"))
     assert (config.store, config.runtime.keep_workers) == (None, False)
     assert refusal(store="memory", fs_root="/srv").startswith("--fs-root '/srv': not with --store memory")
     assert refusal(store="memory", durability="os").startswith("--durability 'os': not with --store memory")
 
 
 def test_workers_are_kept_by_a_store_that_keeps_them_unless_told_otherwise() -> None:
-    assert serve_config(keep_workers=True).runtime.keep_workers is True
-    assert serve_config(keep_workers=False).runtime.keep_workers is False
-    assert serve_config(store="memory", keep_workers=False).runtime.keep_workers is False
+    assert serve_config(ServeFlags(keep_workers=True)).runtime.keep_workers is True
+    assert serve_config(ServeFlags(keep_workers=False)).runtime.keep_workers is False
+    assert serve_config(ServeFlags(store="memory", keep_workers=False)).runtime.keep_workers is False
     assert refusal(store="memory", keep_workers=True).startswith("--keep-workers: not with --store memory")
 
 
@@ -86,30 +87,33 @@ def test_a_number_out_of_range_is_refused_by_its_flag(flag: str, bad: int | str)
 
 def test_numbers_arrive_where_they_belong() -> None:
     config = serve_config(
-        max_transcript_projection_items="1",
-        max_event_batch_items=2,
-        max_running_workers=3,
-        max_waiting_workers=0,
-        max_workers=5,
-        max_observers=6,
-        retain_bytes=7,
-        retain_events=8,
-        retain_age_s="11",
-        input_backlog_bytes=9,
-        output_max_bytes=10,
-        grace_ms=0,
+        ServeFlags(
+            max_transcript_projection_items="1",
+            max_event_batch_items=2,
+            max_running_workers=3,
+            max_waiting_workers=0,
+            max_workers=5,
+            max_observers=6,
+            retain_bytes=7,
+            retain_events=8,
+            retain_age_s="11",
+            input_backlog_bytes=9,
+            output_max_bytes=10,
+            grace_ms=0,
+        )
     )
     runtime = config.runtime
     assert runtime.limits == RuntimeLimits(max_transcript_projection_items=1, max_event_batch_items=2)
     assert (runtime.running_workers_max, runtime.waiting_workers_max, runtime.workers_max) == (3, 0, 5)
     assert (runtime.observers_max, runtime.input_backlog_max_bytes, runtime.output_max_bytes) == (6, 9, 10)
     assert config.retention == Retention(max_bytes=7, max_events=8, max_age_s=11)
-    assert serve_config().retention.max_age_s is None
+    assert serve_config(ServeFlags()).retention.max_age_s is None
     assert runtime.grace_ms == 0
 
 
 def test_names_are_checked() -> None:
-    assert serve_config(runtime_id="rt-1", display_name="The Glass").runtime.display_name == "The Glass"
+    config = serve_config(ServeFlags(runtime_id="rt-1", display_name="The Glass"))
+    assert (config.runtime.runtime_id, config.runtime.display_name) == ("rt-1", "The Glass")
     assert refusal(runtime_id="a/b").startswith("--runtime-id 'a/b'")
     assert refusal(runtime_id=" ").startswith("--runtime-id")
     assert refusal(display_name="").startswith("--display-name")

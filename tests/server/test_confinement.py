@@ -17,20 +17,23 @@ from watchglass.server.confinement import (
     cgroup_root_of,
     worker_uids_of,
 )
+from watchglass.server.flags import ServeFlags
 
 
 def test_without_a_word_it_is_adaptive_with_the_groups_that_can_be_made() -> None:
-    assert serve_config().runtime == RuntimeOptions(keep_workers=True)
+    assert serve_config(ServeFlags()).runtime == RuntimeOptions(keep_workers=True)
     assert capability_mode_of(None) is RuntimeOptions().capability_mode is CapabilityMode.ADAPTIVE
 
 
 def test_serve_takes_mode_groups_and_users() -> None:
     options = serve_config(
-        capability_mode="strict", cgroup_root="/agents", worker_uid_base="20000", capacity_memory="host"
+        ServeFlags(
+            capability_mode="strict", cgroup_root="/agents", worker_uid_base="20000", capacity_memory="host"
+        )
     ).runtime
     assert (options.capability_mode, options.cgroup_root) == (CapabilityMode.STRICT, Path("/agents"))
     assert (options.worker_uid_base, options.capacity_memory_bytes) == (20_000, "host")
-    assert serve_config(cgroups=False).runtime.cgroup_enabled is False
+    assert serve_config(ServeFlags(cgroups=False)).runtime.cgroup_enabled is False
 
 
 @pytest.mark.parametrize("mode", ["", "STRICT", "lenient"])
@@ -47,13 +50,13 @@ def test_a_group_is_named_by_an_absolute_path(root: str) -> None:
 
 def test_a_root_for_groups_that_are_not_made_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"--cgroup-root '/agents': not with --no-cgroups"):
-        serve_config(cgroup_root="/agents", cgroups=False)
+        serve_config(ServeFlags(cgroup_root="/agents", cgroups=False))
 
 
 @pytest.mark.parametrize("uid", ["0", "-1", "worker", str(WORKER_UID_MAX + 1)])
 def test_no_worker_is_root_or_nobody_at_all(uid: str) -> None:
     with pytest.raises(ConfigError, match="--worker-uid-base"):
-        serve_config(worker_uid_base=uid)
+        serve_config(ServeFlags(worker_uid_base=uid))
 
 
 def test_users_of_their_own_are_for_sandboxes_or_for_all_of_a_server_that_is_root() -> None:
@@ -68,9 +71,9 @@ def test_users_of_their_own_are_for_sandboxes_or_for_all_of_a_server_that_is_roo
 @pytest.mark.parametrize("who", ["", "ALL", "none"])
 def test_others_than_these_are_refused(who: str) -> None:
     with pytest.raises(ConfigError, match=r"--worker-uids .*: use one of sandboxed, all"):
-        serve_config(worker_uids=who)
+        serve_config(ServeFlags(worker_uids=who))
 
 
 def test_a_capacity_is_a_number_or_the_host() -> None:
     with pytest.raises(ConfigError, match="--capacity-memory 'all': is no whole number"):
-        serve_config(capacity_memory="all")
+        serve_config(ServeFlags(capacity_memory="all"))

@@ -8,6 +8,7 @@ import pytest
 
 from watchglass.protocol.errors import shown
 from watchglass.server.config import serve_config
+from watchglass.server.flags import ServeFlags
 
 from support.refusals import refusal
 
@@ -19,13 +20,13 @@ def test_a_token_comes_from_one_source(tmp_path: Path) -> None:
     file.write_text(f"{TOKEN}\n")
     environ = {"NAME": TOKEN}
     for config in (
-        serve_config(local_token=TOKEN),
-        serve_config(local_token_env="NAME", environ=environ),
-        serve_config(local_token_file=file),
+        serve_config(ServeFlags(local_token=TOKEN)),
+        serve_config(ServeFlags(local_token_env="NAME"), environ),
+        serve_config(ServeFlags(local_token_file=file)),
     ):
         assert config.token is not None
         assert config.token.reveal() == TOKEN
-    assert serve_config(local_token_file=file).token_file == file
+    assert serve_config(ServeFlags(local_token_file=file)).token_file == file
     text = refusal(local_token=TOKEN, local_token_env="NAME", environ=environ)
     assert "--local-token and --local-token-env" in text
     assert TOKEN not in text
@@ -53,7 +54,7 @@ def test_a_token_that_cannot_travel_is_refused_and_never_shown(token: str) -> No
 
 
 def test_the_token_is_never_shown() -> None:
-    config = serve_config(local_token=TOKEN)
+    config = serve_config(ServeFlags(local_token=TOKEN))
     assert TOKEN not in repr(config)
     assert "<redacted>" in repr(config)
     assert TOKEN not in f"{config.token} {config.token!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from watchglass.server.config import serve_config
+from watchglass.server.flags import ServeFlags
 from watchglass.server.listening import is_loopback
 
 from support.refusals import refusal
@@ -22,7 +23,7 @@ TOKEN = "s3cret-s3cret"
     ],
 )
 def test_an_address_is_a_host_and_a_port(bind: str, host: str, port: int) -> None:
-    config = serve_config(bind=bind)
+    config = serve_config(ServeFlags(bind=bind))
     assert (config.host, config.port) == (host, port)
 
 
@@ -44,11 +45,13 @@ def test_a_port_out_of_range_is_refused() -> None:
 def test_an_address_that_others_can_reach_needs_a_token_that_was_given(bind: str) -> None:
     assert "needs a token" in refusal(bind=bind)
     assert "--no-auth" in refusal(bind=bind, no_auth=True)
-    assert serve_config(bind=bind, local_token=TOKEN).token is not None
+    assert serve_config(ServeFlags(bind=bind, local_token=TOKEN)).token is not None
 
 
 def test_hosts_and_origins_are_lower_case_and_checked() -> None:
-    config = serve_config(allow_host=["Glass.Example:8080"], allow_origin=["HTTPS://App.Example", "null"])
+    config = serve_config(
+        ServeFlags(allow_host=["Glass.Example:8080"], allow_origin=["HTTPS://App.Example", "null"])
+    )
     assert config.allowed_hosts == ("glass.example:8080",)
     assert config.allowed_origins == ("https://app.example", "null")
     assert refusal(allow_host=["http://x"]).startswith("--allow-host")

@@ -10,6 +10,7 @@ import pytest
 
 from watchglass.protocol.errors import shown
 from watchglass.server.config import serve_config
+from watchglass.server.flags import ServeFlags
 from watchglass.server.tls import Certificate
 
 from support.certificates import Pair, encrypted, self_signed, signed, takes_openssl
@@ -27,8 +28,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pair]:
 
 def test_a_certificate_and_its_key_are_what_is_spoken_with(made: dict[str, Pair]) -> None:
     pair = made["server"]
-    assert serve_config(tls_cert=pair.cert, tls_key=pair.key).tls == pair.files
-    assert serve_config().tls is None
+    assert serve_config(ServeFlags(tls_cert=pair.cert, tls_key=pair.key)).tls == pair.files
+    assert serve_config(ServeFlags()).tls is None
 
 
 def test_one_without_the_other_is_refused(made: dict[str, Pair]) -> None:
