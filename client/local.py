@@ -115,11 +115,6 @@ def look(state: Path) -> Servers:
     return Servers(_newest_first(running), _newest_first(gone))
 
 
-def discovered(state: Path) -> list[Discovery]:
-    """Those that run. Raises LocalFault, as `look`."""
-    return look(state).running
-
-
 def withdraw(state: Path, runtime_id: str, pid: int) -> None:
     """Take a server's file away, unless another server has replaced it."""
     path = discovery_path(state, runtime_id)

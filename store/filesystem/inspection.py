@@ -115,6 +115,17 @@ class Inspection:
         return Exam()
 
 
+class Part:
+    """One part of a check."""
+
+    def __init__(self, inspection: Inspection) -> None:
+        self._inspection = inspection
+        self._files = inspection.files
+        self._layout = inspection.layout
+        self._heads = inspection.heads
+        self._found = inspection.found
+
+
 def note(code: str, path: str, meaning: str) -> Exam:
     """Something worth knowing, with which nothing is wrong."""
     return Exam([Problem(severity="info", code=code, path=path, meaning=meaning)])

@@ -8,7 +8,7 @@ from watchglass.protocol.cursor import BEGINNING, Seq
 
 from .alerts import Elsewhere
 from .examining import SegmentExam, examine_segment, first_event, seems_to_begin_with
-from .inspection import Inspection
+from .inspection import Part
 from .journals import Journal
 from .layout import segment_name
 from .loading import LogFacts
@@ -18,15 +18,8 @@ from .problems import Exam
 from .segment import SEGMENT_FILE
 
 
-class LogCheck:
+class LogCheck(Part):
     """The part of a check that looks at them."""
-
-    def __init__(self, inspection: Inspection) -> None:
-        self._inspection = inspection
-        self._files = inspection.files
-        self._layout = inspection.layout
-        self._heads = inspection.heads
-        self._found = inspection.found
 
     def runtime_log(self, journal: Journal) -> Exam:
         """The runtime's own. Raises OSError."""

@@ -12,7 +12,7 @@ from watchglass.protocol.cursor import Seq
 
 from .ceiling import kept_ceiling
 from .fixing import write_ceiling, write_runtime_json
-from .inspection import Inspection
+from .inspection import Part
 from .journals import Journal
 from .layout import SCHEMA
 from .problems import Exam, Problem
@@ -20,15 +20,8 @@ from .problems import Exam, Problem
 _SAID_SCHEMA: Final = re.compile(rb'"schema":\s*(\d{1,9})')
 
 
-class RuntimeFilesCheck:
+class RuntimeFilesCheck(Part):
     """The part of a check that looks at them."""
-
-    def __init__(self, inspection: Inspection) -> None:
-        self._inspection = inspection
-        self._files = inspection.files
-        self._layout = inspection.layout
-        self._heads = inspection.heads
-        self._found = inspection.found
 
     def is_known(self) -> bool:
         """Look at runtime.json; whether the rest can be understood."""

@@ -11,7 +11,7 @@ from watchglass.protocol.identity import WorkerId, id_fault
 
 from .alerts import Elsewhere
 from .fixing import forget_log, make_directory, move, restore_record
-from .inspection import Inspection, note
+from .inspection import Inspection, Part, note
 from .journals import Journal
 from .layout import EVENTS
 from .loading import NO_OFFSETS, LogFacts
@@ -23,15 +23,11 @@ from .records import RECORD_FILE, VIEW_FILE, Kept, complete_facts, known_log, re
 from .segment import SEGMENT_FILE
 
 
-class WorkerCheck:
+class WorkerCheck(Part):
     """The part of a check that looks at workers."""
 
     def __init__(self, inspection: Inspection, logs: LogCheck) -> None:
-        self._inspection = inspection
-        self._files = inspection.files
-        self._layout = inspection.layout
-        self._heads = inspection.heads
-        self._found = inspection.found
+        super().__init__(inspection)
         self._companion = inspection.companion
         self._logs = logs
 

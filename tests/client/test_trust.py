@@ -11,7 +11,7 @@ import pytest
 
 from watchglass.client.faults import NoTrust, Unreachable
 from watchglass.client.finding import Choice, find
-from watchglass.client.local import discovered
+from watchglass.client.local import look
 from watchglass.client.sync import connect
 
 from support.certificates import Pair, self_signed, signed, takes_openssl
@@ -119,7 +119,7 @@ def test_the_name_of_the_host_must_be_in_a_certificate_that_is_only_vouched_for(
     tmp_path: Path, shell: Shell, alone: Served
 ) -> None:
     cacert = tmp_path / "authority"
-    cacert.write_text(discovered(alone.state_dir)[0].certificate or "")
+    cacert.write_text(look(alone.state_dir).running[0].certificate or "")
 
     async def scenario() -> None:
         async with shell.connect(alone.url, token="t", cacert=cacert, environ=elsewhere(tmp_path)) as wg:
@@ -208,7 +208,7 @@ def test_a_client_of_before_a_renewal_goes_on_after_it(tmp_path: Path, authority
                     shutil.copy(new.key, pair.key)
                     server.process.send_signal(signal.SIGHUP)
                     wait_true(
-                        lambda: discovered(tmp_path)[0].certificate == new.cert.read_text(),
+                        lambda: look(tmp_path).running[0].certificate == new.cert.read_text(),
                         "the certificate is not read anew",
                     )
                     worker = await wg.create_worker(program="/bin/true")

@@ -10,7 +10,7 @@ import trio
 from trio_websocket import ConnectionClosed
 
 from support.api import Api
-from support.feed import Json, Observer, data_of, in_thread, journal, names, observing, refusal, text_of
+from support.feed import Json, data_of, in_thread, journal, names, observing, refusal, text_of
 from support.processes import wait_true
 from support.programs import program
 from support.serving import Served
@@ -350,10 +350,6 @@ async def test_produced_events_pass_unchanged_and_unknown_names_too(served: Serv
         got = [await observer.event() for _ in sent]
     assert [envelope["payload"] for envelope in got] == sent
     assert (got[0]["cursor"], got[-1]["cursor"]) == (answer["first"], answer["last"])
-
-
-async def watch_until_end(observer: Observer) -> list[Json]:
-    return (await observer.until("end"))[1:]
 
 
 async def test_two_hundred_observers_of_one_worker_all_see_everything(served: Served) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from watchglass.client.local import discovered
+from watchglass.client.local import look
 
 from support.api import Api
 from support.processes import wait_true
@@ -44,10 +44,10 @@ def test_a_hangup_of_the_terminal_ends_the_server_as_sigterm_does(tmp_path: Path
         )
     os.close(theirs)
     try:
-        wait_true(lambda: bool(discovered(tmp_path)), "it does not listen", START_S)
+        wait_true(lambda: bool(look(tmp_path).running), "it does not listen", START_S)
         os.close(ours)  # The window is closed: the kernel hangs up.
         assert server.wait(STOP_S) == 0
     finally:
         server.kill()
         server.wait(STOP_S)
-    assert discovered(tmp_path) == []
+    assert look(tmp_path).running == []

@@ -16,7 +16,6 @@ import pytest
 from watchglass.client.local import (
     Discovery,
     LocalFault,
-    discovered,
     discovery_path,
     look,
     start_ticks,
@@ -112,11 +111,11 @@ def test_running_servers_are_found_the_newest_first(tmp_path: Path) -> None:
     old, new = a_server("old", "2026-01-01"), a_server("new", "2026-01-02")
     announce(tmp_path, new)
     announce(tmp_path, old)
-    assert discovered(tmp_path) == [new, old]
+    assert look(tmp_path).running == [new, old]
     assert mode(tmp_path / "servers") == 0o700
     assert mode(tmp_path / "servers" / "old.json") == 0o600
     withdraw(tmp_path, "new", os.getpid())
-    assert discovered(tmp_path) == [old]
+    assert look(tmp_path).running == [old]
 
 
 def test_a_server_that_died_is_told_apart_and_forgotten_at_the_next_start(tmp_path: Path) -> None:
@@ -124,7 +123,7 @@ def test_a_server_that_died_is_told_apart_and_forgotten_at_the_next_start(tmp_pa
     dead = subprocess.Popen(["true"])
     dead.wait()
     announce(tmp_path, replace(a_server("gone"), pid=dead.pid))
-    assert discovered(tmp_path) == []
+    assert look(tmp_path).running == []
     assert [server.runtime_id for server in look(tmp_path).gone] == ["gone"]
     announce(tmp_path, a_server("next"))
     assert [path.name for path in (tmp_path / "servers").iterdir()] == ["next.json"]
@@ -134,18 +133,18 @@ def test_what_no_server_wrote_is_left_alone(tmp_path: Path) -> None:
     announce(tmp_path, a_server())
     foreign = tmp_path / "servers" / "foreign.json"
     foreign.write_text("{")
-    assert discovered(tmp_path) == [a_server()]
+    assert look(tmp_path).running == [a_server()]
     assert foreign.exists()
 
 
 def test_a_newer_server_of_the_same_name_stays_when_the_older_leaves(tmp_path: Path) -> None:
     announce(tmp_path, a_server())
     withdraw(tmp_path, "rt", os.getpid() + 1)
-    assert discovered(tmp_path) == [a_server()]
+    assert look(tmp_path).running == [a_server()]
 
 
 def test_nobody_is_found_where_nothing_is(tmp_path: Path) -> None:
-    assert discovered(tmp_path / "nowhere") == []
+    assert look(tmp_path / "nowhere").running == []
 
 
 def test_finding_a_server_needs_the_standard_library_alone() -> None:
@@ -161,4 +160,4 @@ def test_a_server_that_knows_of_no_certificate_is_found_too(tmp_path: Path) -> N
     told = json.loads(path.read_text())
     del told["certificate"]
     path.write_text(json.dumps(told))
-    assert discovered(tmp_path) == [a_server()]
+    assert look(tmp_path).running == [a_server()]

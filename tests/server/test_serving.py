@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from watchglass.client.local import discovered
+from watchglass.client.local import look
 
 from support.serving import environment, serving, watchglass
 
@@ -36,7 +36,7 @@ def refused(state_dir: Path, *flags: str) -> str:
 def test_it_says_one_line_and_leaves_one_file_while_it_runs(tmp_path: Path) -> None:
     with serving(tmp_path, "--runtime-id", "rt-1", "--display-name", "The Glass") as served:
         assert served.stderr == f"watchglass listening on {served.url} (runtime rt-1)\n"
-        [found] = discovered(tmp_path)
+        [found] = look(tmp_path).running
         assert (found.url, found.pid, found.display_name) == (served.url, served.process.pid, "The Glass")
         assert found.token_file == str(tmp_path / "token")
         assert served.stop() == 0
@@ -70,7 +70,7 @@ def test_an_address_in_use_starts_nothing(tmp_path: Path) -> None:
 def test_no_auth_is_a_loud_line(tmp_path: Path) -> None:
     with serving(tmp_path, "--no-auth", token="") as served:
         assert served.stderr.startswith("watchglass: WARNING: --no-auth")
-        [found] = discovered(tmp_path)
+        [found] = look(tmp_path).running
         assert found.token_file is None
     assert not (tmp_path / "token").exists()
 
