@@ -18,7 +18,7 @@ from watchglass.protocol.cursor import Seq
 from .files import Files
 from .fixing import move
 from .holder import holder_of
-from .inspection import Companion, Inspection, RuntimeCheck, note
+from .inspection import Companion, Inspection, Part, RuntimeCheck, note
 from .journals import Heads, Journal, mend_journal, read_journal
 from .log_check import LogCheck
 from .problems import Exam, Problem
@@ -43,13 +43,9 @@ def check_runtime(
     return _Check(Inspection(path, companion, files or Files(), holder, is_ours=is_ours)).run()
 
 
-class _Check:
+class _Check(Part):
     def __init__(self, inspection: Inspection) -> None:
-        self._inspection = inspection
-        self._files = inspection.files
-        self._layout = inspection.layout
-        self._heads = inspection.heads
-        self._found = inspection.found
+        super().__init__(inspection)
         self._runtime_files = RuntimeFilesCheck(inspection)
         self._logs = LogCheck(inspection)
         self._workers = WorkerCheck(inspection, self._logs)

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import stat
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from support.disks import fill, small_disk
 from support.feed import in_thread, names, observing
 from support.processes import pids, wait_true
 from support.programs import program
-from support.serving import Place, durable_server, environment, serving, watchglass
+from support.refusals import refused_start
+from support.serving import Place, durable_server, serving
 from support.shell import command
 
 START_S = 30
@@ -28,22 +28,6 @@ START_S = 30
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     with durable_server(tmp_path, "--grace-ms=300", runtime_id="rt-restart") as place:
         yield place
-
-
-def refused(state_dir: Path, *flags: str, code: int = 2) -> str:
-    """The one line of a `serve` that does not start."""
-    done = subprocess.run(
-        watchglass("serve", *flags),
-        env=environment(state_dir),
-        capture_output=True,
-        text=True,
-        timeout=START_S,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
-    assert done.stderr.startswith("watchglass: ")
-    assert "listening" not in done.stderr
-    return done.stderr
 
 
 def kept_lines(stderr: str) -> list[str]:
@@ -85,14 +69,14 @@ def test_without_an_id_the_only_runtime_is_taken_and_several_are_named(tmp_path:
     assert ids[0] == ids[1]
     with serving(tmp_path, "--store=fs", "--runtime-id=rt-other") as served:
         assert served.runtime_id == "rt-other"
-    said = refused(tmp_path)
+    said = refused_start(tmp_path)
     assert "rt-other" in said
     assert ids[0] in said
 
 
 def test_a_runtime_that_another_server_holds_is_one_line_that_names_it(place: Place) -> None:
     with place.serving() as served:
-        said = refused(place.state_dir, "--runtime-id", place.runtime_id)
+        said = refused_start(place.state_dir, "--runtime-id", place.runtime_id)
         assert place.runtime_id in said
         assert str(served.process.pid) in said
         assert Api(served).get("/readyz")["status"] == "ready"
@@ -104,12 +88,12 @@ def test_files_of_a_newer_version_are_refused(place: Place) -> None:
     manifest = place.runtime_dir / "runtime.json"
     told = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**told, "schema": told["schema"] + 1}))
-    assert str(told["schema"] + 1) in refused(place.state_dir, "--runtime-id", place.runtime_id)
+    assert str(told["schema"] + 1) in refused_start(place.state_dir, "--runtime-id", place.runtime_id)
 
 
 def test_a_root_that_is_no_folder_starts_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert str(tmp_path / "file") in refused(tmp_path, "--fs-root", str(tmp_path / "file"))
+    assert str(tmp_path / "file") in refused_start(tmp_path, "--fs-root", str(tmp_path / "file"))
     assert not (tmp_path / "servers").exists()
 
 

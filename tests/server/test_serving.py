@@ -6,31 +6,16 @@ import json
 import os
 import signal
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from watchglass.client.local import look
 
-from support.serving import environment, serving, watchglass
+from support.refusals import refused_start
+from support.serving import serving
 
 START_S = 30
-
-
-def refused(state_dir: Path, *flags: str) -> str:
-    """What `serve` says when it does not start."""
-    done = subprocess.run(
-        watchglass("serve", *flags),
-        env=environment(state_dir),
-        capture_output=True,
-        text=True,
-        timeout=START_S,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    assert done.stdout == ""
-    return done.stderr
 
 
 def test_it_says_one_line_and_leaves_one_file_while_it_runs(tmp_path: Path) -> None:
@@ -61,7 +46,7 @@ def test_the_discovery_file_never_has_the_token(tmp_path: Path) -> None:
 def test_an_address_in_use_starts_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = refused(tmp_path, "--bind", f"127.0.0.1:{port}")
+        said = refused_start(tmp_path, "--bind", f"127.0.0.1:{port}")
     assert f"127.0.0.1:{port}" in said
     assert "in use" in said
     assert not (tmp_path / "servers").exists()
@@ -80,7 +65,7 @@ def test_a_state_directory_that_cannot_be_used_starts_nothing(tmp_path: Path) ->
     state.mkdir()
     (state / "token").write_text("others can read this")
     os.chmod(state / "token", 0o644)  # noqa: PTH101 - As a careless user does.
-    assert "chmod 600" in refused(state)
+    assert "chmod 600" in refused_start(state)
 
 
 def test_the_token_is_in_no_log(tmp_path: Path) -> None:
