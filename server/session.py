@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import partial
 from http import HTTPStatus
 from time import perf_counter
@@ -156,7 +156,7 @@ class Session:
         try:
             self._waits.cancel(_id(frame, "request", InvalidRequest))
         except InvalidRequest as fault:
-            self._put_refusal("cancel", id_json, fault)
+            self._refuse_frame("cancel", id_json, fault)
             return
         self._counts.add("cancel", HTTPStatus.OK)
         self._outbox.put(response(id_json, HTTPStatus.OK, b"null"))
@@ -212,9 +212,7 @@ class Session:
         status, headers, body = refusals.refusal(fault, path)
         if known == "runtime.ready" and isinstance(fault, RuntimeStopped | StoreFault):
             status = HTTPStatus.SERVICE_UNAVAILABLE  # As `/readyz` answers.
-        self._counts.add(known or UNKNOWN_METHOD, status)
-        after_s = RETRY_AFTER_S if "retry-after" in headers else None
-        self._outbox.put(refusal(id_json, status, body, after_s))
+        self._put_refusal(known or UNKNOWN_METHOD, id_json, status, headers, body)
 
     def _pong(self) -> None:
         cursors = orjson.dumps(self._subscriptions.cursors())
@@ -231,16 +229,11 @@ class Session:
             joined(fault)
 
     def _subscribed(self, id_json: bytes, fault: RuntimeFault | None) -> None:
-        if fault is None:
-            self._counts.add("subscribe", HTTPStatus.OK)
-            self._outbox.put(response(id_json, HTTPStatus.OK, b'{"subscription":%b}' % id_json))
+        if fault is not None:
+            self._refuse_frame("subscribe", id_json, fault)
             return
-        status, headers, body = refusals.refusal(fault, EVENTS_ROUTE)
-        if isinstance(fault, CursorUnknown | CursorExpired):
-            body = orjson.dumps(gone_facts(fault))
-        self._counts.add("subscribe", status)
-        after_s = RETRY_AFTER_S if "retry-after" in headers else None
-        self._outbox.put(refusal(id_json, status, body, after_s))
+        self._counts.add("subscribe", HTTPStatus.OK)
+        self._outbox.put(response(id_json, HTTPStatus.OK, b'{"subscription":%b}' % id_json))
 
     def _unsubscribe(self, frame: Json) -> None:
         self._start(self._unsubscribed(_id(frame), frame))
@@ -250,15 +243,24 @@ class Session:
         try:
             cursor = await self._subscriptions.remove(_id(frame, "subscription", InvalidRequest))
         except RuntimeFault as fault:
-            self._put_refusal("unsubscribe", id_json, fault)
+            self._refuse_frame("unsubscribe", id_json, fault)
             return
         self._counts.add("unsubscribe", HTTPStatus.OK)
         self._outbox.put(response(id_json, HTTPStatus.OK, orjson.dumps({"cursor": cursor})))
 
-    def _put_refusal(self, kind: str, id_json: bytes, fault: RuntimeFault) -> None:
-        status, _, body = refusals.refusal(fault, EVENTS_ROUTE)
-        self._counts.add(kind, status)
-        self._outbox.put(refusal(id_json, status, body))
+    def _refuse_frame(self, kind: str, id_json: bytes, fault: RuntimeFault) -> None:
+        """Of a frame that is no request; a lost cursor is told as the feed tells it."""
+        status, headers, body = refusals.refusal(fault, EVENTS_ROUTE)
+        if isinstance(fault, CursorUnknown | CursorExpired):
+            body = orjson.dumps(gone_facts(fault))
+        self._put_refusal(kind, id_json, status, headers, body)
+
+    def _put_refusal(
+        self, counted: str, id_json: bytes, status: int, headers: Mapping[str, str], body: bytes
+    ) -> None:
+        self._counts.add(counted, status)
+        after_s = RETRY_AFTER_S if "retry-after" in headers else None
+        self._outbox.put(refusal(id_json, status, body, after_s))
 
 
 def _parsed(text: str | bytes) -> tuple[Json, InvalidJson | None]:
