@@ -115,11 +115,24 @@ class Group:
         if "pids" in self.serves:
             told.forks_refused = self._table("pids.events").get("max")
         if "memory" in self.serves:
-            events = "memory.events" if self.version == 2 else "memory.oom_control"
-            told.oom_kills = self._table(events).get("oom_kill")
+            told.oom_kills = self._oom_kills()
             peak = "memory.peak" if self.version == 2 else "memory.max_usage_in_bytes"
             with contextlib.suppress(FileNotFoundError):  # A v2 before Linux 5.19 has none.
                 told.memory_peak_bytes = self._number(peak)
+
+    def _oom_kills(self) -> int | None:
+        """Processes that the kernel killed for want of memory. Raises OSError.
+
+        Where it kills a whole group (v2), it kills the one that it chose first once more with
+        the others, and counts that (oom_kill_process in mm/oom_kill.c).
+        """
+        if self.version == 1:
+            return self._table("memory.oom_control").get("oom_kill")
+        told = self._table("memory.events")
+        killed = told.get("oom_kill")
+        if not killed:
+            return killed
+        return max(1, killed - told.get("oom_group_kill", 1))  # Since Linux 5.17 it says how often.
 
     def _limit_memory(self, limit: bytes) -> None:
         """With swap, so that a limit is not just a push to the disk; a kernel without it has no such file."""
