@@ -29,6 +29,7 @@ from .capacity import AMOUNT_MAX, QuotaFault, quotas_of
 from .config_error import ConfigError
 from .confinement import (
     WORKER_UID_MAX,
+    WORKER_UIDS_MAX,
     ConfinementFault,
     capability_mode_of,
     cgroup_root_of,
@@ -140,6 +141,7 @@ def serve_config(
     cgroup_root: str | os.PathLike[str] | None = None,
     worker_uids: str | None = None,
     worker_uid_base: int | str | None = None,
+    worker_uid_count: int | str | None = None,
     max_observers: int | str | None = None,
     retain_bytes: int | str | None = None,
     retain_events: int | str | None = None,
@@ -220,6 +222,9 @@ def serve_config(
             worker_uid_base=_number(
                 "--worker-uid-base", worker_uid_base, options.worker_uid_base, most=WORKER_UID_MAX
             ),
+            worker_uid_count=None
+            if worker_uid_count is None
+            else _number("--worker-uid-count", worker_uid_count, 0, most=WORKER_UIDS_MAX),
             workers_max=_number("--max-workers", max_workers, options.workers_max),
             observers_max=_number("--max-observers", max_observers, options.observers_max),
             input_backlog_max_bytes=_number(

@@ -183,6 +183,7 @@ class Executor:
             on_free=self._on_free,
         )
         process.set_ran(run.pid, run.started_at_us)
+        process.uid = run.uid
         supervisor = _adoption.find_supervisor(directory, run)
         gone = self._processes[process] = asyncio.Event()
         if supervisor is None:

@@ -275,6 +275,15 @@ def serve(
             _CONFINING,
         ),
     ] = None,
+    worker_uid_count: Annotated[
+        str | None,
+        _number(
+            "--worker-uid-count",
+            "How many users these are: one is given again when all others were. Default: 65536, or with a "
+            "base of your own --max-running-workers.",
+            _CONFINING,
+        ),
+    ] = None,
     max_workers: Annotated[str | None, _number("--max-workers", "Workers, the ended ones included.")] = None,
     max_observers: Annotated[str | None, _number("--max-observers", "Open feeds at once.")] = None,
     input_backlog_bytes: Annotated[
