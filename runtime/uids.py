@@ -111,4 +111,5 @@ class WorkerUids:
             if uid not in held and not self._is_used(uid):
                 return uid
             self._resting.append(uid)
-        raise LaunchFailed("identity", f"one of users {self._uids[0]} to {self._uids[-1]}", errno.EUSERS)
+        all_of_them = f"users {self._uids[0]} to {self._uids[-1]}, all in use (see --worker-uid-count)"
+        raise LaunchFailed("identity", all_of_them, errno.EUSERS)

@@ -62,7 +62,7 @@ def test_one_that_ran_as_another_user_gives_none_of_these_back(tmp_path: Path) -
     uids.restore("of-another-range", 7)
     uids.release("of-another-range")
     assert uids.take("a") == 100
-    with pytest.raises(LaunchFailed, match=r"'one of users 100 to 100': Too many users \(EUSERS\)"):
+    with pytest.raises(LaunchFailed, match=r"users 100 to 100, all in use .*: Too many users \(EUSERS\)"):
         uids.take("b")
 
 
