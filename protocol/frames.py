@@ -22,6 +22,7 @@ from pydantic import Field
 from .base import Wire
 from .cursor import Seq, encode_cursor
 from .events import Event, Json
+from .nul_runs import TEXT_CHARS_MIN, dumps_with_runs, has_nul_runs
 
 ENVELOPE_SEQ = slice(14, 30)
 """Where an envelope, `{"cursor":"wo_0123456789abcdef",…`, has its sequence in 16 hex digits."""
@@ -106,8 +107,12 @@ def fill_envelope(seq: int, middle: bytes, event: Event) -> bytes:
     """See `encode_envelope`. The line has its own size; an encoder's buffer would have 4 KiB."""
     name, data = event
     cursor = b"wo_%016x" % seq
+    text = data.get("text")
     try:
-        said = dumps(data)
+        if isinstance(text, str) and len(text) >= TEXT_CHARS_MIN and has_nul_runs(text):
+            said = dumps_with_runs(data)
+        else:
+            said = dumps(data)
     except TypeError as fault:  # orjson.JSONEncodeError is one.
         if "64-bit" not in str(fault):
             raise

@@ -35,10 +35,10 @@ from .charge import Charge
 from .driver_context import DriverContext
 from .executor import Process
 from .mailbox import Ask, Mailbox
+from .portion import Portion
 from .worker import Worker
 
 T = TypeVar("T")
-OUTPUT_BATCH_BYTES_MAX = 64 << 10
 RETRY_S = 0.5
 """Between two attempts to write what the store refused."""
 
@@ -53,6 +53,7 @@ class Driver:
         self._charge = Charge(worker, context)
         self._woken = self._charge.woken
         self._mailbox = Mailbox(self._woken)
+        self._portion = Portion()
         self._has_left = worker.life.ended.is_set()
 
     # The callers' side.
@@ -229,9 +230,10 @@ class Driver:
         charge = self._charge
         self._life.backlog_bytes = process.backlog_bytes
         exit_seen = process.exit  # Looked at first: output read after it is complete.
-        chunks = process.read_output(OUTPUT_BATCH_BYTES_MAX)
+        chunks = process.read_output(self._portion.size_bytes)
         if chunks:
             events = charge.streams.feed(chunks)
+            self._portion.became(len(events))
             if events:
                 await charge.journal.tell(*events)
             self._woken.set()

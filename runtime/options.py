@@ -36,8 +36,9 @@ class RuntimeOptions:
     them; that takes a store that keeps its data. Workers' control groups are made
     below `cgroup_root` (None: the server's own group), unless `cgroup_enabled` is off.
     A server that is root makes each sandboxed worker a user of its own, with
-    `worker_uids` "all" every worker, from `worker_uid_base` on. `capability_mode`
-    holds for requests that name none.
+    `worker_uids` "all" every worker: one of `worker_uid_count` users from
+    `worker_uid_base` on (None: see `uids.worker_uids`). `capability_mode` holds for
+    requests that name none.
     """
 
     runtime_id: RuntimeId | None = None
@@ -63,6 +64,7 @@ class RuntimeOptions:
     cgroup_root: Path | None = None
     worker_uids: OwnUids = OWN_UIDS[0]
     worker_uid_base: int = WORKER_UID_BASE
+    worker_uid_count: int | None = None
     capability_mode: CapabilityMode = CapabilityMode.ADAPTIVE
     worker_path: str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     worker_lang: str = "C.UTF-8"

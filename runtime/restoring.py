@@ -34,7 +34,7 @@ from .announcements import Announcements
 from .catalog import Entry
 from .executor import Executor, Process
 from .exit_reasons import usage_of
-from .launching import cookie_of, is_given
+from .launching import cookie_of
 from .life_events import last_words
 from .uids import WorkerUids
 from .views import WorkerView
@@ -194,9 +194,8 @@ class Restoration:
             held = self.admission.asked_by(worker)
             worker.life.hold(held, worker.view.reserved_at or process.started_at_us)
             self.admission.dispatcher.restore(worker.worker_id, held, worker.tenant)
-            plan = worker.record.plan
-            if process.verified is not None and plan is not None and is_given(plan, "sandbox.own_uid"):
-                self.uids.restore(worker.worker_id, process.verified.uid)
+            if process.uid is not None:
+                self.uids.restore(worker.worker_id, process.uid)
         return process
 
     async def _ask_anew(self, worker: Worker) -> None:

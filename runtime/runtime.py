@@ -39,6 +39,7 @@ from .dispatcher import Dispatcher
 from .egress import Gateway, SystemResolver
 from .executor import Executor, open_executor
 from .idempotency import IdempotencyKeys
+from .last_uid import last_uid_in
 from .observation import Observation
 from .options import HOST, RuntimeOptions
 from .plans import Plans
@@ -48,7 +49,7 @@ from .services import Services
 from .tally import Tally
 from .task_description import Description
 from .tasks import Tasks, first_files
-from .uids import WorkerUids
+from .uids import WorkerUids, worker_uids
 
 END_S_MAX = 15.0
 """How long after its grace a worker may take to end before a drain goes on without it."""
@@ -76,7 +77,12 @@ class Runtime(Changing, Services):
         self._catalog = Catalog(options.workers_max)
         self._ledger = ledger_of(options)
         self._dispatcher = Dispatcher(self._ledger, options.waiting_workers_max)
-        self._uids = WorkerUids(options.worker_uid_base)
+        self._uids = WorkerUids(
+            worker_uids(
+                options.worker_uid_base, options.worker_uid_count, running_max=options.running_workers_max
+            ),
+            last_uid_in(store),
+        )
         self._keys = IdempotencyKeys()
         # Who is told of them, and who counts.
         self.tally = Tally()

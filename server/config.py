@@ -29,6 +29,7 @@ from .capacity import AMOUNT_MAX, QuotaFault, quotas_of
 from .config_error import ConfigError
 from .confinement import (
     WORKER_UID_MAX,
+    WORKER_UIDS_MAX,
     ConfinementFault,
     capability_mode_of,
     cgroup_root_of,
@@ -171,6 +172,9 @@ def _runtime_options(flags: ServeFlags, disk: DiskStore | None, confinement: _Co
         worker_uid_base=_number(
             "--worker-uid-base", flags.worker_uid_base, default.worker_uid_base, most=WORKER_UID_MAX
         ),
+        worker_uid_count=None
+        if flags.worker_uid_count is None
+        else _number("--worker-uid-count", flags.worker_uid_count, 0, most=WORKER_UIDS_MAX),
         workers_max=_number("--max-workers", flags.max_workers, default.workers_max),
         observers_max=_number("--max-observers", flags.max_observers, default.observers_max),
         input_backlog_max_bytes=_number(

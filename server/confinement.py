@@ -13,8 +13,9 @@ from watchglass.protocol.errors import shown
 from watchglass.protocol.execution import CapabilityMode
 from watchglass.runtime.uids import OWN_UIDS, OwnUids
 
+WORKER_UIDS_MAX: Final = 1_000_000
 WORKER_UID_MAX: Final = (1 << 32) - (1 << 20)
-"""The kernel has 32 bits; (uid_t)-1 means nobody, and a million workers have room above the base."""
+"""The kernel has 32 bits; (uid_t)-1 means nobody, and so many workers have room above the base."""
 
 
 class ConfinementFault(ValueError):

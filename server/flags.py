@@ -146,6 +146,12 @@ class ServeFlags:
         CONFINING,
     )
     worker_uid_base: Number = flag("N", "The first of these users.", CONFINING)
+    worker_uid_count: Number = flag(
+        "N",
+        "How many users these are: one is given again when all others were. Default: 65536, or with a "
+        "base of your own --max-running-workers.",
+        CONFINING,
+    )
     max_workers: Number = flag("N", "Workers, the ended ones included.", BOUNDS)
     max_observers: Number = flag("N", "Open feeds at once.", BOUNDS)
     input_backlog_bytes: Number = flag("N", "Input that a worker may leave unread.", BOUNDS)

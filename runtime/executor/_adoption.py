@@ -42,6 +42,7 @@ class Run(NamedTuple):
     pid: int = 0
     started_at_us: int = 0
     cgroups: tuple[str, ...] = ()
+    uid: int | None = None
 
 
 def lock_launch(directory: Path) -> int:
@@ -95,6 +96,7 @@ def read_run(directory: Path) -> Run | None:
             pid=int(told["worker"]["pid"]),
             started_at_us=int(told["started_at_us"]),
             cgroups=tuple(map(str, told.get("cgroups", ()))),
+            uid=dict(told.get("plan", {})).get("uid"),
         )
     except (ValueError, KeyError, TypeError):
         return Run()

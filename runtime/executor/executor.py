@@ -183,6 +183,7 @@ class Executor:
             on_free=self._on_free,
         )
         process.set_ran(run.pid, run.started_at_us)
+        process.uid = run.uid
         await self._take_over(process, run)
         return process
 

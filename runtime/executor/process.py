@@ -40,7 +40,7 @@ class Process:
     worker was adopted: `write_input` goes on there; 0 for one launched here, or
     lost. `asked` is why an adopted worker had been made to leave already.
     `verified` is what was found in force right after the start; None: it had
-    ended by then.
+    ended by then. `uid` is the user that an adopted worker was to become; None: ours.
 
     Methods that ask something of a worker that is over do nothing.
     """
@@ -69,6 +69,7 @@ class Process:
         self.asked: Cause | None = None
         self.exit: ProcessExit | None = None
         self.verified: Verified | None = None
+        self.uid: int | None = None
         self.cookie = cookie
         self.outlives_server = outlives_server
         self.directory = directory

@@ -20,10 +20,12 @@ from watchglass.protocol.base import NAME_CHARS_MAX
 from watchglass.protocol.events import PROCESS_RESERVED, Event, shape_fault
 from watchglass.protocol.workers import WorkerInput
 
-from .base import FRESH, Resumed
+from .base import EVENT_TEXT_CHARS_MAX, FRESH, Resumed
 from .stream import PlainStream
 
 LINE_BYTES_MAX = 256 << 10
+_BLANK = b" \t\r\n"
+"""What JSON passes over."""
 _DIGITS_MAX = 18
 """An integer of no more digits is one of 64 bits."""
 _DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
@@ -113,18 +115,24 @@ def _overlong_from(offset: int) -> PlainStream:
 
 
 def _unreadable(line: bytes, offset: int, reason: str) -> Sequence[Event]:
+    """An agent may print many lines that are no events: a short one is one event, and decoded at once."""
+    if len(line) <= EVENT_TEXT_CHARS_MAX:
+        text = line.decode(errors="replace")
+        return [Event("output", {"stream": "stdout", "text": text, "offset": offset, "reason": reason})]
     output = PlainStream("stdout", reason)
     return [*output.feed(offset, line), *output.finish()]
 
 
 def _read(line: bytes, *, has_long: bool) -> Event | str:
     """What a line says, or why it is no event."""
+    if not line.startswith(b"{") and not line.lstrip(_BLANK).startswith(b"{"):
+        return (
+            "not a JSON object"  # An exception of the parser would cost five times as much as all the rest.
+        )
     try:
         said = orjson.loads(line)
     except orjson.JSONDecodeError as fault:
         return f"not JSON: {fault}"
-    if not isinstance(said, dict):
-        return "not a JSON object"
     if line.count(b"{") + line.count(b"[") > NESTING_MAX and _is_nested_over(NESTING_MAX, said):
         return f"nested over {NESTING_MAX} levels"
     if has_long and has_long_number(line):

@@ -10,9 +10,10 @@ import pytest
 
 from support.api import Api
 from support.feed import data_of, in_thread, names, observing
+from support.page_cache import is_unwritten, why_untold
 from support.processes import children, marked, parent, pids, wait_gone, wait_true
 from support.programs import program
-from support.serving import Served, serving
+from support.serving import Served, durable_server, serving
 
 pytestmark = pytest.mark.trio
 
@@ -97,3 +98,20 @@ async def test_a_killed_supervisor_of_a_dead_spawn_daemon_leaves_nothing_either(
     assert data_of(ended, "exit") == [{"code": None, "signal": None, "reason": "lost"}]
     assert daemon not in pids()
     assert marked("rt-sudden", worker_id) == set()
+
+
+async def test_an_end_that_a_server_heard_right_before_its_death_is_on_the_disk_all_the_same(
+    tmp_path: Path,
+) -> None:
+    """Its supervisor rests by then, and sees to it before it leaves."""
+    if reason := why_untold(tmp_path):
+        pytest.skip(reason)
+    with durable_server(tmp_path) as place, place.serving() as served:
+        worker = await in_thread(Api(served).create, "cat")
+        supervisor = parent(worker["pid"])
+        async with observing(served, worker["worker_id"]) as observer:
+            await in_thread(Api(served).act, worker["worker_id"], "stop")
+            await observer.until("end")
+        place.kill()
+        await in_thread(wait_gone, supervisor)
+        assert not is_unwritten(place.worker_dir(worker["worker_id"]) / "exit.json")

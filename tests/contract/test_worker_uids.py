@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from watchglass.runtime.uids import WORKER_UID_BASE
+from watchglass.runtime.uids import WORKER_UID_BASE, WORKER_UID_COUNT
 
 from support.api import Api, Json
 from support.passing import let_others_pass
-from support.serving import serving
+from support.serving import durable_server, serving
 from support.task_face import TaskFace, refusal
 
 FLAGS = ["--worker-uids=all"]
@@ -23,12 +24,22 @@ STRICT = {"capability_mode": "strict"}
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
 
-@pytest.fixture
-def tasks(api: Api) -> TaskFace:
+def own_users(api: Api) -> TaskFace:
+    """The face of a server that can make any worker a user of its own; or the test is skipped."""
     found = api.get("/v1/runtime/capabilities")["capabilities"]["sandbox"]["own_place"]
     if not found["available"]:
         pytest.skip(found["reason"])
     return TaskFace(api)
+
+
+def behind(uid: int) -> int:
+    """The user after this one, in the range of a server that was told none."""
+    return WORKER_UID_BASE + (uid + 1 - WORKER_UID_BASE) % WORKER_UID_COUNT
+
+
+@pytest.fixture
+def tasks(api: Api) -> TaskFace:
+    return own_users(api)
 
 
 @contextmanager
@@ -80,7 +91,32 @@ def test_a_folder_that_its_user_may_not_enter_is_refused_with_that_user(
     refused = api.request("POST", "/v1/workers", asked)
     assert (refused.status, refused.code) == (400, "launch_failed")
     assert "cannot start the worker: chdir '/" in refused.message
-    assert f" as user {WORKER_UID_BASE}: Permission denied (EACCES)" in refused.message
+    said = re.search(r" as user (\d+): Permission denied \(EACCES\)", refused.message)
+    assert said is not None
+    assert int(said[1]) >= WORKER_UID_BASE
+
+
+def test_what_one_leaves_in_tmp_is_not_the_next_ones(tasks: TaskFace) -> None:
+    left = tasks.ran("umask 077; mktemp /tmp/left-XXXXXX")["stdout"].strip()
+    try:
+        said = tasks.ran(f"cat {left}; rm -f {left}")
+        assert (said["stdout"], said["status"]) == ("", "failed")
+        assert Path(left).is_file()
+    finally:
+        Path(left).unlink()
+
+
+def test_a_killed_server_and_the_next_one_give_no_user_twice(tmp_path: Path) -> None:
+    with durable_server(tmp_path, *FLAGS) as place:
+        with place.serving() as served:
+            before = own_users(Api(served))
+            lives = before.wait_running(before.sh("id -u; sleep 60"))
+            ended = before.ran("id -u")
+            place.kill()
+        with place.serving() as served:
+            later = own_users(Api(served)).ran("id -u")
+    first, second, third = (int(said["stdout"]) for said in (lives, ended, later))
+    assert (second, third) == (behind(first), behind(second))
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="takes setpriv")

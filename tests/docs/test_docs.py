@@ -33,6 +33,7 @@ from watchglass.runtime.policy import resolve
 from watchglass.runtime.speech.jsonl import LINE_BYTES_MAX
 from watchglass.runtime.speech.text import DONE_CHARS_MAX
 from watchglass.runtime.task_output import INLINE_BYTES_MAX
+from watchglass.runtime.uids import WORKER_UID_COUNT
 from watchglass.server.cli.faults import ExitCode
 from watchglass.server.cli.main import app
 from watchglass.server.config import DURABILITIES, FeedBounds, serve_config
@@ -247,6 +248,7 @@ def test_the_defaults_of_serve_are_those_of_the_code() -> None:
         "--max-event-batch-items": limits.max_event_batch_items,
     }
     assert {flag: int(default) for flag, default in documented.items() if default.isdigit()} == numbers
+    assert documented["--worker-uid-count"].startswith(f"{WORKER_UID_COUNT:,}; ")
 
 
 def test_the_retention_in_the_docs_is_that_of_the_code() -> None:

@@ -13,11 +13,13 @@ from watchglass.protocol.errors import StatePoisoned
 from watchglass.protocol.events import Event
 from watchglass.protocol.workers import WorkerInput
 from watchglass.runtime import Runtime, open_runtime
+from watchglass.runtime.portion import BYTES_FIRST, EVENTS_MAX
 from watchglass.runtime.speech.text import TextSpeech
+from watchglass.store.memory import open_memory_store
 
 from support.agents import CAT
 from support.processes import marked
-from support.tasks import soon
+from support.tasks import soon, until
 from support.workers import request_of
 
 pytestmark = pytest.mark.asyncio
@@ -66,3 +68,16 @@ async def test_a_driver_that_fails_tells_its_observers_and_kills_its_worker_alon
         assert (await runtime.stop("whole")).phase == "stopped"
         assert ("text_delta", {"text": "fine\n"}) in await soon(said(runtime, "whole"))
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+async def test_no_turn_of_a_worker_is_long_however_short_its_lines_are() -> None:
+    """Each line is an event, and everybody else waits until all of a turn are written."""
+    lines = 60_000
+    turns: list[int] = []
+    printing = {"program": "sh", "args": ["-c", f"yes | head -n {lines}"]}
+    async with open_memory_store() as store, open_runtime(store=store) as runtime:
+        store.watch(lambda worker_id, records: turns.append(len(records) if worker_id else 0))
+        await runtime.create_worker(request_of(worker_id="chatty", execution=printing, speech="jsonl"))
+        await until(lambda: runtime.worker("chatty").phase == "succeeded")
+    assert sum(turns) > lines
+    assert max(turns) <= max(EVENTS_MAX, BYTES_FIRST // len("y\n"))

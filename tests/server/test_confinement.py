@@ -12,6 +12,7 @@ from watchglass.server.config import serve_config
 from watchglass.server.config_error import ConfigError
 from watchglass.server.confinement import (
     WORKER_UID_MAX,
+    WORKER_UIDS_MAX,
     ConfinementFault,
     capability_mode_of,
     cgroup_root_of,
@@ -34,6 +35,13 @@ def test_serve_takes_mode_groups_and_users() -> None:
     assert (options.capability_mode, options.cgroup_root) == (CapabilityMode.STRICT, Path("/agents"))
     assert (options.worker_uid_base, options.capacity_memory_bytes) == (20_000, "host")
     assert serve_config(ServeFlags(cgroups=False)).runtime.cgroup_enabled is False
+    assert serve_config(ServeFlags(worker_uid_count="1000")).runtime.worker_uid_count == 1000
+
+
+@pytest.mark.parametrize("count", ["0", "many", str(WORKER_UIDS_MAX + 1)])
+def test_workers_are_at_least_one_user_and_at_most_a_million(count: str) -> None:
+    with pytest.raises(ConfigError, match="--worker-uid-count"):
+        serve_config(ServeFlags(worker_uid_count=count))
 
 
 @pytest.mark.parametrize("mode", ["", "STRICT", "lenient"])

@@ -16,6 +16,7 @@ from watchglass.protocol.errors import LaunchFailed
 from watchglass.runtime.cgroups import CgroupLaunch
 from watchglass.runtime.executor import _spares, open_executor
 
+from support.page_cache import is_unwritten, why_untold
 from support.processes import wait_gone, wait_true
 from support.tasks import until
 
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.asyncio
 
 SLEEP = "sleep 1000"
 BUSY = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; seq 1000; sleep 1000 & exit 1"
+SYNCS_BY_OTHERS_MAX = 5
+"""Any process of the host may bring all that is written to the disk, at any moment; not so often."""
 UntilGone = Callable[[int], Coroutine[None, None, None]]
 
 
@@ -72,6 +75,23 @@ async def test_one_supervisor_has_one_worker_after_the_other(
     for subject in subjects:
         run = json.loads((subject.directory / "run.json").read_bytes())
         assert (run["worker"]["pid"], run["plan"]["cookie"]) == (subject.process.pid, subject.plan.cookie)
+
+
+@pytest.fixture
+def synced(tmp_path: Path) -> Callable[[Subject], bool]:
+    """Whether the exit of a worker is on the disk; the test is skipped where the kernel does not say so."""
+    if reason := why_untold(tmp_path):
+        pytest.skip(reason)
+    return lambda subject: not is_unwritten(subject.directory / "exit.json")
+
+
+async def ended_unsynced(lab: Lab, synced: Callable[[Subject], bool]) -> Subject:
+    """A worker whose supervisor is free, and has left its exit to the server."""
+    for _ in range(SYNCS_BY_OTHERS_MAX):
+        subject = await ended(lab)
+        if not synced(subject):
+            return subject
+    pytest.fail("each exit is on the disk at once: its server waited for that, and keeps it anyway")
 
 
 async def test_what_one_worker_counted_is_not_the_next_ones(lab: Lab) -> None:
@@ -225,3 +245,35 @@ async def test_an_end_that_no_server_heard_is_found_though_its_supervisor_has_an
     adopted.process.write_input(b"still here")
     adopted.process.close_stdin()
     assert await adopted.says() == b"still here"
+
+
+async def test_the_exit_of_its_last_worker_is_on_the_disk_when_its_server_has_left(
+    lab: Lab, synced: Callable[[Subject], bool]
+) -> None:
+    """The server's own record of it may not be there yet."""
+    subject = await ended_unsynced(lab, synced)
+    await lab.executor.close()
+    wait_gone(subject.process.supervisor_pid)
+    assert synced(subject)
+
+
+async def test_an_exit_that_its_server_keeps_costs_the_next_worker_no_sync(
+    lab: Lab, synced: Callable[[Subject], bool]
+) -> None:
+    for _ in range(SYNCS_BY_OTHERS_MAX):
+        before, after = await ended(lab), await ended(lab)
+        assert after.process.supervisor_pid == before.process.supervisor_pid
+        if not synced(before):
+            return
+    pytest.fail("an exit that its server has is synced before the next worker")
+
+
+async def test_an_exit_that_no_server_heard_is_on_the_disk_when_its_supervisor_has_left(
+    make_lab: type[Lab], tmp_path: Path, synced: Callable[[Subject], bool]
+) -> None:
+    async with open_executor() as executor:
+        subject = await make_lab(executor, tmp_path).run("cat", outlives_server=True)
+        await executor.close(keep_outliving=True)
+    os.kill(subject.process.pid, signal.SIGKILL)
+    wait_gone(subject.process.supervisor_pid)
+    assert synced(subject)

@@ -107,7 +107,9 @@ def test_blank_lines_say_nothing(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"hello\n", "not JSON"),
+        (b"hello\n", "not a JSON object"),
+        (b"\x0c{}\n", "not a JSON object"),
+        (b" \t{\r\n", "not JSON"),
         (b'{"event":"x"\n', "not JSON"),
         (b'{"event":"\xff"}\n', "not JSON"),
         (b'{"event":"x","data":{"n":NaN}}\n', "not JSON"),
