@@ -31,6 +31,7 @@ EXIT_CODES = """Exit codes:
   7  events after the cursor are gone ('attach', 'events'); '--on-expired snapshot' goes on
 'run' exits with the worker's own code, 128 + N when signal N ended it."""
 
+INTERRUPTED = 130
 BROKEN_PIPE = 141
 """What shells show of a process that SIGPIPE ended."""
 

@@ -19,8 +19,7 @@ from watchglass import __version__
 from watchglass.client.faults import ClientFault
 
 from .contents import Contents
-from .entry import INTERRUPTED
-from .faults import BROKEN_PIPE, EXIT_CODES, CliError, ExitCode, UsageFault, exit_code
+from .faults import BROKEN_PIPE, EXIT_CODES, INTERRUPTED, CliError, ExitCode, UsageFault, exit_code
 from .manual import SETTINGS
 from .showing import one_line
 
