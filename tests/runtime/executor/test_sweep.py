@@ -59,9 +59,11 @@ def test_a_sweep_finds_what_it_could_not_look_for_at_first(monkeypatch: pytest.M
     name, _, value = COOKIE.partition("=")
     with subprocess.Popen(["/bin/sleep", "600"], env={**os.environ, name: value}) as process:
         looking = threading.Thread(target=lambda: killed.append(sweep({COOKIE})), daemon=True)
-        with no_descriptor_free():
-            looking.start()
-            assert has_tried.wait(END_S)
-        looking.join(END_S)
-        process.kill()  # If the sweep did not.
+        try:
+            with no_descriptor_free():
+                looking.start()
+                assert has_tried.wait(END_S)
+            looking.join(END_S)
+        finally:
+            process.kill()  # If the sweep did not.
     assert killed == [1]
