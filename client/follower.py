@@ -17,10 +17,10 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, cast
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -94,6 +94,7 @@ class Follower(Standing):
         self._on_loss = on_loss
         self._connection: ClientConnection | None = None
         self._wake_reader, self._wake_writer = socket.socketpair()
+        self._wake_writer.setblocking(False)
         self._leaving = False
 
     def __enter__(self) -> Self:
@@ -122,7 +123,7 @@ class Follower(Standing):
     def leave(self) -> None:
         """Make the iteration end, at once. Safe in a signal handler and in any thread."""
         self._leaving = True
-        if self._wake_writer.fileno() >= 0:
+        with suppress(OSError):  # Closed meanwhile, or awake already.
             self._wake_writer.send(b"\0")
         self.sever()
 
@@ -169,6 +170,7 @@ class Follower(Standing):
     def _connection_life(self, address: Address) -> Generator[Joined | Told | Reset, None, int]:
         """One connection's frames; how it was closed."""
         with ExitStack() as stack:
+            stack.callback(self._forget)
             try:
                 connection = stack.enter_context(self._connect(address))
             except InvalidStatus as refusal:
@@ -178,8 +180,6 @@ class Follower(Standing):
                 check_trusted(address, fault)
                 self._journey.last_loss = why(fault)
                 return CLOSED_ABNORMALLY
-            self._connection = connection
-            stack.callback(self._forget)
             self._journey.opened(connection.subprotocol)
             try:
                 yield from self._frames(connection)
@@ -209,7 +209,7 @@ class Follower(Standing):
         return connect(
             address.websocket_url + self._journey.target,
             ssl=address.tls(),
-            create_connection=TwoThreadedConnection,
+            create_connection=cast(type[ClientConnection], self._begun),
             additional_headers=address.headers(),
             subprotocols=self._subprotocols or None,
             compression=None,
@@ -221,6 +221,13 @@ class Follower(Standing):
             ping_interval=PING_INTERVAL_S,
             ping_timeout=PING_TIMEOUT_S,
         )
+
+    def _begun(self, *args: Any, **more: Any) -> ClientConnection:
+        """A connection before its upgrade; from now on it can be severed."""
+        self._connection = TwoThreadedConnection(*args, **more)
+        if self._leaving:
+            self.sever()
+        return self._connection
 
     def _forget(self) -> None:
         self._connection = None

@@ -46,6 +46,7 @@ class Session:
         self._patience_s = patience_s
         self._conversation = Conversation()
         self._socket: FeedSocket | None = None
+        self._url = where().url
         self.connections = 0
         """How many there have been."""
 
@@ -129,11 +130,19 @@ class Session:
     # What runs behind it, and what its readers need.
 
     async def run(self) -> None:
-        """Keep a connection until cancelled, or until none can be had."""
+        """Keep a connection until cancelled, or until none can be had; after that nobody waits for one."""
+        try:
+            await self._keep_connected()
+        finally:
+            if self._conversation.failed is None:
+                self.close()
+
+    async def _keep_connected(self) -> None:
         losses, answered_s = 0, time.monotonic()
         while True:
             began_s = time.monotonic()
             address = self._where()
+            self._url = address.url
             reason = await self._connection_life(address)
             now_s = time.monotonic()
             if self._conversation.failed is not None:
@@ -172,7 +181,7 @@ class Session:
 
     def close(self) -> None:
         """Whoever still waits gets `Unreachable`."""
-        self._conversation.give_up(Unreachable(self._where().url, "the session was left", "lost"))
+        self._conversation.give_up(Unreachable(self._url, "the session was left", "lost"))
 
     async def _connection_life(self, address: Address) -> str:
         """One connection, from its beginning to its end; why it is over."""

@@ -37,7 +37,7 @@ class SharedTls:
         sock.settimeout(0)
         self._sock = sock
         self._timeout_s: float | None = None
-        self._one = threading.Lock()
+        self._one = threading.RLock()  # A signal handler may shut down what its own thread is writing.
         self._waiting = 0
         self._closed = False
 

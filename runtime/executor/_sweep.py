@@ -8,6 +8,8 @@ is found only by the spawn daemon, through its parents.
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
 import os
 import signal
 import time
@@ -18,6 +20,8 @@ SWEEP_S_MAX = 5.0
 """What lives after so many seconds of SIGKILL is stuck in the kernel."""
 
 _PAUSE_S = 0.002
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_LOG = logging.getLogger(__name__)
 
 
 class Sweeper:
@@ -47,6 +51,8 @@ class Sweeper:
                 asked, self._waiting = self._waiting, {}
                 try:
                     await asyncio.to_thread(sweep, asked.keys())
+                except OSError as fault:  # It was tried for a while; nobody is helped who waits on.
+                    _LOG.error("cannot look for what is left of workers: %s", fault)
                 finally:
                     for swept in asked.values():
                         swept.set_result(None)
@@ -58,16 +64,25 @@ def sweep(cookies: AbstractSet[str]) -> int:
     """Kill every process with one of `cookies` in its environment, until none is left.
 
     Returns how many there were. Blocks for up to SWEEP_S_MAX seconds: to be called in a thread.
+
+    Raises:
+        OSError: For so long the system had not what it takes to look, such as a free descriptor.
     """
     entries = {os.fsencode(cookie) for cookie in cookies}
     killed: set[int] = set()
     give_up_at = time.monotonic() + SWEEP_S_MAX
-    while found := _kill_all(entries):
-        killed |= found
-        if time.monotonic() > give_up_at:
-            break
+    while True:
+        is_late = time.monotonic() > give_up_at
+        try:
+            found = _kill_all(entries)
+        except OSError:
+            if is_late:
+                raise
+        else:
+            killed |= found
+            if is_late or not found:
+                return len(killed)
         time.sleep(_PAUSE_S)
-    return len(killed)
 
 
 def _kill_all(entries: set[bytes]) -> set[int]:
@@ -85,14 +100,18 @@ def _kill_if_marked(pid: int, entries: set[bytes]) -> bool:
     """The descriptor is opened before the environment is read, so both are of one process."""
     try:
         pidfd = os.pidfd_open(pid)
-    except OSError:  # Gone, or a kernel thread.
-        return False
+    except OSError as fault:
+        if fault.errno in _SHORTAGES:
+            raise
+        return False  # Gone, or a kernel thread.
     try:
         if entries.isdisjoint(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")):
             return False
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except OSError:  # Gone, or somebody else's.
-        return False
+    except OSError as fault:
+        if fault.errno in _SHORTAGES:
+            raise
+        return False  # Gone, or somebody else's.
     finally:
         os.close(pidfd)
     return True

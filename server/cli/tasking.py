@@ -140,8 +140,9 @@ def run_task(runtime: Found, client: Client, asked: Json) -> tuple[int, str]:
                 task = client.post(TASKS, asked)["task_id"]
             final = wait_finished(runtime, client, task, None)
     except KeyboardInterrupt:
-        note(f"killing {task}")
-        write_document(killed(client, task, owner, "interrupted"))
+        if task:
+            note(f"killing {task}")
+            write_document(killed(client, task, owner, "interrupted"))
         raise
     write_document(final)
     return code_of(final), task

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from watchglass.client import follower as followers
 from watchglass.client.address import Address
 from watchglass.client.call import worker_path
 from watchglass.client.faults import ApiError, Unreachable
@@ -19,6 +21,7 @@ from support.proxy import cutting
 from support.serving import Served, serving
 
 EVENTS = 300
+END_S = 30
 
 
 def said_text(number: int) -> str:
@@ -165,3 +168,33 @@ def test_where_nobody_answers_a_follower_gives_up_after_its_patience(tmp_path: P
     address = Address("http://127.0.0.1:9")
     with Follower(lambda: address, "wk", patience_s=0.2) as follower, pytest.raises(Unreachable):
         list(follower)
+
+
+def test_who_leaves_waits_for_no_runtime_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(followers, "OPEN_TIMEOUT_S", 2 * END_S)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = Address(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with Follower(lambda: address, "wk") as follower:
+            following = threading.Thread(target=lambda: list(follower), daemon=True)
+            following.start()
+            with listener.accept()[0] as peer:
+                assert peer.recv(1)  # It is asked for the upgrade.
+                follower.leave()
+                following.join(END_S)
+                assert not following.is_alive()
+
+
+def test_a_follower_may_be_left_as_often_as_one_likes_and_when_it_is_over() -> None:
+    follower = Follower(lambda: Address("http://127.0.0.1:9"), "wk")
+
+    def leave() -> None:
+        for _ in range(10_000):
+            follower.leave()
+
+    leaving = threading.Thread(target=leave, daemon=True)
+    leaving.start()
+    leaving.join(END_S)
+    assert not leaving.is_alive()
+    assert list(follower) == []
+    follower.close()
+    follower.leave()

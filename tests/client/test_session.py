@@ -15,6 +15,7 @@ import trio
 import trio.testing
 
 from watchglass.client import calls, task_calls
+from watchglass.client.address import Address
 from watchglass.client.async_client import AsyncClient
 from watchglass.client.conversation import QUEUE_FRAMES_MAX
 from watchglass.client.faults import ApiError, Unreachable
@@ -321,6 +322,28 @@ def test_a_runtime_that_is_not_there_is_unreachable(shell: Shell) -> None:
                 await session.call(calls.runtime())
 
     shell.run(scenario)
+
+
+def test_nobody_waits_for_a_session_that_failed_in_a_way_that_nobody_thought_of() -> None:
+    places = iter([Address("http://127.0.0.1:1")] * 2)
+    heard: list[Unreachable] = []
+
+    def where() -> Address:
+        for place in places:
+            return place
+        raise LookupError("a bug")
+
+    async def scenario() -> None:
+        async with AsyncioShell.connect("http://127.0.0.1:1", token="t") as wg:
+            wg._where = where
+            async with wg.session() as session:
+                with pytest.raises(Unreachable) as told:
+                    await session.call(calls.runtime())
+                heard.append(told.value)
+
+    with pytest.raises(LookupError):
+        AsyncioShell().run(scenario)
+    assert len(heard) == 1
 
 
 def test_nothing_is_left_of_a_session_that_was_left(served: Served, shell: Shell) -> None:

@@ -186,3 +186,29 @@ def test_a_peer_that_takes_nothing_is_left_in_time(pair: Pair) -> None:
         with pytest.raises(TimeoutError):
             shared.sendall(bytes(64 << 20))
         over.set()
+
+
+def test_a_signal_handler_may_shut_down_what_its_thread_is_writing(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[OSError] = []
+
+    class Interrupted(ssl.SSLSocket):
+        def send(self, *args: Any) -> int:
+            shared.shutdown(socket.SHUT_RDWR)  # Where a handler runs: between two steps of the same thread.
+            return super().send(*args)
+
+    def write() -> None:
+        try:
+            shared.sendall(b"x")
+        except OSError as fault:
+            said.append(fault)
+
+    with listening(pair, lambda _: None) as address:
+        monkeypatch.setattr(address.tls(), "sslsocket_class", Interrupted)
+        shared = connected(address)
+        writing = threading.Thread(target=write, daemon=True)
+        writing.start()
+        writing.join(END_S)
+        assert len(said) == 1
+        shared.close()

@@ -234,7 +234,7 @@ def durable_server(
 
 def watchglass(*argv: str) -> list[str]:
     """The command line of the installed program."""
-    return [sys.executable, "-m", "watchglass.server.cli.main", *argv]
+    return [sys.executable, "-m", "watchglass.server.cli", *argv]
 
 
 def environment(state_dir: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
