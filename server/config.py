@@ -25,6 +25,7 @@ from watchglass.runtime.options import HOST, Capacity, RuntimeOptions
 from watchglass.runtime.uids import OwnUids
 from watchglass.store.base import Retention
 
+from .amounts import AMOUNT_FORM, amount_bytes
 from .capacity import AMOUNT_MAX, QuotaFault, quotas_of
 from .config_error import ConfigError
 from .confinement import (
@@ -208,9 +209,7 @@ def serve_config(
             ),
             capacity_memory_bytes=_capacity("--capacity-memory", capacity_memory),
             capacity_pids=_capacity("--capacity-pids", capacity_pids),
-            default_memory_bytes=_number(
-                "--default-memory", default_memory, options.default_memory_bytes, most=_BYTES_MAX
-            ),
+            default_memory_bytes=_bytes("--default-memory", default_memory, options.default_memory_bytes),
             default_pids=_number("--default-pids", default_pids, options.default_pids),
             tenants=_tenants(tenant),
             capability_mode=mode,
@@ -222,15 +221,11 @@ def serve_config(
             ),
             workers_max=_number("--max-workers", max_workers, options.workers_max),
             observers_max=_number("--max-observers", max_observers, options.observers_max),
-            input_backlog_max_bytes=_number(
-                "--input-backlog-bytes", input_backlog_bytes, options.input_backlog_max_bytes, most=_BYTES_MAX
+            input_backlog_max_bytes=_bytes(
+                "--input-backlog-bytes", input_backlog_bytes, options.input_backlog_max_bytes
             ),
-            output_max_bytes=_number(
-                "--output-max-bytes", output_max_bytes, options.output_max_bytes, most=_BYTES_MAX
-            ),
-            import_max_bytes=_number(
-                "--import-max-bytes", import_max_bytes, options.import_max_bytes, most=_BYTES_MAX
-            ),
+            output_max_bytes=_bytes("--output-max-bytes", output_max_bytes, options.output_max_bytes),
+            import_max_bytes=_bytes("--import-max-bytes", import_max_bytes, options.import_max_bytes),
             grace_ms=_number("--grace-ms", grace_ms, options.grace_ms, least=0, most=_HOUR_MS),
             task_retention_s=_number(
                 "--result-retention-secs",
@@ -244,7 +239,7 @@ def serve_config(
             ),
         ),
         retention=Retention(
-            max_bytes=_number("--retain-bytes", retain_bytes, kept.max_bytes, most=_BYTES_MAX),
+            max_bytes=_bytes("--retain-bytes", retain_bytes, kept.max_bytes),
             max_events=_number("--retain-events", retain_events, kept.max_events),
             max_age_s=None
             if retain_age_s is None
@@ -317,9 +312,9 @@ def _tenants(texts: Sequence[str]) -> dict[str, Reservation]:
 
 
 def _capacity(flag: str, given: int | str | None) -> Capacity:
-    if given is None:
-        return None
-    return HOST if given == HOST else _number(flag, given, 0, most=_BYTES_MAX)
+    if given is None or given == HOST:
+        return given  # type: ignore[return-value]  # One of these two.
+    return _bytes(flag, given, 0) if flag == "--capacity-memory" else _number(flag, given, 0, most=_BYTES_MAX)
 
 
 def _confinement(
@@ -332,6 +327,14 @@ def _confinement(
         raise ConfigError(str(fault)) from None
 
 
+def _bytes(flag: str, given: int | str | None, default: int) -> int:
+    """A number of bytes, or a size as people write it."""
+    found = amount_bytes(given) if isinstance(given, str) else None
+    if found is None and isinstance(given, str):
+        raise ConfigError(f"{flag} {shown(given)}: use {AMOUNT_FORM}, from 1 to {_BYTES_MAX} bytes")
+    return _number(flag, given if found is None else found, default, most=_BYTES_MAX)
+
+
 def _number(
     flag: str, given: int | str | None, default: int, *, least: int = 1, most: int = _COUNT_MAX
 ) -> int:
@@ -340,7 +343,8 @@ def _number(
     try:
         number = int(given)
     except ValueError:
-        raise ConfigError(f"{flag} {shown(given)}: is no whole number") from None
+        form = f"use a whole number from {least} to {most}"
+        raise ConfigError(f"{flag} {shown(given)}: is no whole number; {form}") from None
     if not least <= number <= most:
         raise ConfigError(f"{flag} {number}: use a number from {least} to {most}")
     return number

@@ -16,10 +16,10 @@ from typing import Annotated, Any, cast
 import typer
 
 from watchglass import __version__
-from watchglass.client.faults import ClientFault
+from watchglass.client.faults import ApiError, ClientFault
 
 from .contents import Contents
-from .faults import BROKEN_PIPE, EXIT_CODES, INTERRUPTED, CliError, ExitCode, UsageFault, exit_code
+from .faults import BROKEN_PIPE, EXIT_CODES, INTERRUPTED, CliError, ExitCode, UsageFault, as_option, exit_code
 from .manual import SETTINGS
 from .showing import one_line
 
@@ -70,10 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(f"{fault}; try '{fault.command} --help'", ExitCode.USAGE)
     except _REFUSED as fault:
         return _tell(f"{_worded(fault)}; try '{_command_of(fault)} --help'", ExitCode.USAGE)
+    except ApiError as fault:
+        return _tell(as_option(fault), exit_code(fault))
     except (CliError, ClientFault) as fault:
         return _tell(str(fault), exit_code(fault))
     except OSError as fault:  # Such as a full disk behind our stdout.
-        return _tell(str(fault), ExitCode.FAILED)
+        return _tell(_system_word(fault), ExitCode.FAILED)
     return code
 
 
@@ -134,10 +136,21 @@ def _tell(text: str, code: int) -> int:
     return _flushed(code)
 
 
+def _system_word(fault: OSError) -> str:
+    """Which file, where it is one, and what is wrong with it; no number of an error."""
+    said = fault.strerror or str(fault)
+    return said if fault.filename is None else f"{fault.filename}: {said}"
+
+
 def _worded(refusal: Any) -> str:
-    """What typer says, as a part of our line."""
+    """What typer says, as a part of our line and without the names of its types."""
     said = " ".join(refusal.format_message().split()).rstrip(".")
+    for theirs, ours in _TYPES.items():
+        said = said.replace(f"is not a valid {theirs}", f"is no {ours}")
     return said[:1].lower() + said[1:]
+
+
+_TYPES = {"int range": "whole number", "integer range": "whole number", "float range": "number"}
 
 
 def _command_of(refusal: Any) -> str:

@@ -9,15 +9,28 @@ import typer
 from .faults import UsageFault
 
 _LISTENING = "Where it listens, and who may come"
+_NAMING = "What it is called, and what it logs"
 _STORING = "What it keeps"
 _SHARING = "Who gets which part of the machine"
 _CONFINING = "How workers are held"
 _BOUNDS = "Bounds"
 
 
-def _number(flag: str, help_text: str, panel: str = _BOUNDS, *, also: tuple[str, ...] = ()) -> Any:
-    """`also`: other names of the flag, such as the task contract's."""
-    return typer.Option(flag, *also, metavar="N", help=help_text, rich_help_panel=panel, show_default=False)
+def _number(
+    flag: str,
+    help_text: str,
+    panel: str = _BOUNDS,
+    *,
+    default: str,
+    also: tuple[str, ...] = (),
+    metavar: str = "N",
+) -> Any:
+    """`also`: other names of the flag, such as the task contract's.
+
+    The default is that of `config`, said again here: to import it would take longer than all of the help.
+    """
+    said = f"{help_text}  [default: {default}]"
+    return typer.Option(flag, *also, metavar=metavar, help=said, rich_help_panel=panel, show_default=False)
 
 
 def serve(
@@ -106,17 +119,22 @@ def serve(
         str | None,
         typer.Option(
             "--runtime-id",
+            rich_help_panel=_NAMING,
             metavar="ID",
             help="Its id; without it, that of the only runtime in --fs-root, or one made up.",
         ),
     ] = None,
     display_name: Annotated[
-        str | None, typer.Option("--display-name", metavar="TEXT", help="What people call it.")
+        str | None,
+        typer.Option("--display-name", metavar="TEXT", help="What people call it.", rich_help_panel=_NAMING),
     ] = None,
     log_level: Annotated[
         str,
         typer.Option(
-            "--log-level", metavar="debug|info|warning|error", help="What it logs: JSON lines, on stderr."
+            "--log-level",
+            metavar="debug|info|warning|error",
+            help="What it logs: JSON lines, on stderr.",
+            rich_help_panel=_NAMING,
         ),
     ] = "warning",
     store: Annotated[
@@ -158,17 +176,34 @@ def serve(
         ),
     ] = None,
     retain_bytes: Annotated[
-        str | None, _number("--retain-bytes", "The most bytes of one worker's journal.", _STORING)
+        str | None,
+        _number(
+            "--retain-bytes",
+            "The most bytes of one worker's journal.",
+            _STORING,
+            default="32M",
+            metavar="SIZE",
+        ),
     ] = None,
     retain_events: Annotated[
-        str | None, _number("--retain-events", "The most events of one worker's journal.", _STORING)
+        str | None,
+        _number("--retain-events", "The most events of one worker's journal.", _STORING, default="200000"),
     ] = None,
     retain_age_s: Annotated[
-        str | None, _number("--retain-age-s", "The age in seconds at which events are dropped.", _STORING)
+        str | None,
+        _number(
+            "--retain-age-s", "The age in seconds at which events are dropped.", _STORING, default="never"
+        ),
     ] = None,
     output_max_bytes: Annotated[
         str | None,
-        _number("--output-max-bytes", "The most bytes of one worker's stdout, and of its stderr.", _STORING),
+        _number(
+            "--output-max-bytes",
+            "The most bytes of one worker's stdout, and of its stderr.",
+            _STORING,
+            default="1G",
+            metavar="SIZE",
+        ),
     ] = None,
     max_running_workers: Annotated[
         str | None,
@@ -177,6 +212,7 @@ def serve(
             "Processes at once; more workers wait.",
             _SHARING,
             also=("--max-running-tasks",),
+            default="512",
         ),
     ] = None,
     max_waiting_workers: Annotated[
@@ -186,14 +222,16 @@ def serve(
             "Workers that may wait; more are refused.",
             _SHARING,
             also=("--max-queued-tasks",),
+            default="1024",
         ),
     ] = None,
     capacity_memory: Annotated[
         str | None,
         typer.Option(
             "--capacity-memory",
-            metavar="N|host",
-            help="Bytes that all workers together may reserve; 'host': what this host is found to have.",
+            metavar="SIZE|host",
+            help="Memory that all workers together may reserve; 'host': what this host is found to have.  "
+            "[default: not accounted]",
             rich_help_panel=_SHARING,
             show_default=False,
         ),
@@ -203,7 +241,7 @@ def serve(
         typer.Option(
             "--capacity-pids",
             metavar="N|host",
-            help="The same for processes and threads.",
+            help="The same for processes and threads.  [default: not accounted]",
             rich_help_panel=_SHARING,
             show_default=False,
         ),
@@ -214,17 +252,20 @@ def serve(
             "--default-memory",
             "Bytes that a worker without a limit reserves and gets, where memory is accounted.",
             _SHARING,
+            default="512M",
+            metavar="SIZE",
         ),
     ] = None,
     default_pids: Annotated[
-        str | None, _number("--default-pids", "The same for its processes and threads.", _SHARING)
+        str | None,
+        _number("--default-pids", "The same for its processes and threads.", _SHARING, default="128"),
     ] = None,
     tenant: Annotated[
         list[str] | None,
         typer.Option(
             "--tenant",
             metavar="QUOTA",
-            help="TENANT=slots:N[,memory:BYTES][,pids:N]: the most that this tenant has at once. Repeatable.",
+            help="TENANT=slots:N[,memory:SIZE][,pids:N]: the most that this tenant has at once. Repeatable.",
             rich_help_panel=_SHARING,
         ),
     ] = None,
@@ -269,19 +310,28 @@ def serve(
     ] = None,
     worker_uid_base: Annotated[
         str | None,
+        _number("--worker-uid-base", "The first of these users.", _CONFINING, default="1900000000"),
+    ] = None,
+    max_workers: Annotated[
+        str | None, _number("--max-workers", "Workers, the ended ones included.", default="100000")
+    ] = None,
+    max_observers: Annotated[
+        str | None, _number("--max-observers", "Open feeds at once.", default="10000")
+    ] = None,
+    input_backlog_bytes: Annotated[
+        str | None,
         _number(
-            "--worker-uid-base",
-            "The first of these users.",
-            _CONFINING,
+            "--input-backlog-bytes", "Input that a worker may leave unread.", default="512K", metavar="SIZE"
         ),
     ] = None,
-    max_workers: Annotated[str | None, _number("--max-workers", "Workers, the ended ones included.")] = None,
-    max_observers: Annotated[str | None, _number("--max-observers", "Open feeds at once.")] = None,
-    input_backlog_bytes: Annotated[
-        str | None, _number("--input-backlog-bytes", "Input that a worker may leave unread.")
-    ] = None,
     import_max_bytes: Annotated[
-        str | None, _number("--import-max-bytes", "The most bytes of one archive that is imported.")
+        str | None,
+        _number(
+            "--import-max-bytes",
+            "The most bytes of one archive that is imported.",
+            default="4G",
+            metavar="SIZE",
+        ),
     ] = None,
     grace_ms: Annotated[
         str | None,
@@ -289,20 +339,28 @@ def serve(
             "--grace-ms",
             "How long a stopped worker may take before SIGKILL.",
             also=("--termination-grace-ms",),
+            default="5000",
         ),
     ] = None,
     result_retention_secs: Annotated[
         str | None,
-        _number("--result-retention-secs", "Seconds until a finished task is forgotten.", _STORING),
+        _number(
+            "--result-retention-secs",
+            "Seconds until a finished task is forgotten.",
+            _STORING,
+            default="604800",
+        ),
     ] = None,
     gc_interval_ms: Annotated[
-        str | None, _number("--gc-interval-ms", "How often such tasks are looked for.", _STORING)
+        str | None,
+        _number("--gc-interval-ms", "How often such tasks are looked for.", _STORING, default="1000"),
     ] = None,
     stall_s: Annotated[
-        str | None, _number("--stall-s", "Seconds until a socket that takes no byte is closed.")
+        str | None, _number("--stall-s", "Seconds until a socket that takes no byte is closed.", default="30")
     ] = None,
     heartbeat_s: Annotated[
-        str | None, _number("--heartbeat-s", "Seconds after which a quiet feed says where it stands.")
+        str | None,
+        _number("--heartbeat-s", "Seconds after which a quiet feed says where it stands.", default="15"),
     ] = None,
     ready_frames: Annotated[
         bool,
@@ -313,10 +371,11 @@ def serve(
         ),
     ] = True,
     max_transcript_projection_items: Annotated[
-        str | None, _number("--max-transcript-projection-items", "Entries of one transcript answer.")
+        str | None,
+        _number("--max-transcript-projection-items", "Entries of one transcript answer.", default="256"),
     ] = None,
     max_event_batch_items: Annotated[
-        str | None, _number("--max-event-batch-items", "Events of one batch.")
+        str | None, _number("--max-event-batch-items", "Events of one batch.", default="256")
     ] = None,
 ) -> None:
     """Run a runtime until Ctrl-C.

@@ -33,6 +33,7 @@ from watchglass.runtime.policy import resolve
 from watchglass.runtime.speech.jsonl import LINE_BYTES_MAX
 from watchglass.runtime.speech.text import DONE_CHARS_MAX
 from watchglass.runtime.task_output import INLINE_BYTES_MAX
+from watchglass.server.amounts import amount_bytes
 from watchglass.server.cli.faults import ExitCode
 from watchglass.server.cli.main import app
 from watchglass.server.config import DURABILITIES, FeedBounds, serve_config
@@ -164,8 +165,9 @@ def test_the_embedding_example_runs(tmp_path: Path) -> None:
 
 
 def test_the_client_examples_run(tmp_path: Path) -> None:
-    examples = re.findall(r"```python\n(.*?)```", page("client.md"), re.DOTALL)
-    assert len(examples) == 8
+    text = page("client.md") + (ROOT / "README.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 9
     with serving(tmp_path / "state") as served:
         for number, example in enumerate(examples):
             script = tmp_path / f"example_{number}.py"
@@ -246,6 +248,25 @@ def test_the_defaults_of_serve_are_those_of_the_code() -> None:
         "--max-event-batch-items": limits.max_event_batch_items,
     }
     assert {flag: int(default) for flag, default in documented.items() if default.isdigit()} == numbers
+    said = {flag: amount_bytes(default) for flag, default in helped("serve")}
+    assert {flag: amount for flag, amount in said.items() if amount is not None} == numbers
+
+
+def helped(command: str) -> list[tuple[str, str]]:
+    """The defaults that its `--help` says, by flag."""
+    lines = subprocess.run(
+        [sys.executable, "-m", "watchglass.server.cli", command, "--help"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    words = " ".join(re.sub(r"^  (?=-)", "\n", lines, flags=re.MULTILINE).split(" "))
+    options = re.findall(r"^(--[\w-]+)(.*?)(?=^-|\Z)", words, re.MULTILINE | re.DOTALL)
+    return [
+        (flag, default[1])
+        for flag, text in options
+        if (default := re.search(r"\[default: (.*?)\]", " ".join(text.split())))
+    ]
 
 
 def test_the_retention_in_the_docs_is_that_of_the_code() -> None:
