@@ -54,7 +54,9 @@ class UsageFault(CliError):
 
 
 def as_option(fault: ApiError) -> str:
-    """What the runtime says of a parameter of a query, said of the option that it came from."""
+    """What the runtime says of a parameter or a header, said of the option that it came from."""
+    if fault.code == "unauthorized":
+        return "the runtime takes another token; give it with --token-file, or in WATCHGLASS_TOKEN"
     return option_worded(str(fault)) if fault.code == "invalid_query" else str(fault)
 
 

@@ -56,6 +56,7 @@ def _begin(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    _open_what_is_closed()
     _write_any_text()
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
@@ -91,6 +92,17 @@ def _run(arguments: Sequence[str]) -> int:
     return ExitCode.OK
 
 
+def _open_what_is_closed() -> None:
+    """Who starts us without a stdout or stderr wants neither; no socket of ours may take its place."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # The lowest one that is free is this one.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
 def _write_any_text() -> None:
     """A worker may say what our locale has no letters for, and all of what it says is to be written."""
     for name in ("stdout", "stderr"):
@@ -117,7 +129,8 @@ def _flushed(code: int) -> int:
     except BrokenPipeError:
         return _silenced()
     except OSError as fault:
-        print(f"watchglass: error: {fault}", file=sys.stderr)
+        if not code:  # Else something has been said already, and most often this.
+            print(f"watchglass: error: {_system_word(fault)}", file=sys.stderr)
         _silenced()
         return code or ExitCode.FAILED
     return code

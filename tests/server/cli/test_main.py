@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,54 @@ def test_a_file_that_is_not_there_is_named_without_an_error_number(tmp_path: Pat
         1,
         "watchglass: error: /no/such.tar: No such file or directory\n",
     )
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_without_a_stdout_or_stderr_a_command_does_what_it_does(tmp_path: Path, closed: str) -> None:
+    with serving(tmp_path) as served:
+        script = f'exec "$0" -m watchglass.server.cli ps {closed}'
+        done = subprocess.run(
+            ["/bin/sh", "-c", script, sys.executable],
+            env=environment(served.state_dir),
+            capture_output=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_full_disk_behind_stdout_is_said_once(tmp_path: Path) -> None:
+    with serving(tmp_path) as served, Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "watchglass.server.cli", "ps"],
+            env=environment(served.state_dir),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"watchglass: error: No space left on device\n")
+
+
+def test_a_wrong_token_is_answered_with_where_to_give_another(tmp_path: Path) -> None:
+    with serving(tmp_path):
+        done = command(tmp_path, "ps", env={"WATCHGLASS_TOKEN": "wrong"})
+    assert done.returncode == 4
+    assert b"give it with --token-file, or in WATCHGLASS_TOKEN" in done.stderr
+
+
+def test_a_ctrl_c_before_it_has_begun_is_no_traceback(tmp_path: Path) -> None:
+    script = tmp_path / "impatient.py"
+    script.write_text(
+        "import os, signal, sys\n"
+        "class Impatient:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'typer':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Impatient())\n"
+        "from watchglass.server.cli.entrance import main\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, str(script), "ps"], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
 def test_no_sentence_of_the_manual_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:

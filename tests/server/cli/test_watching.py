@@ -218,6 +218,12 @@ def test_on_a_terminal_there_are_tables_and_colours_unless_they_are_unwanted(she
     assert b"\x1b[3" not in on_terminal(shell, {"TERM": "xterm-256color", "NO_COLOR": "1"})
 
 
+def test_a_terminal_too_narrow_for_a_table_gets_whole_words(shell: Shell) -> None:
+    shell.create("--passive", "--label", "screen=1")
+    said = on_terminal(shell, {"TERM": "xterm-256color", "COLUMNS": "40"})
+    assert said.split()[:6] == [b"WORKER", b"PHASE", b"EXIT", b"CREATED", b"SAID", b"PROGRAM"]
+
+
 def on_terminal(shell: Shell, env: dict[str, str]) -> bytes:
     return said_on_terminal(shell.state_dir, "ps", "--label", "screen=1", env=env)
 
