@@ -7,7 +7,7 @@ from typing import Final
 
 AMOUNT_FORM: Final = "a size such as 4096 (bytes), 64K, 512M or 2G"
 
-_SIZE: Final = re.compile(r"(\d{1,18}(?:\.\d{1,6})?)([kmgt]?)(?:i?b)?\Z", re.ASCII)
+_SIZE: Final = re.compile(r"(\d{1,18}|\d{1,18}\.\d{1,6}(?=[kmgt]))([kmgt]?)(?:i?b)?\Z", re.ASCII)
 _UNITS_BYTES: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 

@@ -165,9 +165,8 @@ def test_the_embedding_example_runs(tmp_path: Path) -> None:
 
 
 def test_the_client_examples_run(tmp_path: Path) -> None:
-    text = page("client.md") + (ROOT / "README.md").read_text()
-    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(examples) == 9
+    examples = re.findall(r"```python\n(.*?)```", page("client.md"), re.DOTALL)
+    assert len(examples) == 8
     with serving(tmp_path / "state") as served:
         for number, example in enumerate(examples):
             script = tmp_path / f"example_{number}.py"
