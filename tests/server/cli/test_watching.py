@@ -233,6 +233,18 @@ def without_prev(envelopes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in each.items() if name != "prev"} for each in envelopes]
 
 
+def test_of_a_worker_s_events_those_of_some_names_may_be_asked_for(shell: Shell) -> None:
+    worker = shell.create("--", "echo", "hello, glass")
+    followed = shell.lines("events", "-f", "--types", "text_delta,exit", worker)
+    assert [line["payload"]["event"] for line in followed] == ["text_delta", "exit"]
+    for names in ("text_delta,exit", "status", "nonesuch"):
+        wanted = [
+            line for line in shell.lines("events", worker) if line["payload"]["event"] in names.split(",")
+        ]
+        told = shell.lines("events", "--types", names, worker)
+        assert without_prev(told) == without_prev(wanted)
+
+
 def test_everybodys_events_come_in_one_order_up_to_now(shell: Shell) -> None:
     one, two = shell.create("--passive"), shell.create("--passive")
     shell.text("stop", one)
