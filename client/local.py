@@ -162,9 +162,9 @@ def _read(path: Path) -> Discovery | None:
 
 
 @contextlib.contextmanager
-def told(operation: str, path: Path) -> Iterator[None]:
-    """What the operating system refuses, in one line. Raises LocalFault."""
+def told(operation: str, path: Path, way_out: str = "") -> Iterator[None]:
+    """What the operating system refuses, in one line, and what to do. Raises LocalFault."""
     try:
         yield
     except OSError as fault:
-        raise LocalFault(f"cannot {operation} {path}: {fault.strerror or fault}") from fault
+        raise LocalFault(f"cannot {operation} {path}: {fault.strerror or fault}{way_out}") from fault

@@ -18,7 +18,7 @@ from typing import Final, Literal, TypeVar, cast, get_args
 
 from .base import NAME_CHARS_MAX
 from .cursor import Seq, decode_cursor
-from .errors import InvalidQuery
+from .errors import CursorMalformed, InvalidQuery
 
 EARLIEST: Final = "earliest"
 LATEST: Final = "latest"
@@ -69,7 +69,14 @@ class Since:
     time_us: int
 
 
-Start = After | Earliest | Latest | Tail | Since
+@dataclass(frozen=True, slots=True)
+class NoPlace:
+    """Text that names none. It is refused where the log is known, with what is kept of it."""
+
+    text: str
+
+
+Start = After | Earliest | Latest | Tail | Since | NoPlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +102,9 @@ def parse_start(text: str) -> Start:
     if text == LATEST:
         return Latest()
     if text.startswith(_TAIL):
-        return Tail(_bounded("cursor", text, text.removeprefix(_TAIL), 0, TAIL_EVENTS_MAX))
+        return Tail(
+            _bounded("cursor", text, text.removeprefix(_TAIL), 0, TAIL_EVENTS_MAX, form=f"{_TAIL} and a")
+        )
     if text.startswith(_TIME):
         return Since(_time_us(text))
     return After(decode_cursor(text))
@@ -106,18 +115,27 @@ def parse_feed_query(
 ) -> FeedQuery:
     """What query parameters ask for; unknown ones are ignored. `last_event_id` beats `cursor`.
 
+    A cursor that is none becomes `NoPlace`.
+
     Raises:
-        InvalidQuery, CursorMalformed: Naming the parameter and the value at fault.
+        InvalidQuery: Naming the parameter and the value at fault.
     """
     requested = last_event_id or _single(parameters, "cursor")
     requested = EARLIEST if requested is None else requested
     return FeedQuery(
         requested=requested,
-        start=parse_start(requested),
+        start=_place(requested),
         types=_types(_single(parameters, "types")),
         on_expired=_one_of(parameters, "on_expired", cast("tuple[OnExpired, ...]", get_args(OnExpired))),
         snapshot=_one_of(parameters, "snapshot", cast("tuple[SnapshotWish, ...]", get_args(SnapshotWish))),
     )
+
+
+def _place(requested: str) -> Start:
+    try:
+        return parse_start(requested)
+    except CursorMalformed as fault:
+        return NoPlace(fault.value)
 
 
 def whole_number(
@@ -146,9 +164,9 @@ def _one_of(parameters: Mapping[str, Sequence[str]], name: str, words: tuple[T, 
     raise InvalidQuery(name, text, f"use one of {', '.join(words)}")
 
 
-def _bounded(name: str, value: str, digits: str, least: int, most: int) -> int:
+def _bounded(name: str, value: str, digits: str, least: int, most: int, form: str = "a") -> int:
     if _WHOLE.match(digits) is None or not least <= int(digits) <= most:
-        raise InvalidQuery(name, value, f"use a whole number from {least} to {most}")
+        raise InvalidQuery(name, value, f"use {form} whole number from {least} to {most}")
     return int(digits)
 
 

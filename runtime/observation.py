@@ -21,12 +21,12 @@ from functools import partial
 from typing import Any, Protocol
 
 from watchglass.protocol.cursor import Seq, decode_cursor, encode_cursor
-from watchglass.protocol.errors import CursorExpired, CursorUnknown, ResourceLimitExceeded
+from watchglass.protocol.errors import CursorExpired, CursorMalformed, CursorUnknown, ResourceLimitExceeded
 from watchglass.protocol.feed_v2 import Reset
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.start import EARLIEST as EARLIEST
 from watchglass.protocol.start import LATEST as LATEST
-from watchglass.protocol.start import After, Earliest, FeedQuery, Latest, Start
+from watchglass.protocol.start import After, Earliest, FeedQuery, Latest, NoPlace, Start
 from watchglass.store.base import ReadableLog, Record, Run
 
 from .audience import Audiences, Seat, Take
@@ -278,7 +278,12 @@ def _query(cursor: str | None) -> FeedQuery:
 
 
 def _start(cursor: str | None) -> Start:
-    """A place in the words of version 1. Raises CursorMalformed."""
+    """A place in the words of version 1."""
     if cursor is None or cursor == LATEST:
         return Latest()
-    return Earliest() if cursor == EARLIEST else After(decode_cursor(cursor))
+    if cursor == EARLIEST:
+        return Earliest()
+    try:
+        return After(decode_cursor(cursor))
+    except CursorMalformed:
+        return NoPlace(cursor)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
-from watchglass.protocol.errors import CursorExpired, CursorUnknown, LossReason
-from watchglass.protocol.start import After, Earliest, Latest, Since, Start, Tail
+from watchglass.protocol.errors import CursorExpired, CursorMalformed, CursorUnknown, LossReason
+from watchglass.protocol.start import After, Earliest, Latest, NoPlace, Since, Start, Tail
 from watchglass.store.base import ReadableLog
 
 CLOCKS_APART_US: Final = 60_000_000
@@ -21,6 +21,7 @@ async def find_place(
     `whose` log it is, in the words of a fault.
 
     Raises:
+        CursorMalformed: It names no place.
         CursorUnknown: It lies ahead, is no event of this log, or something behind it was dropped.
         StoreIo, StoreMissing, StoreCorrupt: The log cannot be read.
     """
@@ -28,6 +29,8 @@ async def find_place(
         return None
     if isinstance(start, Earliest):
         return log.trimmed_through
+    if isinstance(start, NoPlace):
+        raise CursorMalformed(start.text).beside(encode_cursor(log.oldest), encode_cursor(log.head))
     try:
         if isinstance(start, Tail):
             return await log.before_newest(start.events)

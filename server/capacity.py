@@ -1,6 +1,6 @@
 """What `--tenant` says: the part of the capacity that a tenant may have at most.
 
-acme=slots:4,memory:8589934592,pids:512
+acme=slots:4,memory:8G,pids:512
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from watchglass.protocol.base import NAME_CHARS_MAX
 from watchglass.protocol.errors import shown
 from watchglass.protocol.execution import Reservation
 
+from .amounts import AMOUNT_FORM, amount_bytes
+
 FIELDS: Final[Mapping[str, str]] = {"slots": "task_slots", "memory": "memory_bytes", "pids": "pids"}
 AMOUNT_MAX: Final = 1 << 50
 
-_FORM: Final = "use TENANT=slots:N[,memory:BYTES][,pids:N]"
+_FORM: Final = "use TENANT=slots:N[,memory:SIZE][,pids:N]"
 
 
 class QuotaFault(ValueError):
@@ -55,6 +57,10 @@ def _quota(text: str) -> tuple[str, Reservation]:
 
 
 def _amount(text: str, field: str, value: str) -> int:
-    if not value.isascii() or not value.isdecimal() or not 1 <= int(value) <= AMOUNT_MAX:
-        raise QuotaFault(f"{shown(text)}: {field} {shown(value)}: use a whole number from 1 to {AMOUNT_MAX}")
-    return int(value)
+    if field == "memory":
+        found, form = amount_bytes(value), f"{AMOUNT_FORM}, from"
+    else:
+        found, form = int(value) if value.isascii() and value.isdecimal() else None, "a whole number from"
+    if found is None or not 1 <= found <= AMOUNT_MAX:
+        raise QuotaFault(f"{shown(text)}: {field} {shown(value)}: use {form} 1 to {AMOUNT_MAX}")
+    return found

@@ -25,6 +25,7 @@ from watchglass.runtime.options import HOST, Capacity, RuntimeOptions
 from watchglass.runtime.uids import OwnUids
 from watchglass.store.base import Retention
 
+from .amounts import AMOUNT_FORM, amount_bytes
 from .capacity import AMOUNT_MAX, QuotaFault, quotas_of
 from .config_error import ConfigError
 from .confinement import (
@@ -160,9 +161,7 @@ def _runtime_options(flags: ServeFlags, disk: DiskStore | None, confinement: _Co
         ),
         capacity_memory_bytes=_capacity("--capacity-memory", flags.capacity_memory),
         capacity_pids=_capacity("--capacity-pids", flags.capacity_pids),
-        default_memory_bytes=_number(
-            "--default-memory", flags.default_memory, default.default_memory_bytes, most=_BYTES_MAX
-        ),
+        default_memory_bytes=_bytes("--default-memory", flags.default_memory, default.default_memory_bytes),
         default_pids=_number("--default-pids", flags.default_pids, default.default_pids),
         tenants=_tenants(flags.tenant),
         capability_mode=confinement.mode,
@@ -177,18 +176,11 @@ def _runtime_options(flags: ServeFlags, disk: DiskStore | None, confinement: _Co
         else _number("--worker-uid-count", flags.worker_uid_count, 0, most=WORKER_UIDS_MAX),
         workers_max=_number("--max-workers", flags.max_workers, default.workers_max),
         observers_max=_number("--max-observers", flags.max_observers, default.observers_max),
-        input_backlog_max_bytes=_number(
-            "--input-backlog-bytes",
-            flags.input_backlog_bytes,
-            default.input_backlog_max_bytes,
-            most=_BYTES_MAX,
+        input_backlog_max_bytes=_bytes(
+            "--input-backlog-bytes", flags.input_backlog_bytes, default.input_backlog_max_bytes
         ),
-        output_max_bytes=_number(
-            "--output-max-bytes", flags.output_max_bytes, default.output_max_bytes, most=_BYTES_MAX
-        ),
-        import_max_bytes=_number(
-            "--import-max-bytes", flags.import_max_bytes, default.import_max_bytes, most=_BYTES_MAX
-        ),
+        output_max_bytes=_bytes("--output-max-bytes", flags.output_max_bytes, default.output_max_bytes),
+        import_max_bytes=_bytes("--import-max-bytes", flags.import_max_bytes, default.import_max_bytes),
         grace_ms=_number("--grace-ms", flags.grace_ms, default.grace_ms, least=0, most=_HOUR_MS),
         task_retention_s=_number(
             "--result-retention-secs",
@@ -220,7 +212,7 @@ def _limits(flags: ServeFlags) -> RuntimeLimits:
 def _retention(flags: ServeFlags) -> Retention:
     default = Retention()
     return Retention(
-        max_bytes=_number("--retain-bytes", flags.retain_bytes, default.max_bytes, most=_BYTES_MAX),
+        max_bytes=_bytes("--retain-bytes", flags.retain_bytes, default.max_bytes),
         max_events=_number("--retain-events", flags.retain_events, default.max_events),
         max_age_s=None
         if flags.retain_age_s is None
@@ -293,7 +285,9 @@ def _tenants(texts: Sequence[str]) -> dict[str, Reservation]:
 def _capacity(flag: str, given: Number) -> Capacity:
     if given is None:
         return None
-    return HOST if given == HOST else _number(flag, given, 0, most=_BYTES_MAX)
+    if given == HOST:
+        return HOST
+    return _bytes(flag, given, 0) if flag == "--capacity-memory" else _number(flag, given, 0, most=_BYTES_MAX)
 
 
 class _Confinement(NamedTuple):
@@ -315,13 +309,22 @@ def _confinement(flags: ServeFlags) -> _Confinement:
         raise ConfigError(str(fault)) from None
 
 
+def _bytes(flag: str, given: Number, default: int) -> int:
+    """A number of bytes, or a size as people write it."""
+    found = amount_bytes(given) if isinstance(given, str) else None
+    if found is None and isinstance(given, str):
+        raise ConfigError(f"{flag} {shown(given)}: use {AMOUNT_FORM}, from 1 to {_BYTES_MAX} bytes")
+    return _number(flag, given if found is None else found, default, most=_BYTES_MAX)
+
+
 def _number(flag: str, given: Number, default: int, *, least: int = 1, most: int = _COUNT_MAX) -> int:
     if given is None:
         return default
     try:
         number = int(given)
     except ValueError:
-        raise ConfigError(f"{flag} {shown(given)}: is no whole number") from None
+        form = f"use a whole number from {least} to {most}"
+        raise ConfigError(f"{flag} {shown(given)}: is no whole number; {form}") from None
     if not least <= number <= most:
         raise ConfigError(f"{flag} {number}: use a number from {least} to {most}")
     return number

@@ -92,6 +92,9 @@ def gone_facts(fault: CursorUnknown | CursorExpired) -> dict[str, Any]:
 def _details(fault: CursorFault) -> dict[str, Any]:
     if isinstance(fault, CursorUnknown | CursorExpired):
         return {**reset_of(fault).model_dump(exclude={"kind"}), **_whose(fault)}
+    if isinstance(fault, CursorMalformed) and fault.kept is not None:
+        oldest, head = fault.kept
+        return {"reason": "malformed", "requested": fault.value, "oldest": oldest, "head": head}
     return {}
 
 

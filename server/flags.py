@@ -20,6 +20,7 @@ Number = int | str | None
 Place = str | os.PathLike[str] | None
 
 LISTENING: Final = "Where it listens, and who may come"
+NAMING: Final = "What it is called, and what it logs"
 STORING: Final = "What it keeps"
 SHARING: Final = "Who gets which part of the machine"
 CONFINING: Final = "How workers are held"
@@ -32,16 +33,26 @@ class Row:
     """A flag as the help shows it. Without a `metavar` it is a switch; `also` is its other name."""
 
     help: str
-    panel: str | None
+    panel: str
     metavar: str | None = None
     also: str | None = None
 
 
 def flag(
-    metavar: str, text: str, panel: str | None = None, *, default: Any = None, also: str | None = None
+    metavar: str,
+    text: str,
+    panel: str,
+    *,
+    default: Any = None,
+    otherwise: str | None = None,
+    also: str | None = None,
 ) -> Any:
-    """A field whose flag has a value. `also`: its other name, such as the task contract's."""
-    return field(default=default, metadata={_ROW: Row(help=text, panel=panel, metavar=metavar, also=also)})
+    """A field whose flag has a value. `also`: its other name, such as the task contract's.
+
+    `otherwise` is what holds without it, in words; to import `config`, which knows, takes too long for help.
+    """
+    said = text if otherwise is None else f"{text}  [default: {otherwise}]"
+    return field(default=default, metadata={_ROW: Row(help=said, panel=panel, metavar=metavar, also=also)})
 
 
 def switch(text: str, panel: str, *, default: bool | None) -> Any:
@@ -78,11 +89,11 @@ class ServeFlags:
     )
     allow_origin: Texts = flag("ORIGIN", "Browser pages that may come. Repeatable.", LISTENING, default=())
     runtime_id: Text = flag(
-        "ID", "Its id; without it, that of the only runtime in --fs-root, or one made up."
+        "ID", "Its id; without it, that of the only runtime in --fs-root, or one made up.", NAMING
     )
-    display_name: Text = flag("TEXT", "What people call it.")
+    display_name: Text = flag("TEXT", "What people call it.", NAMING)
     log_level: str = flag(
-        "debug|info|warning|error", "What it logs: JSON lines, on stderr.", default="warning"
+        "debug|info|warning|error", "What it logs: JSON lines, on stderr.", NAMING, default="warning"
     )
     store: str = flag(
         "fs|memory", "Where journals are: in files, or gone with the server.", STORING, default="fs"
@@ -101,29 +112,39 @@ class ServeFlags:
         STORING,
         default=None,
     )
-    retain_bytes: Number = flag("N", "The most bytes of one worker's journal.", STORING)
-    retain_events: Number = flag("N", "The most events of one worker's journal.", STORING)
-    retain_age_s: Number = flag("N", "The age in seconds at which events are dropped.", STORING)
-    output_max_bytes: Number = flag("N", "The most bytes of one worker's stdout, and of its stderr.", STORING)
+    retain_bytes: Number = flag("SIZE", "The most bytes of one worker's journal.", STORING, otherwise="32M")
+    retain_events: Number = flag("N", "The most events of one worker's journal.", STORING, otherwise="200000")
+    retain_age_s: Number = flag(
+        "N", "The age in seconds at which events are dropped.", STORING, otherwise="never"
+    )
+    output_max_bytes: Number = flag(
+        "SIZE", "The most bytes of one worker's stdout, and of its stderr.", STORING, otherwise="1G"
+    )
     max_running_workers: Number = flag(
-        "N", "Processes at once; more workers wait.", SHARING, also="--max-running-tasks"
+        "N", "Processes at once; more workers wait.", SHARING, also="--max-running-tasks", otherwise="512"
     )
     max_waiting_workers: Number = flag(
-        "N", "Workers that may wait; more are refused.", SHARING, also="--max-queued-tasks"
+        "N", "Workers that may wait; more are refused.", SHARING, also="--max-queued-tasks", otherwise="1024"
     )
     capacity_memory: Number = flag(
-        "N|host",
-        "Bytes that all workers together may reserve; 'host': what this host is found to have.",
+        "SIZE|host",
+        "Memory that all workers together may reserve; 'host': what this host is found to have.",
         SHARING,
+        otherwise="not accounted",
     )
-    capacity_pids: Number = flag("N|host", "The same for processes and threads.", SHARING)
+    capacity_pids: Number = flag(
+        "N|host", "The same for processes and threads.", SHARING, otherwise="not accounted"
+    )
     default_memory: Number = flag(
-        "N", "Bytes that a worker without a limit reserves and gets, where memory is accounted.", SHARING
+        "SIZE",
+        "Bytes that a worker without a limit reserves and gets, where memory is accounted.",
+        SHARING,
+        otherwise="512M",
     )
-    default_pids: Number = flag("N", "The same for its processes and threads.", SHARING)
+    default_pids: Number = flag("N", "The same for its processes and threads.", SHARING, otherwise="128")
     tenant: Texts = flag(
         "QUOTA",
-        "TENANT=slots:N[,memory:BYTES][,pids:N]: the most that this tenant has at once. Repeatable.",
+        "TENANT=slots:N[,memory:SIZE][,pids:N]: the most that this tenant has at once. Repeatable.",
         SHARING,
         default=(),
     )
@@ -145,29 +166,45 @@ class ServeFlags:
         "their workspace, or all. Default: sandboxed.",
         CONFINING,
     )
-    worker_uid_base: Number = flag("N", "The first of these users.", CONFINING)
+    worker_uid_base: Number = flag("N", "The first of these users.", CONFINING, otherwise="1900000000")
     worker_uid_count: Number = flag(
         "N",
         "How many users these are: one is given again when all others were. Default: 65536, or with a "
         "base of your own --max-running-workers.",
         CONFINING,
     )
-    max_workers: Number = flag("N", "Workers, the ended ones included.", BOUNDS)
-    max_observers: Number = flag("N", "Open feeds at once.", BOUNDS)
-    input_backlog_bytes: Number = flag("N", "Input that a worker may leave unread.", BOUNDS)
-    import_max_bytes: Number = flag("N", "The most bytes of one archive that is imported.", BOUNDS)
-    grace_ms: Number = flag(
-        "N", "How long a stopped worker may take before SIGKILL.", BOUNDS, also="--termination-grace-ms"
+    max_workers: Number = flag("N", "Workers, the ended ones included.", BOUNDS, otherwise="100000")
+    max_observers: Number = flag("N", "Open feeds at once.", BOUNDS, otherwise="10000")
+    input_backlog_bytes: Number = flag(
+        "SIZE", "Input that a worker may leave unread.", BOUNDS, otherwise="512K"
     )
-    result_retention_secs: Number = flag("N", "Seconds until a finished task is forgotten.", STORING)
-    gc_interval_ms: Number = flag("N", "How often such tasks are looked for.", STORING)
-    stall_s: Number = flag("N", "Seconds until a socket that takes no byte is closed.", BOUNDS)
-    heartbeat_s: Number = flag("N", "Seconds after which a quiet feed says where it stands.", BOUNDS)
+    import_max_bytes: Number = flag(
+        "SIZE", "The most bytes of one archive that is imported.", BOUNDS, otherwise="4G"
+    )
+    grace_ms: Number = flag(
+        "N",
+        "How long a stopped worker may take before SIGKILL.",
+        BOUNDS,
+        also="--termination-grace-ms",
+        otherwise="5000",
+    )
+    result_retention_secs: Number = flag(
+        "N", "Seconds until a finished task is forgotten.", STORING, otherwise="604800"
+    )
+    gc_interval_ms: Number = flag("N", "How often such tasks are looked for.", STORING, otherwise="1000")
+    stall_s: Number = flag(
+        "N", "Seconds until a socket that takes no byte is closed.", BOUNDS, otherwise="30"
+    )
+    heartbeat_s: Number = flag(
+        "N", "Seconds after which a quiet feed says where it stands.", BOUNDS, otherwise="15"
+    )
     ready_frames: bool = switch(
         "Write a feed's frames many at a time, or one by one through the framework.", BOUNDS, default=True
     )
-    max_transcript_projection_items: Number = flag("N", "Entries of one transcript answer.", BOUNDS)
-    max_event_batch_items: Number = flag("N", "Events of one batch.", BOUNDS)
+    max_transcript_projection_items: Number = flag(
+        "N", "Entries of one transcript answer.", BOUNDS, otherwise="256"
+    )
+    max_event_batch_items: Number = flag("N", "Events of one batch.", BOUNDS, otherwise="256")
 
 
 def rows() -> Iterator[tuple[str, Any, Row]]:

@@ -32,7 +32,7 @@ TOKEN_RANDOM_BYTES = 32
 
 def make_private(directory: Path) -> None:
     """Make a folder of this user alone, unless it is there. Raises LocalFault: others may write to it."""
-    with told("make", directory):
+    with told("make", directory, "; name a folder that you may write in WATCHGLASS_STATE_DIR"):
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if directory.stat().st_mode & 0o022:
             raise LocalFault(f"{directory}: others may write here; run 'chmod 700 {directory}'")

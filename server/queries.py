@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from watchglass.protocol.errors import InvalidQuery, InvalidRequest
 from watchglass.protocol.lifecycle import Phase, WorkerStatus
@@ -80,8 +81,7 @@ def checked_query(model: type[Q], given: Mapping[str, object]) -> Q:
     except ValidationError as fault:
         first = fault.errors(include_url=False)[0]
         name = str(first["loc"][0])
-        message = first["msg"].removeprefix("Value error, ")
-        raise InvalidQuery(name, _text(given[name]), message) from None
+        raise InvalidQuery(name, _text(given[name]), _reason(first)) from None
 
 
 def checked_idempotency_key(key: str | None) -> str | None:
@@ -91,6 +91,25 @@ def checked_idempotency_key(key: str | None) -> str | None:
             f"Idempotency-Key: use 1 to {IDEMPOTENCY_KEY_CHARS_MAX} characters, not all blank"
         )
     return key
+
+
+_REASONS: Final[Mapping[str, str]] = {
+    "int_parsing": "use a whole number",
+    "int_from_float": "use a whole number",
+    "greater_than_equal": "use {ge} or more",
+    "less_than_equal": "use {le} or less",
+    "enum": "use one of {expected}",
+    "literal_error": "use one of {expected}",
+}
+
+
+def _reason(detail: ErrorDetails) -> str:
+    """What to send instead, by the kind of what is wrong."""
+    known = _REASONS.get(detail["type"])
+    if known is not None:
+        return known.format(**detail.get("ctx", {}))
+    message = detail["msg"].removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
 
 
 def _text(value: object) -> str:

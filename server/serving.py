@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import resource
 import shlex
 import signal
@@ -253,13 +255,24 @@ def _bind(config: ServeConfig) -> socket.socket:
         listener = socket.create_server(address, family=family)
     except OSError as fault:
         where = f"{bracketed(config.host)}:{config.port}"
-        raise ConfigError(f"--bind {shown(where)}: {fault.strerror or fault}") from None
+        raise ConfigError(f"--bind {shown(where)}: {_why_unbound(fault)}") from None
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_IDLE_S)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_ALIVE_INTERVAL_S)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEP_ALIVE_PROBES)
     return listener
+
+
+def _why_unbound(fault: OSError) -> str:
+    """The system's word, without the address again, and what helps."""
+    said = os.strerror(fault.errno) if fault.errno and fault.errno > 0 else str(fault.strerror or fault)
+    ways = {
+        errno.EADDRINUSE: "; stop who listens there, or use another port (0: any free one)",
+        errno.EADDRNOTAVAIL: "; use an address of this machine, such as 127.0.0.1",
+        errno.EACCES: "; ports below 1024 take more rights, so use a higher one",
+    }
+    return said + ways.get(fault.errno or 0, "")
 
 
 def _raise_file_limit() -> None:

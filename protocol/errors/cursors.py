@@ -24,6 +24,15 @@ class CursorMalformed(CursorFault):
             f"cursor {shown(value)} is malformed: a cursor is 'wo_' and 16 lower-case hex digits"
         )
         self.value = value
+        self.kept: tuple[str, str] | None = None
+
+    def beside(self, oldest: str, newest: str) -> Self:
+        """The same, naming what there is in the log that was asked for."""
+        self.kept = oldest, newest
+        self.args = (
+            f"{self}, or 'earliest' or 'latest'; the oldest kept cursor is {oldest}, the newest is {newest}",
+        )
+        return self
 
 
 class CursorLost(CursorFault):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from watchglass.protocol.follow_all import workers_of
 
-from .faults import UsageFault
+from .faults import UsageFault, as_option
 from .following import following, leaving_on_interrupt, refused
 from .reaching import client_for
 from .screens import facts_of, show_loss
@@ -103,5 +103,5 @@ def _usage_told() -> Iterator[None]:
         yield
     except ApiError as refusal:
         if refusal.status == HTTPStatus.BAD_REQUEST:
-            raise UsageFault(str(refusal)) from None
+            raise UsageFault(as_option(refusal)) from None
         raise

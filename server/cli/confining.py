@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
 
+from watchglass.server.amounts import AMOUNT_FORM, amount_bytes
+
 from .faults import UsageFault
 
 Json = dict[str, Any]
@@ -22,8 +24,6 @@ _NETWORKS: Final = ("none", "host", "proxy")
 _FILESYSTEMS: Final = ("host", RESTRICTED)
 _UNITS_MS: Final = {"ms": 1, "s": 1000, "": 1000, "m": 60_000, "h": 3_600_000}
 _TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|)\Z")
-_UNITS_BYTES: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kmgt]?)(?:i?b)?\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +82,9 @@ def time_ms(flag: str, text: str) -> int:
 
 def size_bytes(flag: str, text: str) -> int:
     """A size in bytes: `4096`, `64K`, `512M`, `1.5G`, each step 1024. Raises UsageFault."""
-    match = _SIZE.match(text.strip().lower())
-    found = 0 if match is None else round(float(match[1]) * _UNITS_BYTES[match[2]])
-    if found <= 0:
-        raise UsageFault(f"{flag} {text!r}: use a size such as 4096 (bytes), 64K, 512M or 2G")
+    found = amount_bytes(text)
+    if not found:
+        raise UsageFault(f"{flag} {text!r}: use {AMOUNT_FORM}")
     return found
 
 

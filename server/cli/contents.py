@@ -234,6 +234,8 @@ CONTENTS: Final = (
     Entry("demo", _RUNTIME, "demo", "demo", ("watchglass demo",)),
 )
 
+_SHORT_HELP_CHARS_MAX: Final = 200
+"""More than a first sentence has, so none is cut off: it is wrapped to the terminal."""
 _TAKE_A_PROGRAM: Final = frozenset({"run", "create", "plan", "submit"})
 
 
@@ -275,7 +277,7 @@ class Contents(typer.core.TyperGroup):
         """One section a group."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for entry in CONTENTS:
-            text = self.commands[entry.name].get_short_help_str(formatter.width)
+            text = self.commands[entry.name].get_short_help_str(_SHORT_HELP_CHARS_MAX)
             groups.setdefault(entry.group, []).append((entry.name, text))
         for heading, records in groups.items():
             with formatter.section(heading):

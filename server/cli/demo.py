@@ -11,6 +11,8 @@ named, and the exit code is 1.
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 import threading
 import time
@@ -202,4 +204,10 @@ def _tell(reports: list[Json], processes: int, faults: list[str]) -> None:
             f"Nothing was missed: what was seen live is the log, and the log is what the processes wrote. "
             f"All {processes} processes are gone."
         )
-        write_line("Your turn: 'watchglass serve' in one terminal, 'watchglass run -- PROGRAM' in another.")
+        us = _ourselves()
+        write_line(f"Your turn: '{us} serve' in one terminal, '{us} run -- PROGRAM' in another.")
+
+
+def _ourselves() -> str:
+    """How to call us again: by our name where the shell finds us, else by our path."""
+    return "watchglass" if shutil.which("watchglass") else shlex.quote(sys.argv[0])

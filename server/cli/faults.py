@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 from watchglass.client.faults import ApiError, ClientFault, NoRuntime, NoToken, NoTrust, Unreachable
@@ -52,6 +53,22 @@ class UsageFault(CliError):
         self.command = "watchglass"
 
 
+def as_option(fault: ApiError) -> str:
+    """What the runtime says of a parameter or a header, said of the option that it came from."""
+    if fault.code == "unauthorized":
+        return "the runtime takes another token; give it with --token-file, or in WATCHGLASS_TOKEN"
+    return option_worded(str(fault)) if fault.code == "invalid_query" else str(fault)
+
+
+def option_worded(said: str) -> str:
+    """The same, where `said` is the runtime's word."""
+    named = _PARAMETER.sub(lambda match: f"--{match[1].replace('_', '-')} ", said, count=1)
+    return named.replace(" (write + as %2B)", "")
+
+
+_PARAMETER = re.compile(r"\Aquery parameter (\w+)=")
+
+
 def exit_code(fault: CliError | ClientFault) -> int:
     """The exit code of a fault."""
     if isinstance(fault, CliError):
@@ -61,6 +78,8 @@ def exit_code(fault: CliError | ClientFault) -> int:
     if isinstance(fault, NoToken):
         return ExitCode.NOT_AUTHORISED
     if isinstance(fault, ApiError):
+        if fault.code == "invalid_query":
+            return ExitCode.USAGE
         return _OF_STATUS.get(fault.status, ExitCode.FAILED)
     return ExitCode.FAILED
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-from .faults import CliError, ExitCode, UsageFault
+from .faults import CliError, ExitCode, UsageFault, option_worded
 from .screens import loss_in_words
 from .showing import note
 
@@ -80,7 +80,7 @@ def refused(fault: FeedRefused, on_expired: OnExpired) -> CliError:
         )
         return CliError(f"{what}; {way}", ExitCode.EXPIRED)
     if fault.code in _MALFORMED:
-        return UsageFault(fault.message)
+        return UsageFault(option_worded(fault.message))
     gone = fault.code == "runtime.worker_not_found"
     return CliError(fault.message, ExitCode.NOT_FOUND if gone else ExitCode.FAILED)
 

@@ -16,10 +16,10 @@ from typing import Annotated, Any, cast
 import typer
 
 from watchglass import __version__
-from watchglass.client.faults import ClientFault
+from watchglass.client.faults import ApiError, ClientFault
 
 from .contents import Contents
-from .faults import BROKEN_PIPE, EXIT_CODES, INTERRUPTED, CliError, ExitCode, UsageFault, exit_code
+from .faults import BROKEN_PIPE, EXIT_CODES, INTERRUPTED, CliError, ExitCode, UsageFault, as_option, exit_code
 from .manual import SETTINGS
 from .showing import one_line
 
@@ -56,6 +56,7 @@ def _begin(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    _open_what_is_closed()
     _write_any_text()
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
@@ -70,10 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(f"{fault}; try '{fault.command} --help'", ExitCode.USAGE)
     except _REFUSED as fault:
         return _tell(f"{_worded(fault)}; try '{_command_of(fault)} --help'", ExitCode.USAGE)
+    except ApiError as fault:
+        return _tell(as_option(fault), exit_code(fault))
     except (CliError, ClientFault) as fault:
         return _tell(str(fault), exit_code(fault))
     except OSError as fault:  # Such as a full disk behind our stdout.
-        return _tell(str(fault), ExitCode.FAILED)
+        return _tell(_system_word(fault), ExitCode.FAILED)
     return code
 
 
@@ -87,6 +90,17 @@ def _run(arguments: Sequence[str]) -> int:
             fault.command = f"{context.command_path} {context.invoked_subcommand}"
             raise
     return ExitCode.OK
+
+
+def _open_what_is_closed() -> None:
+    """Who starts us without a stdout or stderr wants neither; no socket of ours may take its place."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # The lowest one that is free is this one.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 def _write_any_text() -> None:
@@ -115,7 +129,8 @@ def _flushed(code: int) -> int:
     except BrokenPipeError:
         return _silenced()
     except OSError as fault:
-        print(f"watchglass: error: {fault}", file=sys.stderr)
+        if not code:  # Else something has been said already, and most often this.
+            print(f"watchglass: error: {_system_word(fault)}", file=sys.stderr)
         _silenced()
         return code or ExitCode.FAILED
     return code
@@ -134,10 +149,21 @@ def _tell(text: str, code: int) -> int:
     return _flushed(code)
 
 
+def _system_word(fault: OSError) -> str:
+    """Which file, where it is one, and what is wrong with it; no number of an error."""
+    said = fault.strerror or str(fault)
+    return said if fault.filename is None else f"{fault.filename}: {said}"
+
+
 def _worded(refusal: Any) -> str:
-    """What typer says, as a part of our line."""
+    """What typer says, as a part of our line and without the names of its types."""
     said = " ".join(refusal.format_message().split()).rstrip(".")
+    for theirs, ours in _TYPES.items():
+        said = said.replace(f"is not a valid {theirs}", f"is no {ours}")
     return said[:1].lower() + said[1:]
+
+
+_TYPES = {"int range": "whole number", "integer range": "whole number", "float range": "number"}
 
 
 def _command_of(refusal: Any) -> str:

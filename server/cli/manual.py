@@ -25,20 +25,22 @@ class Manual(TyperCommand):
         return ["[OPTIONS]", *arguments]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Arguments, then the options under the heading that each one names."""
+        """Arguments, the command's own options, then the others under the heading that each one names."""
         sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
+        parameters = self.get_params(ctx)
+        reaches = any(parameter.name == "url" for parameter in parameters)
+        for parameter in parameters:
             record = _plain(parameter) if _is_argument(parameter) else parameter.get_help_record(ctx)
             if record is not None:
-                sections.setdefault(_heading(parameter), []).append(record)
-        common = [sections.pop(name) for name in (REACHING, "Options") if name in sections]
-        for heading, records in sections.items():
-            _write_section(formatter, heading, records)
-        if common:
-            _write_section(formatter, REACHING, [record for records in common for record in records])
+                sections.setdefault(_heading(parameter, reaches=reaches), []).append(record)
+        places = {_ARGUMENTS: 0, _OWN: 1 if reaches else 3, REACHING: 4}
+        for heading in sorted(sections, key=lambda heading: places.get(heading, 2)):
+            _write_section(formatter, heading, sections[heading])
 
 
 REACHING: Final = "Which runtime, and how to answer"
+_ARGUMENTS: Final = "Arguments"
+_OWN: Final = "Options"
 
 
 def as_command(
@@ -68,10 +70,14 @@ def _plain(argument: Any) -> tuple[str, str]:
     return argument.metavar, argument.help
 
 
-def _heading(parameter: Any) -> str:
+def _heading(parameter: Any, *, reaches: bool) -> str:
+    """Where no runtime is reached, nothing stands under the heading of that."""
     if _is_argument(parameter):
-        return "Arguments"
-    return getattr(parameter, "rich_help_panel", None) or "Options"
+        return _ARGUMENTS
+    common = parameter.name == "help" or parameter.rich_help_panel == REACHING
+    if common:
+        return REACHING if reaches else _OWN
+    return parameter.rich_help_panel or _OWN
 
 
 def _write_section(formatter: Any, heading: str, records: list[tuple[str, str]]) -> None:

@@ -99,7 +99,7 @@ def explain(
         write_document(answer)
     else:
         told = answer["explanation"]
-        write_line(one_line(f"{worker} is {told['phase']}: {told['summary']}"))
+        write_line(one_line(f"{worker} {told['summary']}"))
 
 
 def transcript(
@@ -233,13 +233,19 @@ _DURABILITY = {
 _RUNTIME_PLAIN = (("started_at", "started"), ("version", "version"))
 
 
+def _status(said: Json) -> str:
+    """With the exact word, where it says more."""
+    status, phase = said["status"], said.get("phase", said["status"])
+    return status if phase == status else f"{status} ({phase})"
+
+
 def _worker_facts(said: Json) -> list[tuple[str, str]]:
     ended = said.get("exit")
     execution = said.get("execution") or {}
     facts = [
         ("worker", said["worker_id"]),
         ("runtime", said["runtime_id"]),
-        ("status", f"{said['status']} ({said['phase']})" if "phase" in said else said["status"]),
+        ("status", _status(said)),
     ]
     if ended is not None:
         facts.append(("exit", f"{shown_exit(ended)} ({ended['reason']})"))

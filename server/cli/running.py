@@ -253,6 +253,8 @@ class _Controller:
             act = self._asked.get()
             if act == "stop":
                 note(f"stopping {self._worker}; Ctrl-C again cancels it at once")
+            else:
+                note(f"cancelling {self._worker}; Ctrl-C again leaves it to the runtime")
             threading.Thread(target=self._do, args=(act,), name=f"watchglass-{act}", daemon=True).start()
 
     def _do(self, act: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -67,10 +68,19 @@ def short(value: object, chars_max: int = SHORT_CHARS_MAX) -> str:
 def write_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table of texts."""
     safe = [[one_line(cell) for cell in row] for row in rows]
-    if is_terminal():
+    if is_terminal() and _fits([columns, *safe]):
         _write_rich_table(columns, safe)
     else:
         _write_columns([list(columns), *safe])
+
+
+def _fits(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether all columns but the last have their width; squeezed to two letters none can be read."""
+    firsts = sum(max(len(row[place]) for row in rows) + 2 for place in range(len(rows[0]) - 1))
+    return firsts + _LAST_CHARS_MIN <= shutil.get_terminal_size().columns
+
+
+_LAST_CHARS_MIN = 8
 
 
 def write_facts(facts: Sequence[tuple[str, str]]) -> None:

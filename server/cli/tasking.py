@@ -40,7 +40,10 @@ def submit(
         ),
     ] = None,
     task_id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="The task's id; made up without this.")
+        str | None,
+        typer.Option(
+            "--id", metavar="ID", help="The task's id; made up without this.", rich_help_panel="What it is"
+        ),
     ] = None,
     script: options.ScriptOption = None,
     label: options.LabelOption = None,

@@ -84,7 +84,8 @@ def _entry(scope: str | None, name: str | None, worker: str | None) -> TokenEntr
     from watchglass.server.tokens_file import TokenEntry
 
     if scope not in set(TokenScope):
-        raise UsageFault(f"--scope: use one of {', '.join(TokenScope)}")
+        given = "is missing" if scope is None else repr(scope)
+        raise UsageFault(f"--scope {given}: use one of {', '.join(TokenScope)}")
     if name is None:
         raise UsageFault("--name: say what to call it")
     for flag, text in (("--name", name), ("--worker", worker)):
@@ -105,12 +106,21 @@ def _new(path: Path, entry: TokenEntry, *, is_default: bool, as_json: bool) -> N
     made = replace(entry, sha256=digest_of(text.encode()).hex(), created_at=rfc3339(system_clock_us()))
     if is_default:
         make_private(path.parent)
-    change_tokens(path, lambda entries: [*entries, made])
+    change_tokens(path, lambda entries: _with(path, entries, made))
     if as_json:
         write_json_line({"token": text, "name": made.name, "scope": made.scope, "worker_id": made.worker_id})
     else:
         note(f"this is the only time that the token {made.name!r} is shown; {path} keeps its hash")
         write_line(text)
+
+
+def _with(path: Path, entries: list[TokenEntry], made: TokenEntry) -> list[TokenEntry]:
+    if any(entry.name == made.name for entry in entries):
+        raise CliError(
+            f"there is a token {made.name!r} already in {path}; "
+            "choose another --name, or revoke that one first"
+        )
+    return [*entries, made]
 
 
 def _list(path: Path, *, as_json: bool) -> None:

@@ -119,7 +119,7 @@ def events(
         typer.Option(
             "--types",
             metavar="NAMES",
-            help="Of everybody's, only events of these names, with commas between them.",
+            help="Only events of these names, with commas between them.",
             show_default=False,
         ),
     ] = None,
@@ -145,12 +145,16 @@ def events(
         else:
             print_until_now(place, wish)
         return
-    if workers is not None or types is not None:
-        raise UsageFault("--workers and --types are for everybody's events: leave out WORKER")
-    with following(place, worker, begin, retry_for, on_expired=on_expired) as follower:
+    if workers is not None:
+        raise UsageFault("--workers is for everybody's events: leave out WORKER")
+    wanted = [] if types is None else types.split(",")
+    # Up to now all is read, for an event that does not pass tells nobody how far this is.
+    passing = wanted if follow else []
+    with following(place, worker, begin, retry_for, types=passing, on_expired=on_expired) as follower:
         with leaving_on_interrupt(follower):
             for said in _until_now(follower) if not follow else follower.everything():
-                _print(said, as_json=as_json)
+                if said.kind != "told" or not wanted or said.name in wanted:
+                    _print(said, as_json=as_json)
         if follow and not follower.ended:
             note(f"left; go on with: watchglass events -f {worker} --cursor {follower.cursor}")
 

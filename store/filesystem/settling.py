@@ -50,6 +50,7 @@ class Settling:
         self._names_changed = False
         self._resting: set[FileLog] = set()
         self._doomed: list[str] = []
+        self._is_behind = False
         self._task = asyncio.create_task(self._repeat(), name="watchglass-settling")
 
     def record_changed(self, worker_id: WorkerId) -> None:
@@ -90,8 +91,15 @@ class Settling:
             async with self._one_at_a_time:
                 wal = self._ground.wal
                 faults = await self._settle(everything=wal is None or wal.is_large)
-            for fault in faults[:1]:
-                _LOG.warning("the store is behind: %s", fault)
+            self._tell(faults)
+
+    def _tell(self, faults: Sequence[StoreFault]) -> None:
+        """Log a change alone: a disk is full for hours, and the log may be on it."""
+        if faults and not self._is_behind:
+            _LOG.warning("the store is behind, and tries again every %g s: %s", self._every_s, faults[0])
+        elif self._is_behind and not faults:
+            _LOG.warning("the store has caught up: everything is in its place again")
+        self._is_behind = bool(faults)
 
     async def _settle(self, *, everything: bool, last: bool = False) -> Sequence[StoreFault]:
         wal = self._ground.wal

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,10 +129,7 @@ def test_the_page_of_the_feed_shows_what_curl_gets(served: Served, api: Api, hea
 def test_the_client_in_the_readme_runs(served: Served, tmp_path: Path) -> None:
     [body] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     script = tmp_path / "readme.py"
-    script.write_text(
-        "import asyncio\n\nimport watchglass.client\n\n\nasync def main() -> None:\n"
-        f"{textwrap.indent(body, '    ')}\n\nasyncio.run(main())\n"
-    )
+    script.write_text(body)  # As it is pasted.
     done = subprocess.run(
         [sys.executable, "-W", "error", str(script)],
         env=environment(served.state_dir),
@@ -143,4 +139,4 @@ def test_the_client_in_the_readme_runs(served: Served, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1].startswith("end ")
+    assert done.stdout.endswith(" hello, glass\n")

@@ -34,6 +34,7 @@ from watchglass.runtime.speech.jsonl import LINE_BYTES_MAX
 from watchglass.runtime.speech.text import DONE_CHARS_MAX
 from watchglass.runtime.task_output import INLINE_BYTES_MAX
 from watchglass.runtime.uids import WORKER_UID_COUNT
+from watchglass.server.amounts import amount_bytes
 from watchglass.server.cli.faults import ExitCode
 from watchglass.server.cli.main import app
 from watchglass.server.config import DURABILITIES, FeedBounds, serve_config
@@ -249,6 +250,25 @@ def test_the_defaults_of_serve_are_those_of_the_code() -> None:
     }
     assert {flag: int(default) for flag, default in documented.items() if default.isdigit()} == numbers
     assert documented["--worker-uid-count"].startswith(f"{WORKER_UID_COUNT:,}; ")
+    said = {flag: amount_bytes(default) for flag, default in helped("serve")}
+    assert {flag: amount for flag, amount in said.items() if amount is not None} == numbers
+
+
+def helped(command: str) -> list[tuple[str, str]]:
+    """The defaults that its `--help` says, by flag."""
+    lines = subprocess.run(
+        [sys.executable, "-m", "watchglass.server.cli", command, "--help"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    words = " ".join(re.sub(r"^  (?=-)", "\n", lines, flags=re.MULTILINE).split(" "))
+    options = re.findall(r"^(--[\w-]+)(.*?)(?=^-|\Z)", words, re.MULTILINE | re.DOTALL)
+    return [
+        (flag, default[1])
+        for flag, text in options
+        if (default := re.search(r"\[default: (.*?)\]", " ".join(text.split())))
+    ]
 
 
 def test_the_retention_in_the_docs_is_that_of_the_code() -> None:

@@ -17,6 +17,7 @@ from watchglass.protocol.start import (
     Earliest,
     FeedQuery,
     Latest,
+    NoPlace,
     Since,
     Tail,
     parse_feed_query,
@@ -105,6 +106,10 @@ def test_the_last_event_id_beats_the_cursor() -> None:
     asked = parse_feed_query({"cursor": ["nonsense"]}, last_event_id="latest")
     assert (asked.requested, asked.start) == ("latest", Latest())
     assert parse_feed_query({"cursor": ["latest"]}, last_event_id="").start == Latest()
+
+
+def test_what_names_no_place_is_kept_for_who_knows_the_log() -> None:
+    assert parse_feed_query({"cursor": ["nonsense"]}).start == NoPlace("nonsense")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_a_quota_bounds_slots_and_maybe_memory_and_pids() -> None:
         ("blue=slots", "slots '': use a whole number from 1 to"),
         ("blue=slots:0", "slots '0': use a whole number from 1 to"),
         ("blue=slots:-1", "slots '-1': use a whole number from 1 to"),
-        ("blue=slots:1,memory:1G", "memory '1G': use a whole number from 1 to"),
+        ("blue=slots:1,memory:1P", "memory '1P': use a size such as"),
         (f"blue=slots:1,pids:{AMOUNT_MAX + 1}", f"from 1 to {AMOUNT_MAX}"),
         ("blue=slots:٣", "use a whole number"),
     ],
@@ -74,6 +74,30 @@ def test_serve_takes_capacity_defaults_and_tenants() -> None:
 def test_no_amount_is_refused_with_its_flag(flag: str) -> None:
     with pytest.raises(ConfigError, match=f"--{flag.replace('_', '-')} 0: use a number from 1 to"):
         serve_config(ServeFlags(**{flag: "0"}))  # type: ignore[arg-type]  # One flag after the other.
+
+
+def test_bytes_may_be_said_as_people_write_them() -> None:
+    config = serve_config(
+        ServeFlags(
+            capacity_memory="1.5G", retain_bytes="64k", default_memory="64MiB", tenant=["a=slots:1,memory:1T"]
+        )
+    )
+    assert (config.runtime.capacity_memory_bytes, config.retention.max_bytes) == (3 << 29, 64 << 10)
+    assert config.runtime.default_memory_bytes == 64 << 20
+    assert config.runtime.tenants["a"].memory_bytes == 1 << 40
+
+
+@pytest.mark.parametrize("text", ["", "much", "1X", "-1", "1e3", "K", "nan"])
+def test_what_is_no_size_is_refused_with_what_would_be_one(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--retain-bytes .*: use a size such as .*, from 1 to \d+ bytes"):
+        serve_config(ServeFlags(retain_bytes=text))
+    with pytest.raises(ConfigError, match=r"memory .*: use a size such as"):
+        serve_config(ServeFlags(tenant=[f"a=slots:1,memory:{text}"]))
+
+
+def test_a_number_that_is_none_is_refused_with_its_bounds() -> None:
+    with pytest.raises(ConfigError, match=r"--heartbeat-s 'nan': is no whole number; use .* from 1 to 3600"):
+        serve_config(ServeFlags(heartbeat_s="nan"))
 
 
 def test_a_bad_quota_names_the_flag() -> None:

@@ -83,5 +83,5 @@ def test_others_than_these_are_refused(who: str) -> None:
 
 
 def test_a_capacity_is_a_number_or_the_host() -> None:
-    with pytest.raises(ConfigError, match="--capacity-memory 'all': is no whole number"):
+    with pytest.raises(ConfigError, match="--capacity-memory 'all': use a size"):
         serve_config(ServeFlags(capacity_memory="all"))

@@ -133,6 +133,17 @@ async def read_after_reset(server: InProcess, route: str, cursor: str) -> tuple[
     return reading, after
 
 
+def check_kept(server: InProcess, route: str, told: Diagnosed, cursor: str) -> None:
+    """What is there to read is told beside it; version 2 tells a program so, too."""
+    if not ROUTES[route].of_everybody:
+        detail = server.runtime.worker("w")
+        assert f"the oldest kept cursor is {detail.oldest}, the newest is {detail.head}" in told.message
+    if route.startswith("v2"):
+        facts = told.facts
+        assert (facts["reason"], facts["requested"]) == ("malformed", cursor)
+        assert facts["oldest"] <= facts["head"]
+
+
 async def test_what_is_no_cursor_is_told_to_be_none(server: InProcess) -> None:
     for route in ROUTES:
         for cursor in NOT_CURSORS:
@@ -140,4 +151,5 @@ async def test_what_is_no_cursor_is_told_to_be_none(server: InProcess) -> None:
             closed = CLOSED.get(route, (0, 400))[1]
             assert (told.closed, told.code) == (closed, "cursor_malformed"), (route, cursor)
             assert "malformed" in told.message
+            check_kept(server, route, told, cursor)
             assert len(told.message) < 400

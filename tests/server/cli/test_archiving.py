@@ -96,7 +96,7 @@ def test_what_cannot_be_exported_leaves_no_file(shell: Shell, tmp_path: Path) ->
 def test_a_file_that_is_not_there_is_said(shell: Shell) -> None:
     done = shell("import", "/no/such/file.tar")
     assert (done.returncode, done.stdout) == (ExitCode.FAILED, b"")
-    assert b"No such file or directory: '/no/such/file.tar'" in done.stderr
+    assert b"/no/such/file.tar: No such file or directory" in done.stderr
 
 
 def test_json_of_an_export_needs_a_file(shell: Shell, ended: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from watchglass import __version__
 from watchglass.server.cli.contents import CONTENTS
 from watchglass.server.cli.main import main
 
-from support.serving import environment
+from support.serving import environment, serving
 from support.shell import Shell, command
 
 COMMANDS = [entry.name for entry in CONTENTS]
@@ -112,6 +113,81 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
     assert err.startswith("watchglass: error: ")
     assert err.endswith(f"; try '{where} --help'\n")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["create", "--pids", "many", "--", "cat"], "'--pids': 'many' is no whole number"),
+        (
+            ["serve", "--capacity-memory", "much"],
+            "use a size such as 4096 (bytes), 64K, 512M or 2G, from",
+        ),
+        (["token", "new", "--scope=root", "--name=a"], "--scope 'root': use one of"),
+        (["token", "new", "--name=a"], "--scope is missing: use one of"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_said_in_words_of_ours(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert says in run_main(capsys, *arguments)[2]
+
+
+def test_a_file_that_is_not_there_is_named_without_an_error_number(tmp_path: Path) -> None:
+    with serving(tmp_path):
+        done = command(tmp_path, "import", "/no/such.tar")
+    assert (done.returncode, done.stderr.decode()) == (
+        1,
+        "watchglass: error: /no/such.tar: No such file or directory\n",
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_without_a_stdout_or_stderr_a_command_does_what_it_does(tmp_path: Path, closed: str) -> None:
+    with serving(tmp_path) as served:
+        script = f'exec "$0" -m watchglass.server.cli ps {closed}'
+        done = subprocess.run(
+            ["/bin/sh", "-c", script, sys.executable],
+            env=environment(served.state_dir),
+            capture_output=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_full_disk_behind_stdout_is_said_once(tmp_path: Path) -> None:
+    with serving(tmp_path) as served, Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "watchglass.server.cli", "ps"],
+            env=environment(served.state_dir),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"watchglass: error: No space left on device\n")
+
+
+def test_a_wrong_token_is_answered_with_where_to_give_another(tmp_path: Path) -> None:
+    with serving(tmp_path):
+        done = command(tmp_path, "ps", env={"WATCHGLASS_TOKEN": "wrong"})
+    assert done.returncode == 4
+    assert b"give it with --token-file, or in WATCHGLASS_TOKEN" in done.stderr
+
+
+def test_no_sentence_of_the_manual_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "..." not in run_main(capsys, "--help")[1].replace("[ARGS]...", "")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_s_own_options_stand_before_those_of_all(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = run_main(capsys, name, "--help")[1]
+    reaching = out.partition("Which runtime, and how to answer:")[2]
+    common = {"--url", "--cacert", "--token-file", "--runtime", "--json", "--help"}
+    assert set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", reaching, re.MULTILINE)) <= common
+    assert bool(reaching) == ("--url URL" in out)
 
 
 def test_a_token_is_never_shown_back(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,15 @@ def test_without_a_file_there_are_no_tokens(tmp_path: Path) -> None:
     assert here(tmp_path, ["token", "revoke", "a"])[0] == 3
 
 
+def test_a_name_that_is_taken_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    argv = ["token", "new", "--scope=observe", "--name=a"]
+    assert here(tmp_path, argv)[0] == 0
+    code, out, err = here(tmp_path, argv)
+    assert (code, out) == (1, "")
+    assert "there is a token 'a' already" in err
+    assert "choose another --name, or revoke that one first" in err
+
+
 def test_a_file_that_others_may_read_is_refused_and_kept(tmp_path: Path) -> None:
     assert here(tmp_path, ["token", "new", "--scope=observe", "--name=a"])[0] == 0
     path = tmp_path / "tokens.jsonl"

@@ -218,6 +218,12 @@ def test_on_a_terminal_there_are_tables_and_colours_unless_they_are_unwanted(she
     assert "\x1b[3" not in listed_on_terminal(shell, {"TERM": "xterm-256color", "NO_COLOR": "1"})
 
 
+def test_a_terminal_too_narrow_for_a_table_gets_whole_words(shell: Shell) -> None:
+    shell.create("--passive", "--label", "screen=1")
+    said = listed_on_terminal(shell, {"TERM": "xterm-256color", "COLUMNS": "40"})
+    assert said.split()[:6] == ["WORKER", "PHASE", "EXIT", "CREATED", "SAID", "PROGRAM"]
+
+
 def listed_on_terminal(shell: Shell, env: dict[str, str]) -> str:
     return said_on_terminal(shell.state_dir, "ps", "--label", "screen=1", env=env)
 
@@ -225,6 +231,18 @@ def listed_on_terminal(shell: Shell, env: dict[str, str]) -> str:
 def without_prev(envelopes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """`prev` is the event before in the same feed."""
     return [{name: value for name, value in each.items() if name != "prev"} for each in envelopes]
+
+
+def test_of_a_worker_s_events_those_of_some_names_may_be_asked_for(shell: Shell) -> None:
+    worker = shell.create("--", "echo", "hello, glass")
+    followed = shell.lines("events", "-f", "--types", "text_delta,exit", worker)
+    assert [line["payload"]["event"] for line in followed] == ["text_delta", "exit"]
+    for names in ("text_delta,exit", "status", "nonesuch"):
+        wanted = [
+            line for line in shell.lines("events", worker) if line["payload"]["event"] in names.split(",")
+        ]
+        told = shell.lines("events", "--types", names, worker)
+        assert without_prev(told) == without_prev(wanted)
 
 
 def test_everybodys_events_come_in_one_order_up_to_now(shell: Shell) -> None:

@@ -1,0 +1,25 @@
+"""What is wrong with a query is said with what would be right."""
+
+from __future__ import annotations
+
+import pytest
+
+from watchglass.protocol.errors import InvalidQuery
+from watchglass.server.queries import Query, TranscriptQuery, WorkersQuery, checked_query
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "says"),
+    [
+        (WorkersQuery, {"limit": "some"}, "limit='some': use a whole number"),
+        (WorkersQuery, {"limit": "0"}, "limit='0': use 1 or more"),
+        (TranscriptQuery, {"start": "-1"}, "start='-1': use 0 or more"),
+        (WorkersQuery, {"status": "asleep"}, "use one of 'running', 'stopped' or 'cancelled'"),
+    ],
+)
+def test_the_parameter_and_the_value_are_named_with_what_to_use(
+    model: type[Query], given: dict[str, object], says: str
+) -> None:
+    with pytest.raises(InvalidQuery) as refused:
+        checked_query(model, given)
+    assert str(refused.value).endswith(says)
