@@ -13,9 +13,8 @@ import pytest
 
 from watchglass.client.local import discovered
 
+from support.patience import PATIENCE_S
 from support.serving import environment, serving, watchglass
-
-START_S = 30
 
 
 def refused(state_dir: Path, *flags: str) -> str:
@@ -25,7 +24,7 @@ def refused(state_dir: Path, *flags: str) -> str:
         env=environment(state_dir),
         capture_output=True,
         text=True,
-        timeout=START_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 2, done.stderr
@@ -48,7 +47,7 @@ def test_it_says_one_line_and_leaves_one_file_while_it_runs(tmp_path: Path) -> N
 def test_a_signal_ends_it_with_code_0(tmp_path: Path, number: signal.Signals) -> None:
     with serving(tmp_path) as served:
         served.process.send_signal(number)
-        assert served.process.wait(START_S) == 0
+        assert served.process.wait(PATIENCE_S) == 0
 
 
 def test_the_discovery_file_never_has_the_token(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from os import close, getpid, pidfd_open
 from pathlib import Path
 
-GONE_S = 15
+from .patience import PATIENCE_S
 
 
 def marked(runtime_id: str, worker_id: str | None = None) -> set[int]:
@@ -60,7 +60,7 @@ def wait_gone(pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        ended, _, _ = select.select([pidfd], [], [], GONE_S)
+        ended, _, _ = select.select([pidfd], [], [], PATIENCE_S)
         assert ended, f"process {pid} is still there"
     finally:
         close(pidfd)
@@ -73,7 +73,7 @@ def described(found: Iterable[int]) -> str:
 
 
 def wait_true(
-    condition: Callable[[], bool], what: str | Callable[[], str], timeout_s: float = GONE_S
+    condition: Callable[[], bool], what: str | Callable[[], str], timeout_s: float = PATIENCE_S
 ) -> None:
     """Look at /proc, which tells nobody of its changes, until a condition holds."""
     deadline = time.monotonic() + timeout_s
