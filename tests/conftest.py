@@ -9,9 +9,14 @@ import os
 import signal
 import sys
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("watchglass", deadline=None, derandomize="CI" in os.environ)
+settings.register_profile(
+    "watchglass",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # A time, too.
+    derandomize="CI" in os.environ,
+)
 settings.load_profile("watchglass")
 
 # A shell that runs the tests in the background has SIGINT ignored, and what they start would inherit

@@ -13,6 +13,7 @@ import pytest
 
 from support.api import Api
 from support.patience import PATIENCE_S
+from support.processes import wait_true
 from support.serving import environment, serving, watchglass
 
 SECRET = "geheim-012"
@@ -132,7 +133,10 @@ def test_a_signal_ends_it_with_code_0_and_nothing_is_left(tmp_path: Path, number
 
 def test_a_second_signal_does_not_wait_for_workers(tmp_path: Path) -> None:
     with serving(tmp_path, "--grace-ms=60000") as server:
-        worker = Api(server).create("sh", "-c", "trap '' TERM; while :; do sleep 600 & wait; done")
+        worker = Api(server).create(
+            "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 600 & wait; done"
+        )
+        wait_true(lambda: Api(server).log(worker["worker_id"]) == b"ready\n", "it does not begin")
         server.process.send_signal(signal.SIGTERM)
         while Api(server).get("/v1/runtime")["runtime"]["status"] == "running":
             pass

@@ -44,7 +44,8 @@ def children(pid: int) -> list[int]:
     """Direct children of a process, of any of its threads."""
     found: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [int(child) for child in path.read_text().split()]
+        with suppress(FileNotFoundError, ProcessLookupError):  # The thread has ended by now.
+            found += [int(child) for child in path.read_text().split()]
     return found
 
 

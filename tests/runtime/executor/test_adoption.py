@@ -359,7 +359,7 @@ async def test_limits_hold_without_a_server(
     lab: Lab, make_lab: type[Lab], tmp_path: Path, until_gone: UntilGone
 ) -> None:
     deaf = "trap '' TERM; seq 1000; while :; do sleep 1000; done"
-    limits = {"wall_time_ms": 200, "grace_ms": 100, "stdout_max_bytes": 100}
+    limits = {"wall_time_ms": 1000, "grace_ms": 100, "stdout_max_bytes": 100}
     async with former(make_lab, tmp_path) as before:
         subject = await before.sh(deaf, outlives_server=True, **limits)
     await until_gone(subject.process.supervisor_pid)

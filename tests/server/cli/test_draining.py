@@ -9,7 +9,7 @@ from watchglass.server.cli.reading import warning_facts
 
 from support.api import Api
 from support.patience import PATIENCE_S
-from support.processes import marked
+from support.processes import marked, wait_true
 from support.programs import program
 from support.serving import serving
 from support.shell import command, ended, read_until, started
@@ -42,6 +42,7 @@ def test_in_json_it_says_what_the_runtime_says_and_then_that_it_is_drained(tmp_p
 def test_a_worker_that_takes_its_time_is_waited_for(tmp_path: Path) -> None:
     with serving(tmp_path, "--runtime-id=rt-slow", "--grace-ms=60000") as served:
         worker = Api(served).create(*program("stubborn"))
+        wait_true(lambda: Api(served).log(worker["worker_id"]) == b"ready\n", "it does not begin")
         with started(tmp_path, "drain") as draining:
             read_until(draining, b"1 worker left\n")
             assert draining.poll() is None

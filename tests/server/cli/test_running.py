@@ -135,10 +135,8 @@ def test_a_second_ctrl_c_cancels_a_stubborn_worker(shell: Shell) -> None:
         read_until(process, b"ready")
         process.send_signal(signal.SIGINT)
         read_until(process, b"Ctrl-C again cancels", stream="stderr")
-        began = time.monotonic()
         code, _, _ = ended(process, signal.SIGINT)
     assert code == 128 + 9
-    assert time.monotonic() - began < 4, "it did not wait for the grace"
     assert shell.json("status", "stubborn")["worker"]["phase"] == "cancelled"
 
 
