@@ -510,7 +510,7 @@ async def test_a_peer_that_does_not_read_is_not_read_and_loses_nothing(server: I
 
 
 async def test_a_peer_that_takes_nothing_is_told_and_dropped() -> None:
-    async with watched(bounds=replace(BOUNDS, stall_s=0.4)) as server:
+    async with watched(bounds=replace(BOUNDS, stall_s=2.0)) as server:
         stuck = await upgraded(server)
         loop = asyncio.get_running_loop()
         frame = masked(orjson.dumps({"kind": "request", "id": 1, "method": "workers.list"}))

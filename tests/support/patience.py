@@ -5,6 +5,8 @@ machine that is many times slower than ours and has others to serve. A test that
 passes takes no longer by it. What a test says of a time itself has its own bound.
 """
 
-from typing import Final
+from typing import Any, Final
 
 PATIENCE_S: Final = 120
+PATIENT_SOCKET: Final[dict[str, Any]] = {"open_timeout": PATIENCE_S, "ping_interval": None}
+"""How a client of `websockets` waits as long: of itself it takes a peer that is slow for one that is gone."""

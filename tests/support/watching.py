@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from .patience import PATIENCE_S
+from .patience import PATIENCE_S, PATIENT_SOCKET
 from .serving import Served
 
 SUBPROTOCOL: Final = "watchglass.feed.v2"
@@ -62,6 +62,7 @@ def socket_feed(served: Served, path: str, subprotocol: str | None = None) -> It
             compression=None,
             proxy=None,
             max_size=None,
+            **PATIENT_SOCKET,
         )
     except InvalidStatus as refusal:
         body = json.loads(refusal.response.body or b"{}")
