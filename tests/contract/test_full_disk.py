@@ -75,7 +75,7 @@ class Stage:
         def more() -> bool:
             return all(heard.counted > before[name] + 20 for name, heard in self.heard.items())
 
-        await in_thread(wait_true, more, "somebody is not heard any more", PATIENCE_S)
+        await in_thread(wait_true, more, "somebody is not heard any more")
 
     async def leave(self, served: Served) -> None:
         for talker in self.talkers:
@@ -108,7 +108,7 @@ async def ready(served: Served) -> None:
     def is_ready() -> bool:
         return Api(served).request("GET", "/readyz").status == 200
 
-    await in_thread(wait_true, is_ready, "there is room, and it takes no work", PATIENCE_S)
+    await in_thread(wait_true, is_ready, "there is room, and it takes no work")
 
 
 async def test_a_full_disk_refuses_and_kills_nobody_and_room_makes_everything_go_on(

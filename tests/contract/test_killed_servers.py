@@ -85,7 +85,7 @@ async def progress(watchers: list[Watcher], share: float) -> None:
         moved = sum(len(each.reading.envelopes) > was for each, was in zip(watchers, before, strict=True))
         return moved >= share * len(watchers)
 
-    await asyncio.to_thread(wait_true, have_moved, "nobody goes on", PATIENCE_S)
+    await asyncio.to_thread(wait_true, have_moved, "nobody goes on")
 
 
 def has_ended(api: Api, worker_id: str) -> bool:
@@ -140,13 +140,12 @@ async def test_every_observer_goes_on_at_the_next_server_and_misses_nothing(
                     await asyncio.to_thread(api.say, worker_id, "leave 0")
                 for worker_id in WORKERS:
                     ended = partial(has_ended, api, worker_id)
-                    await asyncio.to_thread(wait_true, ended, f"{worker_id} does not leave", PATIENCE_S)
+                    await asyncio.to_thread(wait_true, ended, f"{worker_id} does not leave")
                 await asyncio.to_thread(api.create, worker_id="the-last")
                 await asyncio.to_thread(
                     wait_true,
                     lambda: all(one.reading.ended for one in watchers),
                     "not all are told",
-                    PATIENCE_S,
                 )
                 whole = {worker_id: await read_whole(served, "long poll", worker_id) for worker_id in WORKERS}
                 everything = await read_whole(served, "long poll of everybody", "the-last")
