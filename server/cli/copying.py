@@ -8,7 +8,6 @@ that many small events become few large reads.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +24,6 @@ Sink = Callable[[bytes], None]
 READ_BYTES: Final = 1 << 20
 FINISH_TIMEOUT_S: Final = 600.0
 """How long the rest of a log may take to be copied when its worker has ended."""
-LOSS_PAUSE_S: Final = 0.2
 
 
 class LogCopy:
@@ -106,22 +104,10 @@ class Copier:
             self._on_fault()
 
     def _copy(self, client: Client, *, final: bool) -> None:
-        """Copy what is there; the last time the runtime is looked for, as long as the feed looks for it."""
-        from watchglass.client.journey import PATIENCE_S
-
-        give_up_at_s = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                for copy in self._copies.values():
-                    copy.copy(client)
-            except Unreachable:
-                if final and time.monotonic() >= give_up_at_s:
-                    raise
-            else:
-                return
-            here, there = client.address, self._runtime.again()
-            client.move(there)
-            if not final:
-                return  # The feed comes back too, and wakes us then.
-            if there == here:
-                time.sleep(LOSS_PAUSE_S)
+        try:
+            for copy in self._copies.values():
+                copy.copy(client)
+        except Unreachable:
+            if final:
+                raise
+            client.move(self._runtime.again())  # The feed comes back too, and wakes us then.
