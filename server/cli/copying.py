@@ -8,12 +8,14 @@ that many small events become few large reads.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from watchglass.client.faults import ClientFault, Unreachable
 
 from .reaching import client_for
+from .showing import note
 
 if TYPE_CHECKING:
     from watchglass.client.finding import Found
@@ -24,6 +26,7 @@ Sink = Callable[[bytes], None]
 READ_BYTES: Final = 1 << 20
 FINISH_TIMEOUT_S: Final = 600.0
 """How long the rest of a log may take to be copied when its worker has ended."""
+LOSS_WAIT_S: Final = 0.2
 
 
 class LogCopy:
@@ -72,6 +75,7 @@ class Copier:
         self._on_fault = on_fault
         self._wake = threading.Event()
         self._finishing = False
+        self._patience_s = 0.0
         self._fault: OSError | ClientFault | None = None
         self._thread = threading.Thread(target=self._run, name="watchglass-copier", daemon=True)
         self._thread.start()
@@ -80,8 +84,12 @@ class Copier:
         """There may be more."""
         self._wake.set()
 
-    def finish(self) -> None:
-        """Copy what is left, and end. Raises what kept it from copying."""
+    def finish(self, *, patience_s: float = 0.0) -> None:
+        """Copy what is left, and end. Raises what kept it from copying.
+
+        `patience_s`: how long to try to come back to a runtime that does not answer.
+        """
+        self._patience_s = patience_s
         self._finishing = True
         self._wake.set()
         self._thread.join(FINISH_TIMEOUT_S)
@@ -93,21 +101,36 @@ class Copier:
     def _run(self) -> None:
         try:
             with client_for(self._runtime) as client:
-                final = False
-                while not final:
-                    self._wake.wait()
-                    self._wake.clear()
-                    final = self._finishing  # Looked at first: what is copied then is complete.
-                    self._copy(client, final=final)
+                while self._is_woken():
+                    self._copy(client)  # Behind a loss the feed comes back too, and wakes us then.
+                self._copy_the_rest(client)
         except (OSError, ClientFault) as fault:
             self._fault = fault
             self._on_fault()
 
-    def _copy(self, client: Client, *, final: bool) -> None:
+    def _is_woken(self) -> bool:
+        """When there may be more: whether more may follow it."""
+        self._wake.wait()
+        self._wake.clear()
+        return not self._finishing
+
+    def _copy_the_rest(self, client: Client) -> None:
+        gives_up_s = time.monotonic() + self._patience_s
+        told = False
+        while (loss := self._copy(client)) is not None:
+            if time.monotonic() >= gives_up_s:
+                raise loss
+            if not told:
+                note(f"{loss}; coming back for the rest of the logs")
+            told = True
+            time.sleep(LOSS_WAIT_S)
+
+    def _copy(self, client: Client) -> Unreachable | None:
+        """Copy what is there now; what kept it from that, when the runtime may be back soon."""
         try:
             for copy in self._copies.values():
                 copy.copy(client)
-        except Unreachable:
-            if final:
-                raise
-            client.move(self._runtime.again())  # The feed comes back too, and wakes us then.
+        except Unreachable as loss:
+            client.move(self._runtime.again())
+            return loss
+        return None

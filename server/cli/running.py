@@ -151,6 +151,8 @@ class _Session:
         return self._code()
 
     def _follow(self) -> None:
+        from watchglass.client.journey import PATIENCE_S
+
         with following(self._runtime, self._worker, "earliest", on_expired="snapshot") as follower:
             copier = Copier(self._runtime, {} if self._as_json else self._copies(), follower.leave)
             if self.forwarder is not None:
@@ -165,7 +167,7 @@ class _Session:
             finally:
                 if self.forwarder is not None:
                     self.forwarder.worker_ended()
-            copier.finish()
+            copier.finish(patience_s=PATIENCE_S)
 
     def _copies(self) -> dict[str, LogCopy]:
         streams = {"stdout": sys.stdout, "stderr": sys.stderr}
@@ -175,9 +177,10 @@ class _Session:
         }
 
     def _take(self, said: Said) -> None:
-        if said.kind == "joined":
-            if said.version == 2:  # Behind a reset it alone may tell how the worker ended.
-                self._exit = said.data["worker"].get("exit") or self._exit
+        if said.kind == "joined":  # Behind a reset it alone may tell that the worker runs, or how it ended.
+            snapshot = said.data["worker"] if said.version == 2 else said.data
+            self._see_phase(snapshot.get("phase"))
+            self._exit = snapshot.get("exit") or self._exit
             return
         if said.kind == "reset":
             if self._as_json:
@@ -185,8 +188,8 @@ class _Session:
             return  # The bytes are in the logs, from where they are copied.
         if self._as_json:
             write_json_line(said.envelope)
-        if said.name == "status" and said.data.get("phase") == "running" and self.forwarder is not None:
-            self.forwarder.worker_runs()
+        if said.name == "status":
+            self._see_phase(said.data.get("phase"))
         elif said.name == "exit":
             self._exit = said.data
         elif said.name == "execution_plan":
@@ -194,6 +197,10 @@ class _Session:
                 note(f"not given: {reason}")
         elif (said.name, said.data.get("source", said.data.get("code"))) in _OURS:
             note(said.data["message"])
+
+    def _see_phase(self, phase: str | None) -> None:
+        if phase == "running" and self.forwarder is not None:
+            self.forwarder.worker_runs()
 
     def _code(self) -> int:
         code = own_code(self._exit)

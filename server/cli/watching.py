@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from watchglass.client.faults import ClientFault
+from watchglass.client.faults import ClientFault, Unreachable
 from watchglass.protocol.cursor import encode_cursor
 
 from . import options
@@ -188,12 +188,22 @@ def logs(
         return
     with (
         following(place, worker, "latest", on_expired="snapshot") as follower,  # The bytes are in the log.
-        leaving_on_interrupt(follower),
+        leaving_on_interrupt(follower) as interrupted,
     ):
         copier = Copier(place, {stream: copy}, follower.leave)
         for _ in follower:
             copier.wake()
-        copier.finish()
+        _finish(copier, is_left=bool(interrupted))
+
+
+def _finish(copier: Copier, *, is_left: bool) -> None:
+    from watchglass.client.journey import PATIENCE_S
+
+    try:
+        copier.finish(patience_s=0.0 if is_left else PATIENCE_S)
+    except Unreachable:
+        if not is_left:  # Who leaves need not be told that there is nobody.
+            raise
 
 
 _NOTHING = encode_cursor(0)

@@ -14,7 +14,7 @@ import pytest
 
 from support.api import Api
 from support.processes import wait_true
-from support.proxy import cutting
+from support.proxy import Fate, cutting
 from support.serving import Served, durable_server, serving
 from support.shell import Shell, ended, read_until, started
 
@@ -45,6 +45,11 @@ def routes(served: Served) -> set[str]:
     text = Api(served).request("GET", "/metrics").body.decode()
     found = re.findall(r'^watchglass_http_requests_total\{.*route="([^"]*)"', text, re.MULTILINE)
     return {route.replace("<", "{").replace(">", "}") for route in found}
+
+
+def at(url: str, state_dir: Path) -> list[str]:
+    """What a command is told to reach the server there."""
+    return ["--url", url, "--token-file", str(state_dir / "token")]
 
 
 def lines_of(text: str) -> list[str]:
@@ -233,3 +238,24 @@ def test_run_is_exact_even_where_it_is_held_up_and_retention_overtakes_it(
     assert (code, err) == (7, "")
     text = Api(forgetful.served).request("GET", "/metrics").body.decode()
     assert re.search(r'^watchglass_feed_resets_total\{reason="retention"\} [1-9]', text, re.MULTILINE)
+
+
+def test_run_ends_the_workers_input_even_where_retention_has_dropped_its_start(tmp_path: Path) -> None:
+    late = Fate(1, ends="pause", of="client", pause_s=2.0)  # The feed's, the second one.
+    with (
+        serving(tmp_path, "--allow-host", "127.0.0.1", "--retain-events=5") as served,
+        cutting(served.host, served.port, [Fate(), late]) as proxy,
+        started(tmp_path, "run", *at(proxy.url, tmp_path), "--", "sh", "-c", f"{COUNTING}; cat") as process,
+    ):
+        assert ended(process) == (0, COUNTED, "")
+
+
+def test_run_comes_back_for_the_rest_of_the_logs_when_their_connections_are_lost(tmp_path: Path) -> None:
+    fates = [Fate(), Fate(), *[Fate(1)] * 20]  # The creation's and the feed's; then those for logs and input.
+    with (
+        serving(tmp_path, "--allow-host", "127.0.0.1") as served,
+        cutting(served.host, served.port, fates) as proxy,
+        started(tmp_path, "run", *at(proxy.url, tmp_path), "--", "echo", "seen") as process,
+    ):
+        code, out, err = ended(process)
+    assert (code, out, len(err.splitlines())) == (0, "seen\n", 1)
