@@ -9,6 +9,7 @@ import pytest
 from watchglass.client.finding import Choice, find
 from watchglass.server.cli.copying import Copier, LogCopy
 
+from support.patience import PATIENCE_S
 from support.serving import durable_server, environment
 from support.shell import Shell
 
@@ -25,5 +26,5 @@ def test_what_is_left_is_copied_from_the_server_that_came_back(tmp_path: Path) -
             place.kill()
         with place.serving() as moved:
             assert moved.port != served.port
-            copier.finish()  # Nobody woke it since.
+            copier.finish(patience_s=PATIENCE_S)  # Nobody woke it since.
     assert copied == [b"hello\n"]
