@@ -9,14 +9,20 @@ import os
 import signal
 import sys
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("watchglass", deadline=None, derandomize="CI" in os.environ)
+settings.register_profile(
+    "watchglass",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],  # A time, too.
+    derandomize="CI" in os.environ,
+)
 settings.load_profile("watchglass")
 
-# A shell that runs the tests in the background has SIGINT ignored, and what they start would inherit
-# that; a Ctrl-C that a test sends must mean something.
+# A shell that runs the tests in the background has SIGINT ignored, nohup SIGHUP, and what they start would
+# inherit that; a Ctrl-C or a hangup that a test sends must mean something.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Where bytecode is not to be kept, each process that a test starts would compile all of our code anew:
 # half of what its start takes.

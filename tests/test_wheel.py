@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from support.patience import PATIENCE_S
+
 ROOT = Path(__file__).parent.parent
-RUN_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,6 @@ def _borrow_dependencies(fresh: Path) -> None:
 
 
 def _run(*argv: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=RUN_S, check=False)
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=4 * PATIENCE_S, check=False)
     assert done.returncode == 0, f"{argv} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done.stdout

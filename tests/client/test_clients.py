@@ -388,8 +388,9 @@ def test_whoever_is_cancelled_leaves_nothing_open_and_can_go_on(served: Served) 
         async with shell.connect(served.url, token=served.token) as wg:
             worker = await wg.create_worker()
             events = wg.follow(worker.worker_id)
+            assert (await anext(events)).name == "status"
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.5):
+                async with asyncio.timeout(0.1):
                     [event async for event in events]
             await go_on(shell, wg, events, worker.worker_id)
 
@@ -397,7 +398,8 @@ def test_whoever_is_cancelled_leaves_nothing_open_and_can_go_on(served: Served) 
         async with shell.connect(served.url, token=served.token) as wg:
             worker = await wg.create_worker()
             events = wg.follow(worker.worker_id)
-            with trio.move_on_after(0.5):
+            assert (await anext(events)).name == "status"
+            with trio.move_on_after(0.1):
                 [event async for event in events]
             await go_on(shell, wg, events, worker.worker_id)
 

@@ -23,6 +23,7 @@ from watchglass.client.session import Session
 from watchglass.protocol.said import FeedRefused, Joined
 
 from support.api import Api
+from support.patience import PATIENCE_S
 from support.proxy import cutting
 from support.serving import Served, durable_server, serving
 from support.shells import AsyncioShell, Shell, TrioShell
@@ -244,10 +245,10 @@ def test_the_end_of_a_task_is_awaited_and_a_wait_that_is_left_is_none(served: Se
     async def scenario() -> None:
         async with shell.connect(served.url, token=served.token) as wg, wg.session() as session:
             short = await session.call(task_calls.submit_task(program="echo", args=["hi"]))
-            assert (await session.wait_task(short.task_id, timeout_s=20)).stdout == "hi\n"
+            assert (await session.wait_task(short.task_id, timeout_s=PATIENCE_S)).stdout == "hi\n"
             program, zeros = "head", ["-c", str(2 << 20), "/dev/zero"]  # Six bytes of JSON each.
             wordy = await session.call(task_calls.submit_task(program=program, args=zeros))
-            assert len((await session.wait_task(wordy.task_id, timeout_s=20)).stdout) == 2 << 20
+            assert len((await session.wait_task(wordy.task_id, timeout_s=PATIENCE_S)).stdout) == 2 << 20
             long = await session.call(task_calls.submit_task(program="sleep", args=["60"]))
             with pytest.raises(TimeoutError):
                 await session.wait_task(long.task_id, timeout_s=0.01)

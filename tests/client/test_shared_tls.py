@@ -21,9 +21,9 @@ from watchglass.client.shared_tls import SharedTls
 from watchglass.client.trust import Trust
 
 from support.certificates import Pair, self_signed, takes_openssl
+from support.patience import PATIENCE_S
 
 pytestmark = takes_openssl
-END_S = 30
 PIECE_BYTES = 1 << 16
 
 
@@ -116,7 +116,7 @@ def test_no_two_threads_are_inside_one_connection(pair: Pair, monkeypatch: pytes
     handshake = ClientConnection.handshake
 
     def late(self: ClientConnection, *args: Any, **more: Any) -> None:
-        assert has_read.wait(END_S)  # The tickets, and then there is nothing for it.
+        assert has_read.wait(PATIENCE_S)  # The tickets, and then there is nothing for it.
         handshake(self, *args, **more)
 
     monkeypatch.setattr(ClientConnection, "handshake", late)
@@ -144,7 +144,7 @@ def test_both_directions_carry_every_byte_at_once(pair: Pair) -> None:
         reading.start()
         for start in range(0, len(sent), PIECE_BYTES):
             shared.sendall(sent[start : start + PIECE_BYTES])
-        reading.join(END_S)
+        reading.join(PATIENCE_S)
     assert got == sent
 
 
@@ -165,9 +165,9 @@ def test_a_reader_is_woken_when_its_socket_is_closed(pair: Pair, monkeypatch: py
         shared = connected(address)
         reading = threading.Thread(target=lambda: said.append(shared.recv(1)))
         reading.start()
-        assert has_nothing.wait(END_S)
+        assert has_nothing.wait(PATIENCE_S)
         shared.close()
-        reading.join(END_S)
+        reading.join(PATIENCE_S)
     assert (said, shared.fileno()) == ([b""], -1)
     shared.close()
     assert shared.recv(1) == b""
@@ -179,7 +179,7 @@ def test_a_peer_that_takes_nothing_is_left_in_time(pair: Pair) -> None:
     over = threading.Event()
 
     def take_nothing(_: ssl.SSLSocket) -> None:
-        over.wait(END_S)
+        over.wait(PATIENCE_S)
 
     with listening(pair, take_nothing) as address, closing(connected(address)) as shared:
         shared.settimeout(0.2)
@@ -209,6 +209,6 @@ def test_a_signal_handler_may_shut_down_what_its_thread_is_writing(
         shared = connected(address)
         writing = threading.Thread(target=write, daemon=True)
         writing.start()
-        writing.join(END_S)
+        writing.join(PATIENCE_S)
         assert len(said) == 1
         shared.close()

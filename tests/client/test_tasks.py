@@ -21,6 +21,7 @@ from watchglass.protocol.tasks import SubmitTaskRequest, TaskEventType, TaskStat
 from watchglass.protocol.workers import CreateWorkerRequest
 
 from support.api import Api
+from support.patience import PATIENCE_S
 from support.proxy import Fate, cutting
 from support.restarting import killable_server
 from support.serving import Served, environment, serving
@@ -105,7 +106,7 @@ def test_a_task_is_submitted_awaited_and_read(served: Served, shell: Shell) -> N
             answer = await wg.submit_task(
                 program="/bin/sh", args=["-c", "echo out; echo err >&2"], metadata={"grüße": "☃"}
             )
-            final = await wg.wait_task(answer.task_id, timeout_s=15)
+            final = await wg.wait_task(answer.task_id, timeout_s=PATIENCE_S)
             assert (final.status, final.exit_code) == (TaskStatus.SUCCESS, 0)
             assert (final.stdout, final.stderr, final.metadata) == ("out\n", "err\n", {"grüße": "☃"})
             assert await wg.task(answer.task_id) == final
@@ -195,7 +196,7 @@ def test_a_wait_goes_on_over_lost_answers(served: Served, shell: Shell) -> None:
             async with shell.connect(proxy.url, token=served.token) as through:
                 async with shell.connect(served.url, token=served.token) as wg:
                     task = (await wg.submit_task(program="true")).task_id
-                assert (await through.wait_task(task, timeout_s=15)).status is TaskStatus.SUCCESS
+                assert (await through.wait_task(task, timeout_s=PATIENCE_S)).status is TaskStatus.SUCCESS
             assert proxy.cuts_made == 4
 
     shell.run(scenario)
@@ -206,7 +207,7 @@ def test_a_wait_goes_on_with_the_next_server(tmp_path: Path, shell: Shell) -> No
         async with shell.connect(environ=environment(tmp_path)) as wg:
             task = (await wg.submit_task(program="sh", args=["-c", "read x; echo $?"])).task_id
             await shell.in_thread(restart)
-            assert (await wg.wait_task(task, timeout_s=15)).stdout == "1\n"
+            assert (await wg.wait_task(task, timeout_s=PATIENCE_S)).stdout == "1\n"
 
     with killable_server(tmp_path, f"rt-wait-{shell.name}") as restart:
         shell.run(scenario)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from support.api import ANSWER_S, Api
+from support.api import Api
 from support.archives import file, folder, members_of, packed
 from support.feed import in_thread, journal, names, observing
+from support.patience import PATIENCE_S
 from support.processes import rss_bytes, wait_true
 from support.serving import Place, Served, durable_server, serving
 
@@ -140,7 +141,7 @@ def test_a_refusal_reaches_a_sender_that_goes_on_and_frees_the_connection(api: A
     data = packed(members_of("taken", file("stdout.log", bytes(60 * MIB))))
     before = open_sockets(api.served)
     for _ in range(3):
-        connection = http.client.HTTPConnection(api.served.host, api.served.port, timeout=ANSWER_S)
+        connection = http.client.HTTPConnection(api.served.host, api.served.port, timeout=PATIENCE_S)
         with suppress(ConnectionError):
             connection.request("POST", IMPORT, data, {"Authorization": f"Bearer {api.served.token}"})
         assert json.loads(connection.getresponse().read())["error"]["code"] == "worker_exists"

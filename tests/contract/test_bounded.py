@@ -118,7 +118,7 @@ async def stall_and_come_back(served: Served) -> None:
     api = Api(served)
     worker_id = (await in_thread(api.create, *program("flood", 12 * MIB)))["worker_id"]
     async with observing(served, worker_id, "earliest") as stuck:
-        await in_thread(wait_true, lambda: observer_count(api) == 0, "the stuck one is still there", 60)
+        await in_thread(wait_true, lambda: observer_count(api) == 0, "the stuck one is still there")
         with pytest.raises(ConnectionClosed):
             await stuck.until("end")
     async with observing(served, worker_id, stuck.cursor or "earliest", queue_frames=64) as back:

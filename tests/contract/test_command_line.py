@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from support.api import Api
+from support.patience import PATIENCE_S
+from support.processes import wait_true
 from support.serving import environment, serving, watchglass
 
 SECRET = "geheim-012"
@@ -25,7 +27,7 @@ def failed(tmp_path: Path, *flags: str, env: dict[str, str] | None = None) -> st
         env=environment(state, env),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 2, done
@@ -124,19 +126,22 @@ def test_a_signal_ends_it_with_code_0_and_nothing_is_left(tmp_path: Path, number
     with serving(tmp_path) as server:
         assert list((tmp_path / "servers").iterdir())
         server.process.send_signal(number)
-        assert server.process.wait(10) == 0
+        assert server.process.wait(PATIENCE_S) == 0
         assert list((tmp_path / "servers").iterdir()) == []
         assert sorted(entry.name for entry in tmp_path.iterdir()) == ["servers", "stderr.txt", "token"]
 
 
 def test_a_second_signal_does_not_wait_for_workers(tmp_path: Path) -> None:
     with serving(tmp_path, "--grace-ms=60000") as server:
-        worker = Api(server).create("sh", "-c", "trap '' TERM; while :; do sleep 600 & wait; done")
+        worker = Api(server).create(
+            "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 600 & wait; done"
+        )
+        wait_true(lambda: Api(server).log(worker["worker_id"]) == b"ready\n", "it does not begin")
         server.process.send_signal(signal.SIGTERM)
         while Api(server).get("/v1/runtime")["runtime"]["status"] == "running":
             pass
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(15) == 0
+        assert server.process.wait(PATIENCE_S) == 0
         with pytest.raises(ProcessLookupError):
             os.kill(worker["pid"], 0)
 
@@ -147,7 +152,7 @@ def test_help_names_every_option_of_the_contract(tmp_path: Path) -> None:
         env={**environment(tmp_path), "COLUMNS": "200", "NO_COLOR": "1"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=True,
     )
     for flag in (

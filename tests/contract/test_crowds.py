@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from watchglass.server.connections import KEEP_ALIVE_S
+
 from support.api import Api
 from support.crowd import Spectator, connected, cursors_of, digest_of
+from support.patience import PATIENCE_S
 from support.processes import rss_bytes, wait_true
 from support.raw_feed import SMALL_BYTES, asking
 from support.serving import Served, durable_server, serving
@@ -42,8 +45,8 @@ async def say(served: Served, halves: int) -> None:
 @pytest.mark.parametrize(
     ("way", "readers", "stuck", "mebibytes", "stall_s"),
     [
-        ("ready frames", 30, 6, 2, 6),
-        pytest.param("plain sends", 30, 6, 2, 6, marks=pytest.mark.soak),
+        ("ready frames", 30, 6, 2, 10),
+        pytest.param("plain sends", 30, 6, 2, 10, marks=pytest.mark.soak),
         pytest.param("ready frames", 900, 100, 1, 60, marks=pytest.mark.soak),
     ],
 )
@@ -62,9 +65,7 @@ async def test_those_who_never_read_hold_up_nobody_cost_a_bounded_amount_and_are
             writer.write(asking(served, LIVE[number % 3], "w", "?cursor=earliest"))
         crowd = [Spectator(LIVE[number % 3]) for number in range(readers)]
         watching = [asyncio.create_task(each.watch(served, "w")) for each in crowd]
-        await asyncio.to_thread(
-            wait_true, lambda: observer_count(api) == readers + stuck, "all have joined", 60
-        )
+        await asyncio.to_thread(wait_true, lambda: observer_count(api) == readers + stuck, "all have joined")
         await say(served, 2 * mebibytes)
         cursors = await cursors_of(served, "w")
         await asyncio.gather(*(each.wait_events(len(cursors)) for each in crowd))
@@ -80,7 +81,7 @@ async def test_those_who_never_read_hold_up_nobody_cost_a_bounded_amount_and_are
             wait_true,
             lambda: observer_count(api) == readers,
             "the silent ones are not closed",
-            2 * stall_s + 20,
+            PATIENCE_S + 2 * stall_s,
         )
         exposed = (await asyncio.to_thread(api.request, "GET", "/metrics")).body.decode()
         told = re.findall(
@@ -174,7 +175,10 @@ async def test_short_joins_one_after_the_other_are_exact_and_leave_nothing(
         before = rss_bytes(served.process.pid), _descriptors(served)
         await all_come_back(joins)
         await asyncio.to_thread(
-            wait_true, lambda: _descriptors(served) <= before[1] + 2, "connections are left", 20
+            wait_true,
+            lambda: _descriptors(served) <= before[1] + 2,
+            "connections are left",
+            KEEP_ALIVE_S - 10,
         )
         assert rss_bytes(served.process.pid) - before[0] < 4 * MIB
 

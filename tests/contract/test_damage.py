@@ -20,6 +20,7 @@ from support.api import Api
 from support.chatter import Chatterer, Heard, acknowledged_in_order
 from support.feed import data_of, in_thread, journal, names, observing
 from support.mortal import Whereabouts, follow, send
+from support.patience import PATIENCE_S
 from support.processes import wait_true
 from support.programs import program
 from support.serving import Place, Served, durable_server
@@ -70,7 +71,7 @@ async def test_a_worker_whose_directory_was_removed_says_so_and_the_others_go_on
                     frame = await observer.frame()
                 ended[worker_id] = frame
 
-        with trio.fail_after(90):
+        with trio.fail_after(PATIENCE_S):
             async with trio.open_nursery() as everybody:
                 for one in heard.values():
                     everybody.start_soon(follow, where, one)

@@ -8,6 +8,7 @@ import pytest
 
 from support.api import Api
 from support.feed import data_of, in_thread, names, observing
+from support.patience import PATIENCE_S
 from support.processes import marked
 from support.programs import program
 from support.serving import serving
@@ -32,7 +33,7 @@ async def test_a_drain_ends_every_worker_and_the_server(tmp_path: Path) -> None:
         assert names(envelopes)[-3:] == ["exit", "status", "end"]
         assert data_of(envelopes, "exit")[0]["asked_because"] == "runtime_stopped"
         assert diagnostic["code"] == "runtime.upstream_closed"
-        assert await in_thread(server.process.wait, 30) == 0
+        assert await in_thread(server.process.wait, PATIENCE_S) == 0
         assert marked("rt-drain") == set()
         assert server.stderr.count("\n") == 1
 
@@ -52,7 +53,7 @@ async def test_from_the_answer_on_changes_are_refused_and_reads_are_answered(tmp
             assert (now["status"], now["active_worker_count"]) == ("stopped", 1)
         assert (await in_thread(api.worker, worker_id))["phase"] == "stopping"
         await in_thread(server.process.terminate)  # A signal does hurry.
-        assert await in_thread(server.process.wait, 15) == 0
+        assert await in_thread(server.process.wait, PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from trio_websocket import ConnectionClosed
 
 from support.api import Api
 from support.feed import Json, data_of, in_thread, journal, names, observing, refusal, text_of
+from support.patience import PATIENCE_S
 from support.processes import wait_true
 from support.programs import program
 from support.serving import Served
@@ -175,7 +176,7 @@ async def test_an_ended_worker_can_still_be_watched_and_the_feed_stays_open(serv
     async with observing(served, worker_id, first[-1]["cursor"]) as observer:
         snapshot = await observer.event()
         assert snapshot["payload"]["data"]["phase"] == "succeeded"
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE_S):
             await observer.connection.ping(b"still there")
 
 
@@ -257,7 +258,7 @@ async def test_a_ping_is_answered_while_events_flow(served: Served) -> None:
         await observer.event()
         await in_thread(api.say, worker_id, "go")
         for number in range(5):
-            with trio.fail_after(10):
+            with trio.fail_after(PATIENCE_S):
                 await observer.connection.ping(b"%d" % number)
         await observer.until("end")
 
@@ -266,7 +267,7 @@ async def test_a_close_of_the_observer_is_answered(served: Served) -> None:
     worker_id = (await in_thread(Api(served).create))["worker_id"]
     async with observing(served, worker_id) as observer:
         await observer.event()
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE_S):
             await observer.connection.aclose(1000, "thank you")
         with pytest.raises(ConnectionClosed):
             await observer.frame()
@@ -279,7 +280,7 @@ async def test_a_close_in_the_middle_of_a_long_backlog_is_answered_at_once(serve
         await observer.until("end")
     async with observing(served, worker_id, "earliest") as observer:
         await observer.event()
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE_S):
             await observer.connection.aclose()
     await in_thread(wait_true, lambda: not observer_count(api), "the observer is remembered")
 
@@ -374,7 +375,7 @@ async def test_two_hundred_observers_of_one_worker_all_see_everything(served: Se
     async with trio.open_nursery() as nursery:
         for _ in range(200):
             nursery.start_soon(watch)
-        with trio.fail_after(60):
+        with trio.fail_after(PATIENCE_S):
             await everybody.wait()
         assert await in_thread(observer_count, api) == 200
         await in_thread(api.say, worker_id, "go")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from support.api import Api
+from support.patience import PATIENCE_S
 from support.processes import wait_true
 from support.serving import Launch, Served, serving
 
@@ -70,7 +71,7 @@ def test_it_has_the_signals_files_and_folders_of_one_that_was_executed(tmp_path:
 @pytest.mark.parametrize("afresh", [True, False], ids=["executed", "forked"])
 def test_its_end_is_told_as_it_was(tmp_path: Path, afresh: bool) -> None:
     refused = Launch(tmp_path / "refused", "--bind=nowhere", afresh=afresh)
-    assert refused.process.wait(30) == refused.process.poll() == 2
+    assert refused.process.wait(PATIENCE_S) == refused.process.poll() == 2
     killed = Launch(tmp_path / "killed", afresh=afresh).listening()
     with pytest.raises(subprocess.TimeoutExpired):
         killed.process.wait(0)

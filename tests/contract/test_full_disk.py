@@ -13,8 +13,9 @@ import trio
 from support.api import Answer, Api
 from support.chatter import Chatterer, Heard, acknowledged_in_order, chatterers
 from support.disks import fill, small_disk
-from support.feed import WAIT_S, in_thread
+from support.feed import in_thread
 from support.mortal import Whereabouts, follow, send
+from support.patience import PATIENCE_S
 from support.processes import wait_true
 from support.serving import Place, Served, durable_server
 
@@ -61,7 +62,7 @@ class Stage:
     async def observed(self, served: Served) -> AsyncIterator[None]:
         """Observers come, and at the end of the block stay until every talker has left."""
         self.where.tell(served)
-        with trio.fail_after(4 * WAIT_S):
+        with trio.fail_after(4 * PATIENCE_S):
             async with trio.open_nursery() as nursery:
                 for heard in self.heard.values():
                     nursery.start_soon(follow, self.where, heard)
@@ -74,7 +75,7 @@ class Stage:
         def more() -> bool:
             return all(heard.counted > before[name] + 20 for name, heard in self.heard.items())
 
-        await in_thread(wait_true, more, "somebody is not heard any more", WAIT_S)
+        await in_thread(wait_true, more, "somebody is not heard any more")
 
     async def leave(self, served: Served) -> None:
         for talker in self.talkers:
@@ -90,7 +91,7 @@ class Stage:
 
 async def refused(served: Served, talker: Chatterer) -> Answer:
     """Send input until one is refused; what is acknowledged until then must be kept."""
-    with trio.fail_after(WAIT_S):
+    with trio.fail_after(PATIENCE_S):
         while True:
             content = f"{talker.name} {len(talker.attempted)} {'f' * 3_000}"
             talker.attempted.append(content)
@@ -107,7 +108,7 @@ async def ready(served: Served) -> None:
     def is_ready() -> bool:
         return Api(served).request("GET", "/readyz").status == 200
 
-    await in_thread(wait_true, is_ready, "there is room, and it takes no work", WAIT_S)
+    await in_thread(wait_true, is_ready, "there is room, and it takes no work")
 
 
 async def test_a_full_disk_refuses_and_kills_nobody_and_room_makes_everything_go_on(

@@ -10,6 +10,8 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from watchglass.server.connections import KEEP_ALIVE_S
+
 from support.api import Api
 from support.processes import rss_bytes, wait_true
 from support.raw_feed import (
@@ -90,8 +92,8 @@ def nothing_is_left(served: Served, api: Api) -> Iterator[None]:
     """After each test no observer is counted, no descriptor is open and the server has reported no bug."""
     before = descriptors(served)
     yield
-    wait_true(lambda: observer_count(api) == 0, "observers are remembered", 20)
-    wait_true(lambda: descriptors(served) <= before, "connections are left", 20)
+    wait_true(lambda: observer_count(api) == 0, "observers are remembered")
+    wait_true(lambda: descriptors(served) <= before, "connections are left", KEEP_ALIVE_S - 10)
     assert '"level":"error"' not in served.stderr
 
 
@@ -275,7 +277,7 @@ def test_who_vanishes_without_a_word_is_dropped_when_it_acknowledges_nothing(
         joined(feed, served, transport, worker_id)
         feed.vanish()
         api.say(worker_id, "are you there?")
-        wait_true(lambda: dropped(served), "it is still an observer", 20)
+        wait_true(lambda: dropped(served), "it is still an observer", KEEP_ALIVE_S - 10)
 
 
 @pytest.mark.parametrize("transport", ["v2", "everybody", "session", "sse"])
@@ -285,4 +287,4 @@ def test_bookmarks_find_out_who_vanished_from_a_quiet_feed(
     with raw_feed(served) as feed:
         joined(feed, served, transport, worker_id)
         feed.vanish()
-        wait_true(lambda: dropped(served), "it is still an observer", 20)
+        wait_true(lambda: dropped(served), "it is still an observer", KEEP_ALIVE_S - 10)

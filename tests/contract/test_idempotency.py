@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 from support.api import Api
+from support.patience import PATIENCE_S
 
 REQUEST = {"execution": {"program": "cat"}, "metadata": {"a": "1", "b": "2"}}
 
@@ -41,7 +42,7 @@ def test_many_at_once_with_one_key_make_one_worker(api: Api) -> None:
     before = len(api.get("/v1/workers")["workers"])
 
     def at_once(_number: int) -> str:
-        barrier.wait(30)
+        barrier.wait(PATIENCE_S)
         return create(api, "at once")
 
     with ThreadPoolExecutor(16) as pool:

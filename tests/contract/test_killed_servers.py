@@ -14,6 +14,7 @@ import pytest
 from support.api import Api
 from support.chatter import Heard
 from support.following import CUT, AllReading, Diagnosed, Reading
+from support.patience import PATIENCE_S
 from support.processes import wait_true
 from support.programs import program
 from support.routes import ROUTES, events_of, give_token
@@ -24,8 +25,6 @@ pytestmark = pytest.mark.asyncio
 FLAGS = ("--allow-host=127.0.0.1", "--max-observers=1000")
 WORKERS = ("v", "w")
 PERIOD_MS = 20
-PROGRESS_S = 120
-"""When nobody goes on any more; a machine that has other things to do takes its time."""
 TOLD = ROUTES.keys() - {"long poll", "long poll of everybody"}
 """Those that a server which stops says goodbye to; a long poll is answered, and its next one finds nobody."""
 
@@ -72,7 +71,7 @@ class Whereabouts:
 
     async def here(self) -> str:
         """Its address, once it serves."""
-        async with asyncio.timeout(PROGRESS_S):
+        async with asyncio.timeout(PATIENCE_S):
             await self._is_here.wait()
         assert self._served is not None
         return self._served.url
@@ -86,7 +85,7 @@ async def progress(watchers: list[Watcher], share: float) -> None:
         moved = sum(len(each.reading.envelopes) > was for each, was in zip(watchers, before, strict=True))
         return moved >= share * len(watchers)
 
-    await asyncio.to_thread(wait_true, have_moved, "nobody goes on", PROGRESS_S)
+    await asyncio.to_thread(wait_true, have_moved, "nobody goes on")
 
 
 def has_ended(api: Api, worker_id: str) -> bool:
@@ -141,13 +140,12 @@ async def test_every_observer_goes_on_at_the_next_server_and_misses_nothing(
                     await asyncio.to_thread(api.say, worker_id, "leave 0")
                 for worker_id in WORKERS:
                     ended = partial(has_ended, api, worker_id)
-                    await asyncio.to_thread(wait_true, ended, f"{worker_id} does not leave", PROGRESS_S)
+                    await asyncio.to_thread(wait_true, ended, f"{worker_id} does not leave")
                 await asyncio.to_thread(api.create, worker_id="the-last")
                 await asyncio.to_thread(
                     wait_true,
                     lambda: all(one.reading.ended for one in watchers),
                     "not all are told",
-                    PROGRESS_S,
                 )
                 whole = {worker_id: await read_whole(served, "long poll", worker_id) for worker_id in WORKERS}
                 everything = await read_whole(served, "long poll of everybody", "the-last")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from watchglass.server.connections import KEEP_ALIVE_S
+
 from support.api import Api
 from support.processes import rss_bytes, wait_true
 from support.routes import ROUTES, events_of, give_token
@@ -51,7 +53,7 @@ async def test_nothing_is_left_of_them(tmp_path: Path) -> None:
         before = rss_bytes(served.process.pid), descriptors(served)
         await come_and_go(served, JOINS)
         await asyncio.to_thread(
-            wait_true, lambda: descriptors(served) <= before[1] + 2, "connections are left", 20
+            wait_true, lambda: descriptors(served) <= before[1] + 2, "connections are left", KEEP_ALIVE_S - 10
         )
         assert api.get("/v1/runtime")["runtime"]["observer_count"] == 0
         assert rss_bytes(served.process.pid) - before[0] < 4 * MIB

@@ -15,13 +15,12 @@ import trio
 from support.api import Api
 from support.disks import fill, small_disk
 from support.feed import in_thread, names, observing
+from support.patience import PATIENCE_S
 from support.processes import pids, wait_true
 from support.programs import program
 from support.refusals import refused_start
 from support.serving import Place, durable_server, serving
 from support.shell import command
-
-START_S = 30
 
 
 @pytest.fixture
@@ -122,7 +121,7 @@ async def test_workers_outlive_their_server_and_the_next_one_speaks_to_them(plac
                 envelopes, diagnostic = await observer.farewell()
                 assert "exit" not in names(envelopes)
                 assert diagnostic["code"] == "runtime.upstream_closed"
-                assert await in_thread(served.process.wait, START_S) == 0
+                assert await in_thread(served.process.wait, PATIENCE_S) == 0
                 [line] = kept_lines(served.stderr)
                 assert line.startswith("watchglass: 1 worker keeps running; 'watchglass serve --fs-root ")
                 assert str(place.root) in line
@@ -152,7 +151,7 @@ async def test_who_asks_for_the_end_of_workers_gets_it(place: Place, way: str) -
                 served.process.send_signal(signal.SIGINT if way == "SIGINT" else signal.SIGTERM)
             envelopes, _ = await observer.farewell()
             assert names(envelopes)[-3:] == ["exit", "status", "end"]
-        assert await in_thread(served.process.wait, START_S) == 0
+        assert await in_thread(served.process.wait, PATIENCE_S) == 0
         assert kept_lines(served.stderr) == []
     assert place.family() == set()
     with place.serving() as served:
@@ -177,7 +176,7 @@ async def test_a_second_signal_does_not_end_workers_that_were_let_go(place: Plac
             served.process.send_signal(signal.SIGTERM)
             await trio.to_thread.run_sync(lambda: os.kill(served.process.pid, signal.SIGINT))
             await observer.farewell()
-        assert await in_thread(served.process.wait, START_S) == 0
+        assert await in_thread(served.process.wait, PATIENCE_S) == 0
     assert worker["pid"] in pids()
 
 

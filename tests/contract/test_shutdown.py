@@ -10,6 +10,7 @@ import trio
 
 from support.api import Api
 from support.feed import data_of, in_thread, names, observing
+from support.patience import PATIENCE_S
 from support.processes import marked
 from support.programs import program
 from support.serving import Served, serving
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.trio
 
 async def left(server: Served) -> int:
     """The exit code of a server that was asked to stop."""
-    return await in_thread(server.process.wait, 30)
+    return await in_thread(server.process.wait, PATIENCE_S)
 
 
 async def test_observers_see_every_worker_end_and_then_that_the_runtime_stopped(tmp_path: Path) -> None:

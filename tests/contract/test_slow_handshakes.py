@@ -79,7 +79,7 @@ async def said(api: Api, readings: dict[str, Reading], number: int) -> None:
     def all_have() -> bool:
         return all(events_of("w", each)[-1:] and _number(each) == number for each in readings.values())
 
-    await asyncio.to_thread(wait_true, all_have, "somebody was not told", 30)
+    await asyncio.to_thread(wait_true, all_have, "somebody was not told")
 
 
 def _number(reading: Reading) -> object:

@@ -115,11 +115,11 @@ async def test_while_the_log_holds_their_place_they_are_kept_and_get_exactly_the
         reads_near = asyncio.create_task(ROUTES["v2"].read(served.url, near))
         async with slowly_watched(served, ROUTES) as (links, readings, reads):
             await asyncio.to_thread(api.say, "w", "go")
-            await asyncio.to_thread(wait_true, lambda: spoken(near) == size, "it has not spoken", 60)
+            await asyncio.to_thread(wait_true, lambda: spoken(near) == size, "it has not spoken")
             # Nobody waited for the slow ones; they have gone on for longer than a stall takes.
             wanted = 3 * STALL_S * LINK_BYTES_S // 2
             await asyncio.to_thread(
-                wait_true, lambda: links.have_carried(wanted) == len(ROUTES), "one stands still", 60
+                wait_true, lambda: links.have_carried(wanted) == len(ROUTES), "one stands still"
             )
             assert max(map(spoken, readings.values())) < size // 2
             assert await asyncio.to_thread(open_feeds, api) == len(STAYING) + 1, closed_feeds(api)
@@ -222,7 +222,7 @@ async def overtaken(
             wait_true, lambda: open_feeds(api) == len(STAYING & routes.keys()) + 1, "not all have joined"
         )
         await asyncio.to_thread(api.say, "w", "go")
-        await asyncio.to_thread(wait_true, lambda: spoken(near) == SAID_BYTES, "it has not spoken", 60)
+        await asyncio.to_thread(wait_true, lambda: spoken(near) == SAID_BYTES, "it has not spoken")
         yield links, readings, reads, near
     reads_near.cancel()
     await asyncio.wait([reads_near])

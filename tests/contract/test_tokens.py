@@ -16,6 +16,7 @@ from watchglass.server.permits import NEEDS
 
 from support.api import Answer, Api
 from support.feed import UPGRADE
+from support.patience import PATIENCE_S
 from support.processes import children, wait_true
 from support.serving import Served, serving
 from support.shell import Shell, command
@@ -217,7 +218,7 @@ BOUND_NOW = {
 def test_everybodys_feed_is_for_tokens_of_the_whole_runtime(served: Served, path: str) -> None:
     for name in PLAIN:
         with socket_feed(being(served, name), path, SUBPROTOCOL) as connection:
-            assert json.loads(connection.recv(10))["kind"] == "hello"
+            assert json.loads(connection.recv(PATIENCE_S))["kind"] == "hello"
     for name in BOUND:
         with socket_feed(being(served, name), f"{path}?workers=mine", SUBPROTOCOL) as connection:
             assert socket_farewell(connection) == Farewell(4403, "runtime.forbidden")

@@ -18,7 +18,7 @@ from support.serving import Served
 
 pytestmark = pytest.mark.trio
 
-FLAGS = ["--runtime-id=rt-workers", "--grace-ms=300"]
+FLAGS = ["--runtime-id=rt-workers", "--grace-ms=1500"]
 
 
 async def create(served: Served, *argv: str, **request: Any) -> str:
@@ -73,7 +73,7 @@ async def test_a_worker_that_ignores_sigterm_is_killed_after_the_grace(served: S
     assert (ack["status"], ack["phase"]) == ("stopped", "stopped")
     assert data_of(ended, "exit") == [{"code": None, "signal": 9, "reason": "stopped"}]
     usage = (await in_thread(api.worker, worker_id))["usage"]
-    assert 300 <= usage["duration_ms"] < 10_000
+    assert usage["duration_ms"] >= 1500
     assert marked("rt-workers", worker_id) == set()
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from support.api import Api
+from support.patience import PATIENCE_S
 from support.processes import wait_true
 from support.proxy import Fate, cutting
 from support.serving import Served, environment, serving
 
 ROOT = Path(__file__).parent.parent.parent
-RUN_S = 30
 WORKER = "echo"
 
 takes_tools = pytest.mark.skipif(
@@ -75,11 +75,11 @@ def test_the_scripts_follow_a_worker_live_to_its_end(served: Served, api: Api, n
     with running(script, served.url, served.token) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "before\n"
-        wait_true(lambda: feeds_open(api) > 0, "the script does not listen", RUN_S)
+        wait_true(lambda: feeds_open(api) > 0, "the script does not listen")
         api.say(WORKER, "hello, glass")
         assert process.stdout.readline() == "hello, glass\n"
         api.act(WORKER, "close-stdin")
-        out, err = process.communicate(timeout=RUN_S)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, out, err) == (0, "", "")
 
 
@@ -96,11 +96,11 @@ def test_the_loop_of_long_polls_goes_on_over_cuts_and_leaves_when_it_is_refused(
         cutting(served.host, served.port, fates) as proxy,
         running(script, proxy.url, served.token) as process,
     ):
-        out, _ = process.communicate(timeout=RUN_S)
+        out, _ = process.communicate(timeout=PATIENCE_S)
         assert proxy.cuts_made == 3
     assert (process.returncode, out) == (0, "".join(f"line {number}\n" for number in range(20)))
     with running(script, served.url, "wrong") as process:
-        process.communicate(timeout=RUN_S)
+        process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
 
 
@@ -110,9 +110,9 @@ def test_the_page_of_the_feed_shows_what_curl_gets(served: Served, api: Api, hea
     [script] = scripts("feed.md", heading)
     api.say(WORKER, "one")
     api.act(WORKER, "close-stdin")
-    wait_true(lambda: api.worker(WORKER)["phase"] == "succeeded", "it does not end", RUN_S)
+    wait_true(lambda: api.worker(WORKER)["phase"] == "succeeded", "it does not end")
     with running(script, served.url, served.token) as process:
-        out, _ = process.communicate(timeout=RUN_S)
+        out, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     if heading == "Long poll":
         assert '"ended":true' in out
@@ -135,7 +135,7 @@ def test_the_client_in_the_readme_runs(served: Served, tmp_path: Path) -> None:
         env=environment(served.state_dir),
         capture_output=True,
         text=True,
-        timeout=RUN_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -47,6 +47,7 @@ from watchglass.store.base import Retention
 from watchglass.store.filesystem.problems import CODES
 
 from support.hosts import EVERYTHING
+from support.patience import PATIENCE_S
 from support.serving import environment, serving
 from support.workers import request_of
 
@@ -160,7 +161,11 @@ def test_the_embedding_example_runs(tmp_path: Path) -> None:
     script = tmp_path / "example.py"
     script.write_text(example)
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "error", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("user: hello, glass\nassistant: hello, glass\n")
@@ -178,7 +183,7 @@ def test_the_client_examples_run(tmp_path: Path) -> None:
                 env=environment(served.state_dir),
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=PATIENCE_S,
                 check=False,
             )
             assert (done.returncode, done.stderr) == (0, ""), example

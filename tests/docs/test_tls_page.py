@@ -13,11 +13,11 @@ import pytest
 from watchglass.server.secure_streams import GOODBYE_S_MAX, HANDSHAKE_S_MAX
 
 from support.certificates import takes_openssl
+from support.patience import PATIENCE_S
 from support.serving import serving
 from support.shell import command
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "tls.md"
-RUN_S = 30
 
 
 def scripts(heading: str) -> str:
@@ -49,7 +49,7 @@ def test_the_scripts_make_a_server_and_reach_it_over_http2(tmp_path: Path) -> No
             cwd=tmp_path,
             env={"PATH": os.environ["PATH"], **ports},
             capture_output=True,
-            timeout=RUN_S,
+            timeout=PATIENCE_S,
             check=False,
         )
     assert done.returncode == 0, done.stderr

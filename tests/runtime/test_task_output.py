@@ -24,7 +24,7 @@ async def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
         await shown_output(tmp_path, "stdout", 10)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(text=st.text(max_size=50), most=st.integers(min_value=1, max_value=60))
 async def test_a_text_is_cut_at_a_character_and_says_so(tmp_path: Path, text: str, most: int) -> None:
     data = text.encode()
@@ -35,7 +35,7 @@ async def test_a_text_is_cut_at_a_character_and_says_so(tmp_path: Path, text: st
     assert truncated is (len(data) > most)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.binary(max_size=60), most=st.integers(min_value=1, max_value=60))
 async def test_any_bytes_are_shown_as_text(tmp_path: Path, data: bytes, most: int) -> None:
     (tmp_path / "stderr.log").write_bytes(data)

@@ -30,7 +30,7 @@ async def flood(server: InProcess, megabytes: int) -> None:
 
 
 async def test_an_observer_that_takes_no_byte_is_dropped_and_nobody_else() -> None:
-    async with listening(bounds=FeedBounds(stall_s=0.4, close_s=1.0)) as server:
+    async with listening(bounds=FeedBounds(stall_s=1.0, close_s=1.0)) as server:
         await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
         async with server.watch("w") as reading, asyncio.TaskGroup() as tasks:
             stuck = await upgraded(server, FEED)
@@ -74,14 +74,14 @@ async def test_a_connection_is_gone_when_its_client_is() -> None:
 
 async def test_a_stop_waits_neither_for_idle_clients_nor_for_silent_observers() -> None:
     loop = asyncio.get_running_loop()
-    async with listening(bounds=FeedBounds(stall_s=30.0, close_s=0.2)) as server:
+    async with listening(bounds=FeedBounds(stall_s=3600.0, close_s=0.2)) as server:
         await server.runtime.create_worker(decode(CreateWorkerRequest, '{"worker_id": "w"}'))
         silent = [await upgraded(server, FEED) for _ in range(5)]
         idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(5)]
         await until(lambda: server.runtime.summary().observer_count == 5)
         await flood(server, 5)
         began_s = loop.time()
-    assert loop.time() - began_s < 5.0
+    assert loop.time() - began_s < KEEP_ALIVE_S / 2
     for observer in silent:
         observer.close()
     for _, writer in idle:

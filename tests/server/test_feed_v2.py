@@ -477,7 +477,7 @@ async def test_a_worker_that_is_not_there_and_one_observer_too_many_are_refused_
 
 
 async def test_an_observer_that_takes_nothing_is_told_so_if_it_wakes_in_time() -> None:
-    async with watched(bounds=FeedBounds(stall_s=1.0, close_s=2.0)) as server:
+    async with watched(bounds=FeedBounds(stall_s=3.0, close_s=3.0)) as server:
         stuck = await upgraded(server, "/v1/workers/w/events/ws", "chat, watchglass.feed.v2")
         while server.runtime.summary().observer_count < 1:  # noqa: ASYNC110 - nobody tells.
             await asyncio.sleep(0.01)

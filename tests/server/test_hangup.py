@@ -12,8 +12,9 @@ from pathlib import Path
 from watchglass.client.local import look
 
 from support.api import Api
+from support.patience import PATIENCE_S
 from support.processes import wait_true
-from support.serving import START_S, STOP_S, environment, serving, watchglass
+from support.serving import environment, serving, watchglass
 
 
 def collected_at(api: Api) -> str:
@@ -44,10 +45,10 @@ def test_a_hangup_of_the_terminal_ends_the_server_as_sigterm_does(tmp_path: Path
         )
     os.close(theirs)
     try:
-        wait_true(lambda: bool(look(tmp_path).running), "it does not listen", START_S)
+        wait_true(lambda: bool(look(tmp_path).running), "it does not listen")
         os.close(ours)  # The window is closed: the kernel hangs up.
-        assert server.wait(STOP_S) == 0
+        assert server.wait(PATIENCE_S) == 0
     finally:
         server.kill()
-        server.wait(STOP_S)
+        server.wait(PATIENCE_S)
     assert look(tmp_path).running == []

@@ -12,6 +12,8 @@ from quart import Quart, Response, request
 
 from watchglass.server.inline import BODY_BYTES_MAX, InlineConnection
 
+from support.patience import PATIENCE_S
+
 pytestmark = pytest.mark.asyncio
 
 
@@ -50,7 +52,7 @@ class Client:
         self._says.put_nowait({"type": "http.disconnect"})
 
     async def answered(self) -> bytes:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await self.exchange
         return b"".join(message.get("body", b"") for message in self.sent)
 

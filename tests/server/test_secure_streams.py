@@ -151,7 +151,7 @@ async def test_a_stop_waits_for_no_handshake(files: TlsFiles) -> None:
 
 
 async def test_an_observer_that_takes_nothing_is_told_and_dropped(files: TlsFiles) -> None:
-    async with watched(tls=files, bounds=FeedBounds(stall_s=1.0, close_s=1.0)) as server:
+    async with watched(tls=files, bounds=FeedBounds(stall_s=3.0, close_s=3.0)) as server:
         peer = socket.socket()
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         peer.setblocking(False)

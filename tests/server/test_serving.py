@@ -12,10 +12,9 @@ import pytest
 
 from watchglass.client.local import look
 
+from support.patience import PATIENCE_S
 from support.refusals import refused_start
 from support.serving import serving
-
-START_S = 30
 
 
 def test_it_says_one_line_and_leaves_one_file_while_it_runs(tmp_path: Path) -> None:
@@ -33,7 +32,7 @@ def test_it_says_one_line_and_leaves_one_file_while_it_runs(tmp_path: Path) -> N
 def test_a_signal_ends_it_with_code_0(tmp_path: Path, number: signal.Signals) -> None:
     with serving(tmp_path) as served:
         served.process.send_signal(number)
-        assert served.process.wait(START_S) == 0
+        assert served.process.wait(PATIENCE_S) == 0
 
 
 def test_the_discovery_file_never_has_the_token(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from watchglass.protocol.feed_v2 import SUBPROTOCOL
 from watchglass.store.base import Retention
 
 from support.inprocess import BEARER, InProcess
+from support.patience import PATIENT_SOCKET
 from support.peers import Peer, names, peer
 from support.tasks import soon
 from support.watched import BOUNDS, create, produce, url, watched
@@ -47,6 +48,7 @@ async def of_its_own(server: InProcess, query: str) -> list[Json]:
         additional_headers=BEARER,
         subprotocols=[Subprotocol(SUBPROTOCOL)],
         proxy=None,
+        **PATIENT_SOCKET,
     ) as socket:
         while not told or told[-1]["kind"] != "sync":
             told.append(orjson.loads(await soon(socket.recv())))

@@ -186,7 +186,7 @@ async def test_who_leaves_is_forgotten(server: InProcess) -> None:
 
 
 async def test_who_takes_nothing_is_dropped() -> None:
-    bounds = FeedBounds(stall_s=0.4, close_s=1.0)
+    bounds = FeedBounds(stall_s=1.0, close_s=1.0)
     async with watched(bounds=bounds, hosts=("127.0.0.1",)) as server, asked(url(server), EVENTS, STREAM):
         while True:  # Until the sockets between us are full.
             await produce(server, *["x" * 60_000] * 17)

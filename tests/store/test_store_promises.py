@@ -646,7 +646,7 @@ async def test_a_worker_that_came_can_be_deleted_and_come_again(store: Store) ->
 # All of it, at random.
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(data=st.data(), max_events=st.integers(1, 6), max_bytes=st.integers(1, 2000))
 async def test_any_operations_give_what_a_plain_list_of_all_appends_gives(
     open_store: OpenStore, data: st.DataObject, max_events: int, max_bytes: int

@@ -13,10 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .patience import PATIENCE_S
 from .serving import Served
-
-ANSWER_S = 60
-"""The longest that any request here may take; a stop waits for its worker's grace."""
 
 Json = Any
 
@@ -69,7 +67,7 @@ class Api:
 
         A header of None's meaning does not exist: an empty `Authorization` takes the token away.
         """
-        connection = http.client.HTTPConnection(self.served.host, self.served.port, timeout=ANSWER_S)
+        connection = http.client.HTTPConnection(self.served.host, self.served.port, timeout=PATIENCE_S)
         try:
             return exchange(connection, self.served.token, method, path, body, headers=headers, chunks=chunks)
         finally:
@@ -77,11 +75,11 @@ class Api:
 
     def connection(self) -> http.client.HTTPConnection:
         """One that stays open, for `exchange`."""
-        return http.client.HTTPConnection(self.served.host, self.served.port, timeout=ANSWER_S)
+        return http.client.HTTPConnection(self.served.host, self.served.port, timeout=PATIENCE_S)
 
     def raw(self, request: bytes) -> Answer:
         """Send these bytes, and read one answer."""
-        with socket.create_connection((self.served.host, self.served.port), ANSWER_S) as connection:
+        with socket.create_connection((self.served.host, self.served.port), PATIENCE_S) as connection:
             connection.sendall(request)
             response = http.client.HTTPResponse(connection)
             response.begin()

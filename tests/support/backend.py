@@ -10,7 +10,8 @@ from typing import Any
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
-from .feed import WAIT_S, websocket
+from .feed import websocket
+from .patience import PATIENCE_S
 from .serving import Served
 
 Json = dict[str, Any]
@@ -26,7 +27,7 @@ class Backend:
         await self.connection.send_message(json.dumps(frame))
 
     async def frame(self) -> Json:
-        with trio.fail_after(WAIT_S):
+        with trio.fail_after(PATIENCE_S):
             frame: Json = json.loads(await self.connection.get_message())
         return frame
 

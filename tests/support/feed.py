@@ -1,6 +1,6 @@
 """An observer of the feed by trio-websocket, an implementation that is not ours.
 
-Every wait is bounded by `WAIT_S`. A frame that is no event ends a test, unless
+Every wait is bounded by `PATIENCE_S`. A frame that is no event ends a test, unless
 the test asked for the diagnostic.
 """
 
@@ -19,9 +19,9 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket
 
 from .api import Api
+from .patience import PATIENCE_S
 from .serving import Served
 
-WAIT_S = 30
 MESSAGE_BYTES_MAX = 16 << 20
 _LINGER_NOTHING = struct.pack("ii", 1, 0)
 
@@ -46,7 +46,7 @@ class Observer:
 
     async def line(self) -> str:
         """The next frame as it came. Raises ConnectionClosed."""
-        with trio.fail_after(WAIT_S):
+        with trio.fail_after(PATIENCE_S):
             text = await self.connection.get_message()
         assert isinstance(text, str)
         return text

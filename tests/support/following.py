@@ -25,6 +25,7 @@ from watchglass.protocol.session import ROUTE
 from watchglass.protocol.session import SUBPROTOCOL as SESSION_SUBPROTOCOL
 
 from .inprocess import BEARER
+from .patience import PATIENT_SOCKET
 
 Json = dict[str, Any]
 
@@ -125,7 +126,7 @@ def feed_at(url: str, target: str, subprotocol: str = SUBPROTOCOL, **ways: Any) 
         proxy=None,
         max_size=16 << 20,
         compression=None,
-        **ways,
+        **PATIENT_SOCKET | ways,
     )
 
 
@@ -225,6 +226,7 @@ async def read_socket_v1(url: str, reading: Reading) -> None:
         proxy=None,
         max_size=16 << 20,
         compression=None,
+        **PATIENT_SOCKET,
     ) as feed:
         first = True
         async for frame in frames_of(feed):

@@ -27,6 +27,7 @@ from watchglass.store.base import Retention, Store
 from watchglass.store.memory import open_memory_store
 from watchglass.store.numbering import system_clock_us
 
+from .patience import PATIENT_SOCKET
 from .stores import OpenStore
 
 TOKEN = "let-me-in"
@@ -102,6 +103,7 @@ class InProcess:
             additional_headers=BEARER if headers is None else headers,
             ssl=self.tls,
             proxy=None,
+            **PATIENT_SOCKET,
         )
 
 

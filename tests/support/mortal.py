@@ -18,7 +18,8 @@ from watchglass.protocol.said import Joined, Told
 
 from .api import Api
 from .chatter import Chatterer, Heard
-from .feed import MESSAGE_BYTES_MAX, WAIT_S, Observer, in_thread
+from .feed import MESSAGE_BYTES_MAX, Observer, in_thread
+from .patience import PATIENCE_S
 from .serving import Place, Served
 
 DYING_AT_START = 0.4
@@ -42,7 +43,7 @@ class Whereabouts:
 
     async def here(self) -> Served:
         """Where it serves, once it does."""
-        with trio.fail_after(2 * WAIT_S):
+        with trio.fail_after(2 * PATIENCE_S):
             while self._served is None:
                 await self._moved.wait()
         return self._served

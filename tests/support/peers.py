@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from .inprocess import BEARER
+from .patience import PATIENT_SOCKET
 from .tasks import soon
 
 Json = dict[str, Any]
@@ -77,6 +78,7 @@ def session(
         proxy=None,
         max_size=16 << 20,
         compression=None,
+        **PATIENT_SOCKET,
         close_timeout=1,  # A peer that is behind has no room to hear the close that follows.
     )
 

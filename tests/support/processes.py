@@ -9,7 +9,7 @@ from contextlib import suppress
 from os import close, getpid, pidfd_open
 from pathlib import Path
 
-GONE_S = 15
+from .patience import PATIENCE_S
 
 
 def marked(runtime_id: str, worker_id: str | None = None) -> set[int]:
@@ -44,7 +44,8 @@ def children(pid: int) -> list[int]:
     """Direct children of a process, of any of its threads."""
     found: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [int(child) for child in path.read_text().split()]
+        with suppress(FileNotFoundError, ProcessLookupError):  # The thread has ended by now.
+            found += [int(child) for child in path.read_text().split()]
     return found
 
 
@@ -60,7 +61,7 @@ def wait_gone(pid: int) -> None:
     except ProcessLookupError:
         return
     try:
-        ended, _, _ = select.select([pidfd], [], [], GONE_S)
+        ended, _, _ = select.select([pidfd], [], [], PATIENCE_S)
         assert ended, f"process {pid} is still there"
     finally:
         close(pidfd)
@@ -73,7 +74,7 @@ def described(found: Iterable[int]) -> str:
 
 
 def wait_true(
-    condition: Callable[[], bool], what: str | Callable[[], str], timeout_s: float = GONE_S
+    condition: Callable[[], bool], what: str | Callable[[], str], timeout_s: float = PATIENCE_S
 ) -> None:
     """Look at /proc, which tells nobody of its changes, until a condition holds."""
     deadline = time.monotonic() + timeout_s

@@ -1,7 +1,7 @@
 """An observer that is a socket and nothing more: it sends any bytes at any time, and reads when it likes.
 
 Blocking, from the standard library alone; a test that needs many of them has
-`crowd.py`. Every wait is bounded by `WAIT_S`.
+`crowd.py`. Every wait is bounded by `PATIENCE_S`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from .feed import UPGRADE
+from .patience import PATIENCE_S
 from .serving import Served
 
-WAIT_S = 30
 SMALL_BYTES = 4096
 """A receive buffer that is full soon."""
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
@@ -88,7 +88,7 @@ class RawFeed:
         self.socket = socket.socket()
         if receive_bytes is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        self.socket.settimeout(WAIT_S)
+        self.socket.settimeout(PATIENCE_S)
         self.socket.connect((served.host, served.port))
 
     def send(self, content: bytes) -> None:
@@ -107,7 +107,7 @@ class RawFeed:
     def rest(self) -> bytes:
         """What comes until the server closes, which must be soon; of a reset, what came before it."""
         came = b""
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + PATIENCE_S
         with suppress(ConnectionError):
             while piece := self.socket.recv(1 << 16):
                 came += piece
@@ -160,5 +160,5 @@ def flooded(feed: RawFeed, content: bytes, *, times: int) -> bool:
     except (TimeoutError, ConnectionError):
         return True
     finally:
-        feed.socket.settimeout(WAIT_S)
+        feed.socket.settimeout(PATIENCE_S)
     return False

@@ -25,10 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .forked import Forked
+from .patience import PATIENCE_S
 from .processes import described, holding, marked, wait_gone, wait_true
 
-START_S = 30
-STOP_S = 30
 _LISTENING = re.compile(r"watchglass listening on (https?://(\S+):(\d+)) \(runtime (\S+)\)")
 ServerProcess = subprocess.Popen[bytes] | Forked
 _EARLY = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "TZ")
@@ -68,7 +67,7 @@ class Served:
     def end(self, number: signal.Signals) -> int:
         """A signal, then its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(STOP_S)
+        return self.process.wait(PATIENCE_S)
 
 
 class Launch:
@@ -119,7 +118,7 @@ class Launch:
     def kill(self) -> None:
         """SIGKILL; return when it is gone."""
         self.process.kill()
-        self.process.wait(STOP_S)
+        self.process.wait(PATIENCE_S)
 
     def leave(self) -> None:
         """SIGTERM to one that is still there; it must leave."""
@@ -127,7 +126,7 @@ class Launch:
             return
         self.process.terminate()
         try:
-            self.process.wait(STOP_S)
+            self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.kill()
             raise
@@ -291,7 +290,7 @@ def _executed(command: Sequence[str], env: Mapping[str, str], stderr_path: Path)
 
 def _wait_listening(process: ServerProcess, stderr_path: Path) -> re.Match[str]:
     """Until the one line of the contract; the pidfd tells when it dies instead."""
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + PATIENCE_S
     pidfd = os.pidfd_open(process.pid)
     try:
         while True:

@@ -15,9 +15,8 @@ from typing import Any
 
 from watchglass.server.cli.main import main
 
+from .patience import PATIENCE_S
 from support.serving import Served, environment, watchglass
-
-COMMAND_S = 30
 
 
 def command(
@@ -34,7 +33,7 @@ def command(
         env=environment(state_dir, env),
         cwd=cwd,
         capture_output=True,
-        timeout=COMMAND_S,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -92,7 +91,7 @@ def ended(process: subprocess.Popen[bytes], number: signal.Signals | None = None
     """Send a signal, wait for the end: exit code, stdout, stderr."""
     if number is not None:
         process.send_signal(number)
-    out, err = process.communicate(timeout=COMMAND_S)
+    out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out.decode(), err.decode()
 
 

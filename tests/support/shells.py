@@ -21,9 +21,9 @@ import watchglass.client.trio
 from watchglass.client.async_client import AsyncClient
 from watchglass.client.sync import SyncClient
 
-T = TypeVar("T")
+from .patience import PATIENCE_S
 
-SCENARIO_S = 20
+T = TypeVar("T")
 
 
 class Shell(Protocol):
@@ -52,7 +52,7 @@ class AsyncioShell:
 
     def run(self, scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(SCENARIO_S):
+            async with asyncio.timeout(PATIENCE_S):
                 await scenario()
 
         asyncio.run(bounded())
@@ -69,7 +69,7 @@ class TrioShell:
 
     def run(self, scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def bounded() -> None:
-            with trio.fail_after(SCENARIO_S):
+            with trio.fail_after(PATIENCE_S):
                 await scenario()
 
         trio.run(bounded)

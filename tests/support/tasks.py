@@ -7,15 +7,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
 from typing import Any, TypeVar
 
+from .patience import PATIENCE_S
+
 T = TypeVar("T")
-SOON_S = 10.0
 _TURNS = 100
 _LOOK_S = 0.002
 
 
 async def soon(awaitable: Awaitable[T]) -> T:
     """What it comes to; a test that would hang fails instead."""
-    async with asyncio.timeout(SOON_S):
+    async with asyncio.timeout(PATIENCE_S):
         return await awaitable
 
 
@@ -32,7 +33,7 @@ async def until(condition: Callable[[], bool]) -> None:
     It looks at every turn of the loop, and when that does not help soon, every
     _LOOK_S seconds: whoever it waits for may need the processor.
     """
-    async with asyncio.timeout(SOON_S):
+    async with asyncio.timeout(PATIENCE_S):
         for turn in count():
             if condition():
                 return

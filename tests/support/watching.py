@@ -12,9 +12,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from .patience import PATIENCE_S, PATIENT_SOCKET
 from .serving import Served
 
-ANSWER_S: Final = 30
 SUBPROTOCOL: Final = "watchglass.feed.v2"
 POLL_S: Final = 20
 
@@ -62,6 +62,7 @@ def socket_feed(served: Served, path: str, subprotocol: str | None = None) -> It
             compression=None,
             proxy=None,
             max_size=None,
+            **PATIENT_SOCKET,
         )
     except InvalidStatus as refusal:
         body = json.loads(refusal.response.body or b"{}")
@@ -75,7 +76,7 @@ def socket_farewell(connection: ClientConnection) -> Farewell:
     last: Any = {}
     try:
         while True:
-            last = json.loads(connection.recv(ANSWER_S))
+            last = json.loads(connection.recv(PATIENCE_S))
     except ConnectionClosed:
         assert connection.close_code is not None
         told = last.get("diagnostic", last)
@@ -85,20 +86,20 @@ def socket_farewell(connection: ClientConnection) -> Farewell:
 @contextmanager
 def _version_1(served: Served, worker_id: str) -> Iterator[Watch]:
     with socket_feed(served, f"{_path(worker_id, '')}/ws?cursor=latest") as connection:
-        connection.recv(ANSWER_S)  # The snapshot: it has a place.
+        connection.recv(PATIENCE_S)  # The snapshot: it has a place.
         yield Watch(lambda: socket_farewell(connection))
 
 
 @contextmanager
 def _version_2(served: Served, worker_id: str | None) -> Iterator[Watch]:
     with socket_feed(served, f"{_path(worker_id, '')}/ws?cursor=latest", SUBPROTOCOL) as connection:
-        connection.recv(ANSWER_S)
+        connection.recv(PATIENCE_S)
         yield Watch(lambda: socket_farewell(connection))
 
 
 @contextmanager
 def _asked(served: Served, path: str, headers: dict[str, str]) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection(served.host, served.port, timeout=ANSWER_S)
+    connection = http.client.HTTPConnection(served.host, served.port, timeout=PATIENCE_S)
     try:
         connection.request("GET", path, headers={**_bearer(served), **headers})
         yield connection

@@ -6,7 +6,7 @@ from support.api import Api
 from support.processes import marked
 from support.task_face import TaskFace, refusal
 
-FLAGS = ["--grace-ms=200", "--max-running-tasks=1", "--runtime-id=rt-task-kill"]
+FLAGS = ["--grace-ms=1500", "--max-running-tasks=1", "--runtime-id=rt-task-kill"]
 
 
 def test_a_running_task_gets_sigterm_and_is_cancelled(tasks: TaskFace) -> None:

@@ -195,7 +195,7 @@ def test_nothing_comes_after_the_checksums(tmp_path: Path) -> None:
 GOOD = packed(members_of("w", *TREE))
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(at=st.integers(0, len(GOOD) - 1), bit=st.integers(0, 7))
 def test_any_bit_that_flips_is_noticed(tmp_path_factory: pytest.TempPathFactory, at: int, bit: int) -> None:
     damaged = bytearray(GOOD)
@@ -218,7 +218,7 @@ hostile = st.builds(
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(more=st.lists(hostile, max_size=5))
 def test_no_members_whatever_write_outside(
     tmp_path_factory: pytest.TempPathFactory, more: list[Member]

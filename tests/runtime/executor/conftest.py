@@ -16,7 +16,8 @@ import pytest_asyncio
 from watchglass.runtime.cgroups import CgroupLaunch
 from watchglass.runtime.executor import Executor, LaunchPlan, Process, ProcessExit, open_executor
 
-DEADLINE_S = 15.0
+from support.patience import PATIENCE_S
+
 PYTHON = (sys.executable, "-I", "-S", "-c")
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -33,14 +34,14 @@ class Subject:
         self._changed = changed
         self.output = output
 
-    async def until(self, condition: Callable[[], bool], *, deadline_s: float = DEADLINE_S) -> None:
+    async def until(self, condition: Callable[[], bool], *, deadline_s: float = PATIENCE_S) -> None:
         async with asyncio.timeout(deadline_s):
             while not condition():
                 self._changed.clear()
                 if not condition():
                     await self._changed.wait()
 
-    async def exit(self, *, deadline_s: float = DEADLINE_S) -> ProcessExit:
+    async def exit(self, *, deadline_s: float = PATIENCE_S) -> ProcessExit:
         await self.until(lambda: self.process.exit is not None, deadline_s=deadline_s)
         assert self.process.exit is not None
         return self.process.exit
@@ -167,7 +168,7 @@ async def _until_gone(pid: int) -> None:
     dead = asyncio.Event()
     loop.add_reader(pidfd, dead.set)
     try:
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             await dead.wait()
     finally:
         loop.remove_reader(pidfd)

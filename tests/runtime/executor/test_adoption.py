@@ -27,6 +27,7 @@ from watchglass.runtime.executor._spawner import Forked, Spawner
 from watchglass.runtime.executor.host import wire
 from watchglass.runtime.executor.host.linux import start_ticks
 
+from support.patience import PATIENCE_S
 from support.processes import pids, wait_gone, wait_true
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def connected(directory: Path) -> Iterator[socket.socket]:
     fd = os.open(directory, os.O_RDONLY)
     try:
         with socket.socket(socket.AF_UNIX) as ours:
-            ours.settimeout(10)
+            ours.settimeout(PATIENCE_S)
             ours.connect(wire.control_path(fd))
             yield ours
     finally:
@@ -358,7 +359,7 @@ async def test_limits_hold_without_a_server(
     lab: Lab, make_lab: type[Lab], tmp_path: Path, until_gone: UntilGone
 ) -> None:
     deaf = "trap '' TERM; seq 1000; while :; do sleep 1000; done"
-    limits = {"wall_time_ms": 200, "grace_ms": 100, "stdout_max_bytes": 100}
+    limits = {"wall_time_ms": 1000, "grace_ms": 100, "stdout_max_bytes": 100}
     async with former(make_lab, tmp_path) as before:
         subject = await before.sh(deaf, outlives_server=True, **limits)
     await until_gone(subject.process.supervisor_pid)
@@ -658,7 +659,7 @@ async def test_another_user_is_refused(lab: Lab) -> None:
         for path in (place, place / "ctl.sock"):
             path.chmod(0o777)
         with socket.socket(socket.AF_UNIX) as stranger:
-            stranger.settimeout(10)
+            stranger.settimeout(PATIENCE_S)
             os.seteuid(65534)
             try:
                 stranger.connect(str(place / "ctl.sock"))
@@ -762,7 +763,7 @@ async def test_a_reader_of_the_servers_stderr_sees_its_end_though_workers_go_on(
     server = await serve(lab.plan("cat"))
     await server.kill()
     assert server.process.stderr is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert await server.process.stderr.read() == b""
     assert is_alive(server.pid)
     assert is_alive(server.spawn_daemon_pid)

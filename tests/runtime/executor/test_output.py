@@ -16,6 +16,7 @@ import pytest
 from watchglass.runtime.executor import OutputChunk, StreamTotals
 from watchglass.runtime.executor._output import Output
 
+from support.patience import PATIENCE_S
 from support.processes import wait_true
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ async def test_a_server_that_does_nothing_slows_no_worker(lab: Lab) -> None:
 
 
 def _block_until_there(path: Path) -> None:
-    give_up_at = time.monotonic() + 30
+    give_up_at = time.monotonic() + PATIENCE_S
     while not path.exists():
         assert time.monotonic() < give_up_at
         time.sleep(0.01)

@@ -23,6 +23,7 @@ from watchglass.runtime.executor.sandbox import NAMESPACES
 
 from support.boxes import TRIES, boxed, needs_box
 from support.passing import let_others_pass
+from support.patience import PATIENCE_S
 
 NOBODY = 65534
 ASK = TRIES[-1].partition("for line in")[0] + "print(told('GET', 'any.example:80'))"
@@ -64,7 +65,7 @@ def supervised_by_nobody(plan: LaunchPlan) -> list[tuple[int, dict[str, object]]
 def answer_once(listener: int) -> None:
     """Serve one connection of the worker, which has asked when it comes to that."""
     with socket.socket(fileno=listener) as listening:
-        listening.settimeout(10)
+        listening.settimeout(PATIENCE_S)
         accepted, _ = listening.accept()
         with accepted:
             accepted.recv(1000)

@@ -151,7 +151,7 @@ async def test_a_worker_that_was_paused_still_hears_a_stop(lab: Lab) -> None:
 
 async def test_wall_time_ends_a_worker_by_the_same_ladder(lab: Lab) -> None:
     polite = await lab.run("sleep", "1000", wall_time_ms=100)
-    deaf = await lab.sh("trap '' TERM; while :; do sleep 1000; done", wall_time_ms=300, grace_ms=100)
+    deaf = await lab.sh("trap '' TERM; while :; do sleep 1000; done", wall_time_ms=1000, grace_ms=100)
     for subject, number in ((polite, signal.SIGTERM), (deaf, signal.SIGKILL)):
         ended = await subject.exit()
         assert (ended.signal, ended.cause) == (number, "wall_time")

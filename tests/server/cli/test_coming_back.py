@@ -16,7 +16,7 @@ from support.api import Api
 from support.processes import wait_true
 from support.proxy import Fate, cutting
 from support.serving import Served, durable_server, serving
-from support.shell import COMMAND_S, Shell, ended, read_until, started
+from support.shell import Shell, ended, read_until, started
 
 COUNTING = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo line $i; sleep 0.003; done"
 COUNTED = "".join(f"line {number}\n" for number in range(1, 201))
@@ -193,9 +193,7 @@ def test_a_wait_for_a_task_goes_on_with_the_next_server(tmp_path: Path) -> None:
     with durable_server(tmp_path, runtime_id="rt-back-task") as place, place.serving() as served:
         task = Shell(served).text("submit", "--", "sh", "-c", f"{SLOWLY}; exit 3").strip()
         with started(tmp_path, "wait", task) as process:
-            wait_true(
-                lambda: "/api/v1/tasks/{task_id}" in routes(served), "nobody asked for the task", COMMAND_S
-            )
+            wait_true(lambda: "/api/v1/tasks/{task_id}" in routes(served), "nobody asked for the task")
             place.kill()
             with place.serving():
                 code, out, _ = ended(process)
@@ -233,11 +231,7 @@ def test_run_is_exact_even_where_it_is_held_up_and_retention_overtakes_it(
     with started(forgetful.state_dir, *argv, env=env) as process:
         said_first = read_until(process, b"1\n")
         process.send_signal(signal.SIGSTOP)
-        wait_true(
-            lambda: forgetful.json("status", worker)["worker"]["phase"] == "failed",
-            "it does not end",
-            COMMAND_S,
-        )
+        wait_true(lambda: forgetful.json("status", worker)["worker"]["phase"] == "failed", "it does not end")
         process.send_signal(signal.SIGCONT)
         code, out, err = ended(process)
     assert said_first.decode() + out == LOUDLY

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,6 @@ from watchglass.protocol.cursor import encode_cursor
 from watchglass.server.cli.demo_observer import Cut, Seen, faults_of
 
 from support.shell import command, ended, read_until, said_on_terminal, started
-
-DEMO_S = 15
 
 
 def left_behind(marker: str) -> list[str]:
@@ -32,9 +29,7 @@ def left_behind(marker: str) -> list[str]:
 
 
 def test_the_demo_proves_that_nothing_was_missed(tmp_path: Path) -> None:
-    began = time.monotonic()
     done = command(tmp_path, "demo", "--json", env={"TMPDIR": str(tmp_path)})
-    assert time.monotonic() - began < DEMO_S
     told = json.loads(done.stdout)
     assert (done.returncode, told["ok"], told["faults"]) == (0, True, [])
     assert [worker["worker"] for worker in told["workers"]] == ["shell", "primes", "clerk"]

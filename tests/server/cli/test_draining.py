@@ -8,7 +8,8 @@ from pathlib import Path
 from watchglass.server.cli.reading import warning_facts
 
 from support.api import Api
-from support.processes import marked
+from support.patience import PATIENCE_S
+from support.processes import marked, wait_true
 from support.programs import program
 from support.serving import serving
 from support.shell import command, ended, read_until, started
@@ -20,7 +21,7 @@ def test_it_counts_down_and_returns_when_the_server_is_gone(tmp_path: Path) -> N
             Api(served).create(*argv)
         done = command(tmp_path, "drain", "--reason", "enough")
         assert (done.returncode, done.stderr) == (0, b"")
-        assert served.process.wait(1) == 0
+        assert served.process.poll() == 0
         first, *_, last = done.stdout.decode().splitlines()
     assert (first, last) == ("rt-drained: 2 workers left", "rt-drained has ended")
     assert marked("rt-drained") == set()
@@ -32,7 +33,7 @@ def test_in_json_it_says_what_the_runtime_says_and_then_that_it_is_drained(tmp_p
         done = command(tmp_path, "drain", "--json")
         first, *rest, last = [json.loads(line) for line in done.stdout.splitlines()]
         assert done.returncode == 0
-        assert served.process.wait(1) == 0
+        assert served.process.poll() == 0
     assert first["runtime"]["active_worker_count"] == 1
     assert all(said["runtime"]["status"] == "stopped" for said in rest)
     assert last == {"drained": "rt-drained"}
@@ -41,6 +42,7 @@ def test_in_json_it_says_what_the_runtime_says_and_then_that_it_is_drained(tmp_p
 def test_a_worker_that_takes_its_time_is_waited_for(tmp_path: Path) -> None:
     with serving(tmp_path, "--runtime-id=rt-slow", "--grace-ms=60000") as served:
         worker = Api(served).create(*program("stubborn"))
+        wait_true(lambda: Api(served).log(worker["worker_id"]) == b"ready\n", "it does not begin")
         with started(tmp_path, "drain") as draining:
             read_until(draining, b"1 worker left\n")
             assert draining.poll() is None
@@ -48,7 +50,7 @@ def test_a_worker_that_takes_its_time_is_waited_for(tmp_path: Path) -> None:
             served.process.terminate()
             code, out, _ = ended(draining)
         assert (code, out) == (0, "rt-slow has ended\n")
-        assert served.process.wait(1) == 0
+        assert served.process.poll() == 0
     assert worker["pid"] not in marked("rt-slow")
 
 
@@ -57,7 +59,7 @@ def test_where_the_process_is_not_known_the_last_word_is_what_is_known(tmp_path:
         done = command(
             tmp_path / "here", "drain", "--url", served.url, env={"WATCHGLASS_TOKEN": served.token}
         )
-        assert served.process.wait(15) == 0
+        assert served.process.wait(PATIENCE_S) == 0
     assert done.returncode == 0
     assert done.stdout.decode().splitlines()[-1] == "rt-far no longer answers"
 

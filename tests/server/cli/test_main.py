@@ -13,6 +13,7 @@ from watchglass import __version__
 from watchglass.server.cli.contents import CONTENTS
 from watchglass.server.cli.main import main
 
+from support.patience import PATIENCE_S
 from support.serving import environment, serving
 from support.shell import Shell, command
 
@@ -248,7 +249,7 @@ def test_nobody_who_reads_on_is_no_error_to_talk_about(shell: Shell) -> None:
         ["/bin/bash", "-c", f"set -o pipefail; {script}"],
         env=environment(shell.state_dir),
         capture_output=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.stderr == b""
@@ -286,7 +287,7 @@ def loaded(shell: Shell, arguments: list[str], names: list[str]) -> list[str]:
         env=environment(shell.state_dir),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=True,
     )
     found: list[str] = eval(done.stderr.splitlines()[-1])  # noqa: S307 - It is the list that we printed.

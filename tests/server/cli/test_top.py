@@ -12,9 +12,10 @@ import pytest
 
 from watchglass.server.cli.trees import Stat, parse_stat, read_stats, usage_of
 
+from support.patience import PATIENCE_S
 from support.processes import wait_true
 from support.serving import environment, serving, watchglass
-from support.shell import COMMAND_S, Shell
+from support.shell import Shell
 
 FORKING = "(exec sleep 60) & setsid sleep 60 & echo ready; wait"
 
@@ -98,7 +99,7 @@ def test_on_a_terminal_it_goes_on_until_ctrl_c(workers: Shell) -> None:
             left = b""
             while piece := _read(ours):
                 left += piece
-            _, said = process.communicate(timeout=COMMAND_S)
+            _, said = process.communicate(timeout=PATIENCE_S)
             assert (process.returncode, said) == (0, b"")
     finally:
         os.close(ours)

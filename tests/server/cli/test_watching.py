@@ -209,7 +209,7 @@ def test_a_runtime_that_does_not_come_back_is_exit_code_5(tmp_path: Path) -> Non
             began = time.monotonic()
             code, _, err = ended(process)
     assert (code, "cannot reach" in err) == (5, True)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30, "it tried as long as it does untold"
 
 
 def test_on_a_terminal_there_are_tables_and_colours_unless_they_are_unwanted(shell: Shell) -> None:

@@ -43,7 +43,7 @@ def all_of(records: list[list[Record]]) -> list[Record]:
 sizes = st.lists(st.lists(st.integers(0, 3000), min_size=1, max_size=5), min_size=1, max_size=30)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(appends=sizes, data=st.data())
 def test_a_search_finds_what_follows_any_position(
     tmp_path: Path, appends: list[list[int]], data: st.DataObject

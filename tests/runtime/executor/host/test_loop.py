@@ -7,11 +7,13 @@ import signal
 
 from watchglass.runtime.executor.host.loop import Loop
 
+from support.patience import PATIENCE_S
+
 
 def wakes_for_a_death_after_the_wait() -> bool:
     loop = Loop()
     os.kill(os.getpid(), signal.SIGCHLD)
-    ready = loop.wait(10)
+    ready = loop.wait(PATIENCE_S)
     os.kill(os.getpid(), signal.SIGCHLD)
     loop.handle(ready)
     return bool(loop.wait(0))
