@@ -15,16 +15,16 @@ class CursorFault(RuntimeFault):
 
 
 class CursorMalformed(CursorFault):
-    """The text is no cursor."""
+    """The text is no cursor. `kept`: the oldest and the newest one of the log that was asked for."""
 
     code = "cursor_malformed"
+    kept: tuple[str, str] | None = None
 
     def __init__(self, value: str) -> None:
         super().__init__(
             f"cursor {shown(value)} is malformed: a cursor is 'wo_' and 16 lower-case hex digits"
         )
         self.value = value
-        self.kept: tuple[str, str] | None = None
 
     def beside(self, oldest: str, newest: str) -> Self:
         """The same, naming what there is in the log that was asked for."""

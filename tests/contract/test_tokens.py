@@ -252,7 +252,7 @@ def test_a_token_is_made_printed_once_listed_and_revoked(served: Served, api: Ap
     assert token not in shell.text("token", "list")
     again = shell("token", "new", "--scope=admin", "--name=ci")
     assert again.returncode == 1
-    assert b"two tokens named 'ci'" in again.stderr
+    assert b"there is a token 'ci' already" in again.stderr
     assert shell.json("token", "revoke", "ci") == {"revoked": "ci"}
     assert mine.request("GET", "/v1/workers/mine").status == 401
     assert shell("token", "revoke", "ci").returncode == 3
