@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trio
 
 from support.api import Api
 from support.disks import fill, small_disk
 from support.feed import in_thread, names, observing
 from support.patience import PATIENCE_S
-from support.processes import pids, wait_true
+from support.processes import is_pending, pids, wait_true
 from support.programs import program
 from support.refusals import refused_start
 from support.serving import Place, durable_server, serving
@@ -174,7 +173,10 @@ async def test_a_second_signal_does_not_end_workers_that_were_let_go(place: Plac
         async with observing(served, worker["worker_id"]) as observer:
             await observer.event()
             served.process.send_signal(signal.SIGTERM)
-            await trio.to_thread.run_sync(lambda: os.kill(served.process.pid, signal.SIGINT))
+            await in_thread(  # Of two that wait, the kernel hands out SIGINT first.
+                wait_true, lambda: not is_pending(served.process.pid, signal.SIGTERM), "it hears no signal"
+            )
+            os.kill(served.process.pid, signal.SIGINT)
             await observer.farewell()
         assert await in_thread(served.process.wait, PATIENCE_S) == 0
     assert worker["pid"] in pids()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -83,6 +84,12 @@ def wait_true(
             f"after {timeout_s} s: {what if isinstance(what, str) else what()}"
         )
         time.sleep(0.01)
+
+
+def is_pending(pid: int, number: signal.Signals) -> bool:
+    """Whether a signal was sent to the process and has not reached it, see proc_pid_status(5)."""
+    told = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(told["ShdPnd"], 16) >> (number - 1) & 1)
 
 
 def _status_bytes(pid: int, name: str) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from support.processes import wait_true
 from support.proxy import cutting
 from support.serving import Served, serving
 from support.shell import Shell, ended, read_until, said_on_terminal, started
@@ -65,6 +66,7 @@ def test_run_is_exact_over_cuts(behind_proxy: Served) -> None:
 def test_attach_shows_what_was_said_before(shell: Shell) -> None:
     worker = shell.create("--", "cat")
     shell.text("input", worker, "once")
+    wait_true(lambda: shell.text("logs", worker) == "once\n", "it does not answer")
     shell.text("input", worker, "twice")
     shell.text("close-stdin", worker)
     assert shell.wait_ended(worker)["phase"] == "succeeded"
