@@ -44,10 +44,11 @@ class Hangup:
 
 @asynccontextmanager
 async def hangups(hangup: Hangup) -> AsyncIterator[None]:
-    """SIGHUP is handled in the block, on the running loop."""
+    """SIGHUP is handled in the block, on the running loop; behind it, it is ignored."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, hangup)
     try:
         yield
     finally:
         loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # Whoever leaves needs no terminal, and no news.

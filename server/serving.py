@@ -223,6 +223,7 @@ def _signals(leaving: Leaving) -> Iterator[None]:
     finally:
         for number in heeded:
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)  # We leave already, and with a code of our own.
 
 
 def _with_local_token(config: ServeConfig, state: Path) -> ServeConfig:

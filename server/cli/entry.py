@@ -30,12 +30,12 @@ def main() -> int:
 
 
 def _leave_with(code: int) -> None:
-    """What SIGINT does from now on."""
+    """What SIGINT does from now on, unless it is ignored."""
 
     def leave(_number: int, _frame: FrameType | None) -> None:
         os._exit(code)  # All that was to be written is.
 
-    if _HEEDED:
+    if _HEEDED and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, leave)
 
 

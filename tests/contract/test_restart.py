@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
+from subprocess import TimeoutExpired
 
 import pytest
 
@@ -18,7 +20,7 @@ from support.patience import PATIENCE_S
 from support.processes import is_pending, pids, wait_true
 from support.programs import program
 from support.refusals import refused_start
-from support.serving import Place, durable_server, serving
+from support.serving import Place, Served, durable_server, serving
 from support.shell import command
 
 
@@ -172,13 +174,29 @@ async def test_a_second_signal_does_not_end_workers_that_were_let_go(place: Plac
         worker = await in_thread(Api(served).create, "cat")
         async with observing(served, worker["worker_id"]) as observer:
             await observer.event()
-            served.process.send_signal(signal.SIGTERM)
-            await in_thread(  # Of two that wait, the kernel hands out SIGINT first.
-                wait_true, lambda: not is_pending(served.process.pid, signal.SIGTERM), "it hears no signal"
-            )
-            os.kill(served.process.pid, signal.SIGINT)
+            await in_thread(terminated, served)
+            served.process.send_signal(signal.SIGINT)
             await observer.farewell()
         assert await in_thread(served.process.wait, PATIENCE_S) == 0
+    assert worker["pid"] in pids()
+
+
+def terminated(served: Served) -> None:
+    """Send SIGTERM, and return when it has come: of two that wait, the kernel hands out SIGINT first."""
+    served.process.send_signal(signal.SIGTERM)
+    wait_true(lambda: not is_pending(served.process.pid, signal.SIGTERM), "it hears no signal")
+
+
+def test_impatient_signals_do_not_change_how_it_leaves(place: Place) -> None:
+    with place.serving(afresh=True) as served:
+        worker = Api(served).create("cat")
+        terminated(served)
+        for number in cycle((signal.SIGINT, signal.SIGTERM)):
+            with suppress(TimeoutExpired):
+                assert served.process.wait(0.01) == 0
+                break
+            served.process.send_signal(number)
+        assert served.stderr.count("\n") == 2, served.stderr
     assert worker["pid"] in pids()
 
 
