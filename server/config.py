@@ -10,7 +10,7 @@ disk may know already.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -159,8 +159,8 @@ def _runtime_options(flags: ServeFlags, disk: DiskStore | None, confinement: _Co
         waiting_workers_max=_number(
             "--max-waiting-workers", flags.max_waiting_workers, default.waiting_workers_max, least=0
         ),
-        capacity_memory_bytes=_capacity("--capacity-memory", flags.capacity_memory),
-        capacity_pids=_capacity("--capacity-pids", flags.capacity_pids),
+        capacity_memory_bytes=_capacity("--capacity-memory", flags.capacity_memory, _bytes),
+        capacity_pids=_capacity("--capacity-pids", flags.capacity_pids, _number),
         default_memory_bytes=_bytes("--default-memory", flags.default_memory, default.default_memory_bytes),
         default_pids=_number("--default-pids", flags.default_pids, default.default_pids),
         tenants=_tenants(flags.tenant),
@@ -282,12 +282,10 @@ def _tenants(texts: Sequence[str]) -> dict[str, Reservation]:
         raise ConfigError(f"--tenant {fault}") from None
 
 
-def _capacity(flag: str, given: Number) -> Capacity:
+def _capacity(flag: str, given: Number, read: Callable[[str, Number, int], int]) -> Capacity:
     if given is None:
         return None
-    if given == HOST:
-        return HOST
-    return _bytes(flag, given, 0) if flag == "--capacity-memory" else _number(flag, given, 0, most=_BYTES_MAX)
+    return HOST if given == HOST else read(flag, given, 0)
 
 
 class _Confinement(NamedTuple):
