@@ -60,9 +60,13 @@ class Watched:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
-    async def says(self) -> str:
+    async def says_line(self) -> str:
+        """The worker's next whole line, in however many pieces it comes."""
         assert self.process.stdout is not None
-        return str(json.loads(await soon(self.process.stdout.readline())))
+        line = ""
+        while not line.endswith("\n"):
+            line += json.loads(await soon(self.process.stdout.readline()))
+        return line
 
     async def kill(self) -> None:
         self.process.kill()
@@ -163,7 +167,7 @@ async def test_after_a_kill_of_its_server_it_reaches_the_place_through_the_next_
         plan = box(lab, place.place)
         ask = f"GET {place.place}\n"
         server = await watched(plan, [place.place], f"{ask}wait go\n{ask}")
-        assert await server.says() == "200 hello\n"
+        assert await server.says_line() == "200 hello\n"
         await server.kill()
         (plan.directory / "workspace" / "go").touch()  # It asks while nobody serves, and waits in the queue.
         subject = await lab.adopt(plan, {"stdout": b"200 hello\n", "stderr": b""})
