@@ -531,7 +531,7 @@ async def test_after_the_block_no_process_is_left_and_every_worker_has_ended() -
         running.append(await create(runtime, execution=shell("trap '' TERM; sleep 60 & sleep 60")))
         waiting = await create(runtime, execution=CAT)
         passive = await create(runtime)
-        assert {worker.pid for worker in running} <= marked(runtime.runtime_id)
+        await until(lambda: {worker.pid for worker in running} <= marked(runtime.runtime_id))
     assert marked(runtime.runtime_id) == set()
     ended = {worker.worker_id: worker.phase for worker in runtime.list_workers()[0]}
     assert set(ended.values()) == {Phase.STOPPED}

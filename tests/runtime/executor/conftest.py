@@ -34,15 +34,15 @@ class Subject:
         self._changed = changed
         self.output = output
 
-    async def until(self, condition: Callable[[], bool], *, deadline_s: float = PATIENCE_S) -> None:
-        async with asyncio.timeout(deadline_s):
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 self._changed.clear()
                 if not condition():
                     await self._changed.wait()
 
-    async def exit(self, *, deadline_s: float = PATIENCE_S) -> ProcessExit:
-        await self.until(lambda: self.process.exit is not None, deadline_s=deadline_s)
+    async def exit(self) -> ProcessExit:
+        await self.until(lambda: self.process.exit is not None)
         assert self.process.exit is not None
         return self.process.exit
 

@@ -113,9 +113,18 @@ async def test_without_a_group_memory_is_refused_to_each_process(lab: Lab) -> No
 
 
 async def test_without_a_group_the_sum_of_the_tree_is_looked_at(lab: Lab) -> None:
-    script = (
-        "import os, signal\nfor _ in range(3): os.fork()\nkept = bytearray(b'x' * (20 << 20))\nsignal.pause()"
-    )
+    """Eight processes, and all of them are there before one of them takes any."""
+    script = """
+import os, signal
+everybody, is_there = os.pipe()
+for _ in range(7):
+    if os.fork() == 0:
+        break
+os.close(is_there)
+os.read(everybody, 1)
+kept = bytearray(b'x' * (20 << 20))
+signal.pause()
+"""
     ended = await (await lab.python(script, memory_bytes=100 * MIB)).exit()
     assert (ended.signal, ended.cause, ended.strays_killed) == (signal.SIGKILL, "memory", 7)
 

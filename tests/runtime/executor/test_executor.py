@@ -277,10 +277,13 @@ async def main(directory, cookie, argv):
         plan = LaunchPlan(argv=argv, env={name: value}, cwd="/", directory=Path(directory), cookie=cookie)
         changed = asyncio.Event()
         process = await executor.launch(plan, changed.set)
-        while not (chunks := process.read_output(100)):
+        said = b""
+        while not said.endswith(b"\\n"):
             changed.clear()
-            await changed.wait()
-        pids = executor.spawn_daemon_pid, process.supervisor_pid, process.pid, int(chunks[0].data)
+            said += b"".join(chunk.data for chunk in process.read_output(100))
+            if not said.endswith(b"\\n"):
+                await changed.wait()
+        pids = executor.spawn_daemon_pid, process.supervisor_pid, process.pid, int(said)
         print(*pids, flush=True)
         await asyncio.Event().wait()
 asyncio.run(main(sys.argv[1], sys.argv[2], tuple(sys.argv[3:])))

@@ -145,14 +145,14 @@ async def test_what_a_crash_left_is_killed_by_the_next_probe(lab: Lab, cgroup: C
 
 
 def _left_behind(cgroup: CgroupLaunch) -> tuple[subprocess.Popen[bytes], list[Path]]:
-    dead = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
-    name = cgroup_removal.group_name(dead.pid, "left")
-    dead.communicate()
+    dying = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
+    name = cgroup_removal.group_name(dying.pid, "left")
     paths = [Path(folder.path) / name for folder in cgroup.folders]
     left = subprocess.Popen(["/bin/sleep", "1000"])
     for path in paths:
         path.mkdir(parents=True)
         (path / "cgroup.procs").write_text(str(left.pid))
+    dying.communicate()  # From now on whoever probes here may sweep them.
     return left, paths
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -18,6 +19,7 @@ from watchglass.runtime.executor._output import Output
 
 from support.patience import PATIENCE_S
 from support.processes import wait_true
+from support.tasks import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -55,7 +57,10 @@ def _one_by_one(directory: Path) -> Iterator[OutputChunk]:
 
 
 async def test_neighbours_of_one_stream_are_merged(lab: Lab) -> None:
-    subject = await lab.sh("echo one; sleep 0.05; echo two; sleep 0.05; echo three >&2")
+    subject = await lab.sh("echo one; read -r go; echo two; read -r go; echo three >&2")
+    for said in (b"one\n", b"one\ntwo\n"):
+        await _until_kept(subject.directory / "stdout.log", said)
+        subject.process.write_input(b"\n")
     await subject.exit()
     chunks = subject.process.read_output(1000)
     assert [(chunk.stream, chunk.offset, chunk.data) for chunk in chunks] == [
@@ -64,6 +69,10 @@ async def test_neighbours_of_one_stream_are_merged(lab: Lab) -> None:
     ]
     assert subject.process.started_at_us <= chunks[0].time_us < chunks[1].time_us
     assert subject.process.read_output(1000) == []
+
+
+async def _until_kept(log: Path, said: bytes) -> None:
+    await until(lambda: log.read_bytes() == said)
 
 
 @pytest.mark.parametrize("piece_bytes", [1000, 65537, 10 * MIB])
@@ -83,7 +92,7 @@ async def test_the_pieces_of_any_size_join_to_the_files(lab: Lab, piece_bytes: i
 async def test_a_quarter_of_a_gigabyte_under_a_cap_is_counted_and_not_kept(lab: Lab) -> None:
     script = NUMBERED_BLOCKS.format(blocks=4096)
     subject = await lab.python(script, stdout_max_bytes=MIB + 1)
-    ended = await subject.exit(deadline_s=30)
+    ended = await subject.exit()
     assert (ended.code, ended.stdout) == (0, StreamTotals(total_bytes=256 * MIB, kept_bytes=MIB + 1))
     kept = (subject.directory / "stdout.log").read_bytes()
     assert kept == b"".join(number.to_bytes(8, "little") * 8192 for number in range(17))[: MIB + 1]
@@ -166,16 +175,24 @@ async def test_a_disk_that_stays_full_costs_output_but_not_the_exit(lab: Lab, sm
 async def test_wall_time_holds_while_the_disk_is_full(
     lab: Lab, small_disk: Path, until_gone: Callable[[int], Coroutine[None, None, None]]
 ) -> None:
+    """We fill the disk as soon as it runs, for it may come to speak only when its time is over."""
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(256 * 1024))
     subject = await lab.python(NUMBERED_BLOCKS.format(blocks=64), directory=small_disk, wall_time_ms=500)
-    _wait_full(small_disk)
+    _fill(small_disk / "more")
     await until_gone(subject.process.pid)
     ballast.unlink()
     ended = await subject.exit()
     assert (ended.cause, ended.output_errno) == ("wall_time", None)
     assert len(subject.read_all()["stdout"]) == ended.stdout.total_bytes
     subject.process.close()
+
+
+def _fill(path: Path) -> None:
+    """Write until the disk takes no more; it may be full already."""
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
 
 
 def _wait_full(place: Path) -> None:

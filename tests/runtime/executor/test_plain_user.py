@@ -39,7 +39,10 @@ pytestmark = [
 
 
 def supervised_by_nobody(plan: LaunchPlan) -> list[tuple[int, dict[str, object]]]:
-    """The frames that the supervisor of the plan sends, as (kind, JSON); others have none."""
+    """The frames that the supervisor of the plan sends, as (kind, JSON); others have none.
+
+    The worker is given a line when its program is known to run.
+    """
     ours, theirs = socket.socketpair()
     directory = os.open(plan.directory, os.O_RDONLY)
     pid = os.fork()
@@ -54,7 +57,10 @@ def supervised_by_nobody(plan: LaunchPlan) -> list[tuple[int, dict[str, object]]
         while True:
             received, files, *_ = socket.recv_fds(ours, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
             assert received, "the supervisor left without a last word"
-            frames += decoder.feed(received)
+            came = decoder.feed(received)
+            frames += came
+            if wire.STARTED in [kind for kind, _ in came]:
+                ours.sendall(wire.pack(wire.INPUT, b"go\n"))
             for listener in files:
                 answer_once(listener)
             if frames[-1][0] in (wire.EXIT, wire.FAILED):
@@ -68,8 +74,9 @@ def answer_once(listener: int) -> None:
     with socket.socket(fileno=listener) as listening:
         listening.settimeout(PATIENCE_S)
         accepted, _ = listening.accept()
-        with accepted:
-            accepted.recv(1000)
+        with accepted, accepted.makefile("rb") as heard:
+            while heard.readline().strip():
+                pass
             accepted.sendall(b"HTTP/1.1 200 OK\r\n\r\nhello")
 
 
@@ -142,7 +149,7 @@ def test_its_workers_are_held_back_and_end_exactly(
 
 @pytest.mark.parametrize(
     ("script", "code", "number"),
-    [("exit 137", 137, None), ("sleep 0.1; kill -KILL $$", None, 9), ("exit 0", 0, None)],
+    [("exit 137", 137, None), ("read -r go; kill -KILL $$", None, 9), ("exit 0", 0, None)],
 )
 def test_a_supervisor_that_may_not_trace_finds_the_program_by_looking(
     place: Path, script: str, code: int | None, number: int | None, monkeypatch: pytest.MonkeyPatch

@@ -65,15 +65,15 @@ async def test_the_capacity_is_less_than_the_machine_has(lab: Lab) -> None:
 
 
 async def test_a_probe_leaves_no_group(lab: Lab, cgroup: CgroupLaunch) -> None:
-    assert [name for name in _probers_groups(cgroup) if not _runs(name)] == []
+    assert [path for path in _probers_groups(cgroup) if not _runs(path.name) and path.exists()] == []
 
 
-def _probers_groups(cgroup: CgroupLaunch) -> list[str]:
-    return [path.name for folder in cgroup.folders for path in Path(folder.path).glob("*.probe")]
+def _probers_groups(cgroup: CgroupLaunch) -> list[Path]:
+    return [path for folder in cgroup.folders for path in Path(folder.path).glob("*.probe")]
 
 
 def _runs(group: str) -> bool:
-    """Whether it is that of a prober at work, which may be another server's."""
+    """Whether it is that of a prober at work, which may be another server's; it leaves after its group."""
     return Path(f"/proc/{group.partition('.')[0]}").exists()
 
 

@@ -39,6 +39,9 @@ def daemon(close_stdio=False, clear_env=False):
 """
 
 
+WALL_TIMES_MS = (500, 5_000, 50_000)
+
+
 async def daemon_of(subject: Subject) -> int:
     """The pid that a worker with DAEMON told."""
     return int(await subject.until_says(b"\n"))
@@ -151,10 +154,20 @@ async def test_a_worker_that_was_paused_still_hears_a_stop(lab: Lab) -> None:
 
 async def test_wall_time_ends_a_worker_by_the_same_ladder(lab: Lab) -> None:
     polite = await lab.run("sleep", "1000", wall_time_ms=100)
-    deaf = await lab.sh("trap '' TERM; while :; do sleep 1000; done", wall_time_ms=1000, grace_ms=100)
+    deaf = await deaf_before_its_time_is_over(lab)
     for subject, number in ((polite, signal.SIGTERM), (deaf, signal.SIGKILL)):
         ended = await subject.exit()
         assert (ended.signal, ended.cause) == (number, "wall_time")
+
+
+async def deaf_before_its_time_is_over(lab: Lab) -> Subject:
+    """One whose wall time was enough to become deaf in, which on a busy machine may take long."""
+    script = "trap '' TERM; echo deaf; while :; do sleep 1000; done"
+    for wall_time_ms in WALL_TIMES_MS:
+        subject = await lab.sh(script, wall_time_ms=wall_time_ms, grace_ms=100)
+        if await subject.says() == b"deaf\n":
+            return subject
+    pytest.fail(f"a shell did not say a word in {WALL_TIMES_MS[-1]} ms")
 
 
 @pytest.mark.parametrize("closes_stdio", [False, True])

@@ -16,7 +16,7 @@ from watchglass.runtime.executor import _sweep
 from watchglass.runtime.executor._sweep import Sweeper, sweep
 
 END_S = 20
-COOKIE = "WATCHGLASS_TEST_COOKIE=sweep"
+COOKIE = f"WATCHGLASS_TEST_COOKIE=sweep-{os.getpid()}"
 
 
 @contextmanager
