@@ -72,6 +72,7 @@ class Supervisor(Boss):
         self._launch = Launch(worker, loop)
         self._verified: dict[str, object] | None = None
         self._started_at = time.monotonic()
+        self._early_signal: int | None = None  # To ask with, once there is a program that hears it.
         self._has_ended = False  # The leader; the two after it hold from then on.
         self._status = 0
         self._ended_at = 0.0
@@ -162,6 +163,8 @@ class Supervisor(Boss):
             "verified": self._verified,
         }
         self._line.send(wire.STARTED, json.dumps(started).encode())
+        if self._early_signal is not None:
+            self._ask_with(self._early_signal)
 
     # Commands and bytes
 
@@ -266,8 +269,14 @@ class Supervisor(Boss):
         if self._ladder.ask(cause, now=time.monotonic(), grace_s=grace_s):
             self._worker.input.close()
             self.note_input()
-            self._signal_group(number)
-            self._signal_group(signal.SIGCONT)  # One that was stopped can only then handle it.
+            if self._launch.is_over:
+                self._ask_with(number)
+            else:
+                self._early_signal = number  # Now it would pass by us in the child, see `signals.py`.
+
+    def _ask_with(self, number: int) -> None:
+        self._signal_group(number)
+        self._signal_group(signal.SIGCONT)  # One that was stopped can only then handle it.
 
     def _force(self, cause: str) -> None:
         if not self._has_ended or self._ladder.cause is not None:

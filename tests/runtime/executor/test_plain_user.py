@@ -6,7 +6,6 @@ not be executed by nobody; what is tested is the supervisor itself.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from dataclasses import replace
@@ -16,8 +15,7 @@ import pytest
 
 from watchglass.protocol.execution import SandboxProfile
 from watchglass.runtime.executor import LaunchPlan, SandboxLaunch, bubblewraps
-from watchglass.runtime.executor.host import identity, linux, sandbox_probe, signals, tracing, wire
-from watchglass.runtime.executor.host.lives import supervise
+from watchglass.runtime.executor.host import identity, sandbox_probe, tracing, wire
 from watchglass.runtime.executor.host.sandbox_trial import said_by
 from watchglass.runtime.executor.sandbox import NAMESPACES
 
@@ -25,6 +23,7 @@ from support.boxes import TRIES, boxed, needs_box
 from support.exits import told_from_inside
 from support.passing import let_others_pass
 from support.patience import PATIENCE_S
+from support.supervised import Frames, supervised
 
 NOBODY = 65534
 ASK = TRIES[-1].partition("for line in")[0] + "print(told('GET', 'any.example:80'))"
@@ -38,35 +37,9 @@ pytestmark = [
 ]
 
 
-def supervised_by_nobody(plan: LaunchPlan) -> list[tuple[int, dict[str, object]]]:
-    """The frames that the supervisor of the plan sends, as (kind, JSON); others have none.
-
-    The worker is given a line when its program is known to run.
-    """
-    ours, theirs = socket.socketpair()
-    directory = os.open(plan.directory, os.O_RDONLY)
-    pid = os.fork()
-    if pid == 0:
-        _supervise(ours, theirs)
-    theirs.close()
-    with ours:
-        socket.send_fds(ours, [wire.pack(wire.PLAN, plan.encode())], [directory])
-        os.close(directory)
-        decoder = wire.Decoder()
-        frames = []
-        while True:
-            received, files, *_ = socket.recv_fds(ours, 1 << 16, 1, socket.MSG_CMSG_CLOEXEC)
-            assert received, "the supervisor left without a last word"
-            came = decoder.feed(received)
-            frames += came
-            if wire.STARTED in [kind for kind, _ in came]:
-                ours.sendall(wire.pack(wire.INPUT, b"go\n"))
-            for listener in files:
-                answer_once(listener)
-            if frames[-1][0] in (wire.EXIT, wire.FAILED):
-                break
-    assert os.waitpid(pid, 0)[1] == 0
-    return [(kind, json.loads(body) if body[:1] == b"{" else {}) for kind, body in frames]
+def supervised_by_nobody(plan: LaunchPlan) -> Frames:
+    """See `supervised`; one connection of the worker is answered."""
+    return supervised(plan, become=lambda: identity.become(NOBODY), on_listener=answer_once)
 
 
 def answer_once(listener: int) -> None:
@@ -78,22 +51,6 @@ def answer_once(listener: int) -> None:
             while heard.readline().strip():
                 pass
             accepted.sendall(b"HTTP/1.1 200 OK\r\n\r\nhello")
-
-
-def _supervise(ours: socket.socket, theirs: socket.socket) -> None:
-    """Never returns."""
-    code = 1
-    try:
-        ours.close()
-        os.setsid()
-        signals.settle()
-        identity.become(NOBODY)
-        linux.adopt_orphans()
-        linux.refuse_new_privileges()
-        supervise(theirs)
-        code = 0
-    finally:
-        os._exit(code)
 
 
 @pytest.fixture
