@@ -278,9 +278,8 @@ class Executor:
     async def _reach(self, process: Process, gone: asyncio.Event) -> None:
         try:
             async with asyncio.timeout(ADOPT_S_MAX):
-                ours = await _adoption.connect(process.directory, gone)
-                if ours is not None:
-                    process.connect(ours)
+                if process.is_watched:  # Else exit.json tells, though its supervisor may still listen.
+                    await self._connect(process, gone)
                 await process.wait_started()
                 return
         except TimeoutError:
@@ -290,6 +289,11 @@ class Executor:
                 await process.wait_started()
         except TimeoutError:
             raise LaunchFailed("adopt", "supervisor", errno.ETIMEDOUT) from None
+
+    async def _connect(self, process: Process, gone: asyncio.Event) -> None:
+        ours = await _adoption.connect(process.directory, gone)
+        if ours is not None:
+            process.connect(ours)
 
     async def _leave(self, kept: list[Process]) -> bool:
         """Let go of those that run, kill those that do not come to it; whether any was let go."""

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -743,6 +744,25 @@ async def test_a_server_that_never_reads_keeps_no_worker_and_no_exit_waiting(
         wait_true(lambda: "exit.json" in names(subject.plan), "the exit is on the disk")
     await until_gone(subject.process.supervisor_pid)
     assert (await (await lab.adopt(subject.plan)).exit()).code == 4
+
+
+async def test_an_exit_that_is_on_record_is_taken_from_there_though_its_supervisor_still_listens(
+    lab: Lab, make_lab: type[Lab], tmp_path: Path, until_gone: UntilGone
+) -> None:
+    """Nobody is asked who could tell it a second time, and nothing stays open to hear that."""
+    async with former(make_lab, tmp_path) as before:
+        over = await before.sh("exit 4")
+        await over.exit()
+        subject = await before.run("cat", outlives_server=True)
+    shutil.copy(over.directory / "exit.json", subject.directory)  # A moment before it is told.
+    descriptors = descriptors_of(os.getpid())
+    adopted = (await lab.adopt(subject.plan)).process
+    assert descriptors_of(os.getpid()) == descriptors
+    assert adopted.exit is not None
+    assert adopted.exit.code == 4
+    with connected(subject.directory) as ours:
+        ours.sendall(wire.pack(wire.KILL))
+        await until_gone(subject.process.supervisor_pid)
 
 
 async def test_a_hundred_workers_are_adopted_at_once(lab: Lab, make_lab: type[Lab], tmp_path: Path) -> None:
