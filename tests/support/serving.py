@@ -29,6 +29,8 @@ from .patience import PATIENCE_S
 from .processes import described, holding, marked, wait_gone, wait_true
 
 _LISTENING = re.compile(r"watchglass listening on (https?://(\S+):(\d+)) \(runtime (\S+)\)")
+_OWN_ID = f"rt-durable-{os.getpid()}"
+"""No other process that runs tests beside us gives it: at its end a place kills all that has its id."""
 ServerProcess = subprocess.Popen[bytes] | Forked
 _EARLY = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "TZ")
 _STORE_FLAGS = ("--store", "--fs-root", "--durability", "--keep-workers")
@@ -214,7 +216,7 @@ class Place:
 
 @contextmanager
 def durable_server(
-    state_dir: Path, *flags: str, runtime_id: str = "rt-durable", root: Path | None = None
+    state_dir: Path, *flags: str, runtime_id: str = _OWN_ID, root: Path | None = None
 ) -> Iterator[Place]:
     """A place whose servers share one state directory, one store on disk and one runtime id.
 
