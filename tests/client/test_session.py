@@ -24,6 +24,7 @@ from watchglass.protocol.said import FeedRefused, Joined
 
 from support.api import Api
 from support.patience import PATIENCE_S
+from support.processes import wait_true
 from support.proxy import cutting
 from support.serving import Served, durable_server, serving
 from support.shells import AsyncioShell, Shell, TrioShell
@@ -358,4 +359,7 @@ def test_nothing_is_left_of_a_session_that_was_left(served: Served, shell: Shell
                 pass
 
     shell.run(scenario)
-    assert b"watchglass_sessions_open 0.0" in Api(served).request("GET", "/metrics").body
+    wait_true(
+        lambda: b"watchglass_sessions_open 0.0" in Api(served).request("GET", "/metrics").body,
+        "the session is still open",
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import signal
 from collections.abc import Iterator
@@ -89,9 +90,7 @@ async def test_an_observer_comes_back_with_the_cursor_that_it_had(place: Place, 
             await observer.event()
             for number in range(5):
                 await in_thread(Api(served).say, "live", f"line {number}")
-            before["live"] = await observer.until_true(
-                lambda event: event["payload"]["data"].get("text", "").endswith("line 4\n")
-            )
+            before["live"] = await observer.until_said("line 4\n")
         head = (await in_thread(Api(served).worker, "live"))["head"]
         served.end(way)
     with last(place) as served:
@@ -181,7 +180,7 @@ async def test_workers_that_ended_meanwhile_have_their_true_ends_and_all_their_o
             async with observing(served, worker_id, cursors[script], queue_frames=64) as observer:
                 ended = (await observer.until("end"))[1:]
             assert text_of(ended) == "x" * 300_000
-            assert [data["text"] for data in data_of(ended, "output")] == ["said\n"]
+            assert "".join(data["text"] for data in data_of(ended, "output")) == "said\n"
             assert data_of(ended, "exit") == [ended_as]
             assert names(ended)[-5:] == ["text_done", "released", "exit", "status", "end"]
             now = await in_thread(Api(served).worker, worker_id)
@@ -329,7 +328,7 @@ async def test_a_server_that_is_killed_while_it_starts_workers_leaves_each_runni
                 "/v1/workers",
                 {"worker_id": worker_id, "execution": {"program": "cat"}},
             )
-        except OSError:
+        except (OSError, http.client.HTTPException):  # Killed before, or in the middle of, its answer.
             return
         assert answer.status == 200
         answered.append(worker_id)

@@ -32,7 +32,7 @@ from support.inprocess import BEARER, InProcess
 from support.peers import Peer, names, peer, session
 from support.tasks import soon, until
 from support.upgrading import upgrade_head, upgraded
-from support.watched import BOUNDS, create, produce, stop, url, watched
+from support.watched import BOUNDS, SPEAKING_SOON, create, produce, stop, url, watched
 
 pytestmark = pytest.mark.asyncio
 Json = dict[str, Any]
@@ -41,7 +41,7 @@ Json = dict[str, Any]
 @pytest_asyncio.fixture(params=[True, False], ids=["ready frames", "plain sends"])
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[InProcess]:
     """A server that sends either way."""
-    async with watched(bounds=replace(BOUNDS, ready_frames=request.param)) as server:
+    async with watched(bounds=replace(SPEAKING_SOON, ready_frames=request.param)) as server:
         yield server
 
 
