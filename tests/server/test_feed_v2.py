@@ -23,6 +23,7 @@ from watchglass.store.base import Retention
 from support.certificates import self_signed, takes_openssl
 from support.following import feed_v2, frames_of
 from support.inprocess import InProcess
+from support.patience import PATIENCE_S
 from support.stores import OPENERS
 from support.tasks import soon
 from support.upgrading import upgraded
@@ -478,7 +479,7 @@ async def test_a_worker_that_is_not_there_and_one_observer_too_many_are_refused_
 
 
 async def test_an_observer_that_takes_nothing_is_told_so_if_it_wakes_in_time() -> None:
-    async with watched(bounds=FeedBounds(stall_s=3.0, close_s=3.0)) as server:
+    async with watched(bounds=FeedBounds(stall_s=3.0, close_s=PATIENCE_S)) as server:
         stuck = await upgraded(server, "/v1/workers/w/events/ws", "chat, watchglass.feed.v2")
         while server.runtime.summary().observer_count < 1:  # noqa: ASYNC110 - nobody tells.
             await asyncio.sleep(0.01)
@@ -487,17 +488,22 @@ async def test_an_observer_that_takes_nothing_is_told_so_if_it_wakes_in_time() -
             await produce(server, *["x" * 60_000] * 17)
         while not connection.stalled:  # noqa: ASYNC110 - nobody tells.
             await asyncio.sleep(0.01)
-        taken = await soon(everything(stuck))
+        code = int(CloseCode.STALLED).to_bytes(2)
+        taken = await soon(everything(stuck, b'"code":"runtime.stalled"', code))
         assert b'"code":"runtime.stalled"' in taken
-        code = int(CloseCode.STALLED).to_bytes(2, "big")
         assert taken[taken.rindex(b'"code":"runtime.stalled"') :].count(code) == 1
         stuck.close()
 
 
-async def everything(observer: socket.socket) -> bytes:
-    taken = bytearray()
+async def everything(observer: socket.socket, said: bytes, closing: bytes) -> bytes:
+    """What comes up to the end; told this, and closed so behind it, the observer leaves too."""
+    taken, has_left = bytearray(), False
     while piece := await asyncio.get_running_loop().sock_recv(observer, 1 << 20):
         taken += piece
+        place = taken.rfind(said)
+        if not has_left and place >= 0 and closing in taken[place:]:
+            observer.shutdown(socket.SHUT_WR)
+            has_left = True
     return bytes(taken)
 
 

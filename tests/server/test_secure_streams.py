@@ -23,6 +23,7 @@ from watchglass.server.tls import TlsFiles
 from support.certificates import self_signed, takes_openssl
 from support.following import feed_v2
 from support.inprocess import InProcess
+from support.patience import PATIENCE_S
 from support.tasks import soon, until
 from support.watched import produce, watched
 
@@ -151,7 +152,7 @@ async def test_a_stop_waits_for_no_handshake(files: TlsFiles) -> None:
 
 
 async def test_an_observer_that_takes_nothing_is_told_and_dropped(files: TlsFiles) -> None:
-    async with watched(tls=files, bounds=FeedBounds(stall_s=3.0, close_s=3.0)) as server:
+    async with watched(tls=files, bounds=FeedBounds(stall_s=3.0, close_s=PATIENCE_S)) as server:
         peer = socket.socket()
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         peer.setblocking(False)
