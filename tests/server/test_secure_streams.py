@@ -99,9 +99,13 @@ async def test_an_idle_connection_keeps_no_large_buffer(server: InProcess) -> No
 async def test_a_peer_that_never_shakes_hands_is_dropped_and_meanwhile_waited_for(
     server: InProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert server.connections._secure is not None
-    server.connections._secure._handshake_s = 0.3
+    secure = server.connections._secure
+    assert secure is not None
+    secure._handshake_s = 0.3
     silent = await connected(server)
+    await until(lambda: len(secure._shaking) == 1)
+    await asyncio.sleep(0)  # It has its time; whoever comes now has more.
+    secure._handshake_s = PATIENCE_S
     assert (await server.ask("GET", "/healthz")).status == 200
     assert await soon(asyncio.get_running_loop().sock_recv(silent, 1)) == b""
     silent.close()
