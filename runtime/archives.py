@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from watchglass import __version__
-from watchglass.protocol.errors import StoreFault, StoreIo, WorkerActive
+from watchglass.protocol.errors import StoreFault, StoreIo
 from watchglass.protocol.identity import RuntimeId
 from watchglass.protocol.lifecycle import Phase
 from watchglass.protocol.runtime import RuntimeEventKind
@@ -38,8 +38,6 @@ from .changes import Changes
 from .restoring import Restoration
 from .worker import Worker
 
-ENDING_S: Final = 5.0
-"""How long an export waits for the last words of a worker that has just ended to be on the disk."""
 IMPORTS_AT_ONCE: Final = 4
 """More of them wait, and their senders with them."""
 PIECE_BYTES: Final = 256 << 10
@@ -69,7 +67,7 @@ class Archives:
     async def export(self, entry: Entry) -> AsyncGenerator[bytes, None]:
         """See `Runtime.export_worker`."""
         worker = entry.worker
-        await _wait_ended(worker)
+        await worker.wait_ended()
         view = await self._view(worker)
         note = FormatNote(
             runtime_id=self.runtime_id,
@@ -156,16 +154,6 @@ class Archives:
         name = worker.worker_id
         await self.announcements.tell(RuntimeEventKind.WORKER_CREATED, f"worker {name} imported", worker.ref)
         await self.announcements.tell(ended, f"worker {name} {worker.life.phase}", worker.ref)
-
-
-async def _wait_ended(worker: Worker) -> None:
-    """Raises WorkerActive, unless it has ended, or is about to be known to have."""
-    if not worker.active:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ENDING_S):
-                await worker.life.ended.wait()
-    if not worker.life.ended.is_set():
-        raise WorkerActive(worker.worker_id, worker.life.phase)
 
 
 def _as_exported(worker: Worker) -> WorkerRecord:

@@ -14,7 +14,7 @@ from watchglass.protocol.errors import (
     InputBacklog,
     InvalidRequest,
     StatePoisoned,
-    WorkerActive,
+    WorkerNotFound,
     WrongRuntime,
 )
 from watchglass.protocol.events import AppendEventsAnswer, Event, ProducedEvent, shape_fault
@@ -145,8 +145,9 @@ class Changing(Reading):
             WorkerNotFound, WorkerActive, RuntimeStopped.
         """
         entry = self._changing(worker_id, None)
-        if not entry.worker.life.ended.is_set():
-            raise WorkerActive(worker_id, entry.worker.life.phase)
+        await entry.worker.wait_ended()
+        if self._changing(worker_id, None) is not entry:  # It was removed meanwhile, and another one made.
+            raise WorkerNotFound(worker_id)
         self._catalog.remove(worker_id)
         self._dispatcher.release(worker_id)  # One that could not be taken over holds its room until now.
         await self._changes.finish(self._delete(entry.worker))

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 from watchglass.protocol.cursor import BEGINNING, Seq, encode_cursor
-from watchglass.protocol.errors import CursorUnknown
+from watchglass.protocol.errors import CursorUnknown, WorkerActive
 from watchglass.protocol.events import Event, Json
 from watchglass.protocol.execution import Reservation, Usage
 from watchglass.protocol.identity import WorkerId, WorkerRef
@@ -33,6 +35,8 @@ from watchglass.store.worker_record import WorkerEnd, WorkerRecord
 from .launching import shown_program
 from .views import WorkerView
 
+ENDING_S: Final = 5.0
+"""How long the last words of a worker that has just ended are waited for to be on the disk."""
 _OVER = asyncio.Event()
 """What all who ended in an earlier runtime share: nobody has to wait for it."""
 _OVER.set()
@@ -132,6 +136,19 @@ class Worker:
     def is_complete(self) -> bool:
         """Whether it has ended and its log has its end: nothing will follow."""
         return self._has_told_end or self.life.ended.is_set()
+
+    async def wait_ended(self) -> None:
+        """Return when its end is known for good, which is soon after anybody could see it.
+
+        Raises:
+            WorkerActive: It has not ended, or its end cannot be written.
+        """
+        if not self.active:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ENDING_S):
+                    await self.life.ended.wait()
+        if not self.life.ended.is_set():
+            raise WorkerActive(self.worker_id, self.life.phase)
 
     @property
     def tenant(self) -> str | None:

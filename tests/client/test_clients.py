@@ -80,7 +80,7 @@ def test_a_worker_is_driven_from_its_creation_to_its_end(served: Served, shell: 
                 each.cursor for each in events if each.name == "text_delta"
             ]
             texts = [event.shaped() for event in events if event.name == "text_delta"]
-            assert [text.text for text in texts if isinstance(text, TextPiece)] == ["hello\n"]
+            assert "".join(text.text for text in texts if isinstance(text, TextPiece)) == "hello\n"
             [exit_] = [event.shaped() for event in events if event.name == "exit"]
             assert isinstance(exit_, Exit)
             assert (exit_.code, exit_.reason, events[-1].name) == (0, "exited", "end")

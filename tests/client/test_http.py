@@ -33,7 +33,9 @@ def answering(*answers: bytes) -> Iterator[str]:
             for text in answers:
                 connection, _ = listener.accept()
                 with connection:
-                    connection.recv(65536)
+                    asked = b""
+                    while b"\r\n\r\n" not in asked:
+                        asked += connection.recv(65536)
                     connection.sendall(text)
 
         thread = threading.Thread(target=answer)

@@ -24,7 +24,8 @@ from watchglass.protocol.said import FeedRefused, Joined
 
 from support.api import Api
 from support.patience import PATIENCE_S
-from support.proxy import cutting
+from support.processes import wait_true
+from support.proxy import Proxy, cutting
 from support.serving import Served, durable_server, serving
 from support.shells import AsyncioShell, Shell, TrioShell
 
@@ -284,23 +285,23 @@ def test_who_is_cancelled_leaves_no_half_frame(served: Served) -> None:
 def test_a_session_goes_on_with_the_next_server(tmp_path: Path, shell: Shell) -> None:
     with durable_server(tmp_path, "--allow-host=127.0.0.1", runtime_id="rt-client-session") as place:
 
-        async def scenario(first: Served, second: ExitStack) -> None:
-            async with shell.connect(first.url, token=first.token) as wg, wg.session() as session:
+        async def scenario(proxy: Proxy, token: str, second: ExitStack) -> None:
+            async with shell.connect(proxy.url, token=token) as wg, wg.session() as session:
                 worker_id = (await session.call(calls.create_worker())).worker_id
                 async with session.follow(worker_id) as events:
                     stream = aiter(events)
                     told = [(await anext(stream)).cursor]
                     await shell.in_thread(place.kill)
-                    again = place.serving(f"--bind=127.0.0.1:{first.port}")
-                    await shell.in_thread(lambda: second.enter_context(again))
+                    served = await shell.in_thread(lambda: second.enter_context(place.serving()))
+                    proxy.aim(served.host, served.port)
                     await session.call(calls.append_events(worker_id, said(range(5))))
                     await session.call(calls.stop(worker_id))
                     told += [event.cursor async for event in stream]
                 assert session.connections == 2
                 assert told == await log_of(wg, worker_id)
 
-        with ExitStack() as second, place.serving() as first:
-            shell.run(lambda: scenario(first, second))
+        with ExitStack() as second, place.serving() as first, cutting(first.host, first.port) as proxy:
+            shell.run(lambda: scenario(proxy, first.token, second))
 
 
 def test_who_may_not_ask_is_told_so(served: Served, shell: Shell) -> None:
@@ -358,4 +359,7 @@ def test_nothing_is_left_of_a_session_that_was_left(served: Served, shell: Shell
                 pass
 
     shell.run(scenario)
-    assert b"watchglass_sessions_open 0.0" in Api(served).request("GET", "/metrics").body
+    wait_true(
+        lambda: b"watchglass_sessions_open 0.0" in Api(served).request("GET", "/metrics").body,
+        "the session is still open",
+    )

@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -45,8 +45,8 @@ def listening(pair: Pair, serve: Callable[[ssl.SSLSocket], None]) -> Iterator[Ad
                     accepted = listener.accept()[0]
                 except OSError:
                     return
-                with context.wrap_socket(accepted, server_side=True) as peer:
-                    serve(peer)
+                with suppress(OSError), context.wrap_socket(accepted, server_side=True) as peer:
+                    serve(peer)  # Until the client has had enough, which it may have in the handshake.
 
         thread = threading.Thread(target=run)
         thread.start()
@@ -68,7 +68,10 @@ def answer_one(peer: ssl.SSLSocket) -> None:
     """Refuse the upgrade, then wait until the client has left."""
     asked = b""
     while not asked.endswith(b"\r\n\r\n"):
-        asked += peer.recv(PIECE_BYTES)
+        piece = peer.recv(PIECE_BYTES)
+        if not piece:
+            return
+        asked += piece
     peer.sendall(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
     until_it_leaves(peer)
 

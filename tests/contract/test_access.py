@@ -10,7 +10,7 @@ import pytest
 
 from support.api import Api
 from support.feed import UPGRADE
-from support.processes import children
+from support.processes import children, wait_true
 from support.serving import Served, serving
 
 FLAGS = ["--runtime-id=rt-access"]
@@ -79,6 +79,7 @@ def test_the_token_may_come_from_elsewhere(tmp_path: Path, way: str) -> None:
         assert not (state / "token").exists()
         worker = api.create("env")
         assert TOKEN not in server.stderr
+        wait_true(lambda: api.worker(worker["worker_id"])["exit"] is not None, "it does not end")
         assert TOKEN.encode() not in api.log(worker["worker_id"])
         if way in {"env", "file"}:
             assert TOKEN not in cmdline(server.process.pid)

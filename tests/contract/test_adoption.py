@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -89,9 +90,7 @@ async def test_an_observer_comes_back_with_the_cursor_that_it_had(place: Place, 
             await observer.event()
             for number in range(5):
                 await in_thread(Api(served).say, "live", f"line {number}")
-            before["live"] = await observer.until_true(
-                lambda event: event["payload"]["data"].get("text", "").endswith("line 4\n")
-            )
+            before["live"] = await observer.until_said("line 4\n")
         head = (await in_thread(Api(served).worker, "live"))["head"]
         served.end(way)
     with last(place) as served:
@@ -181,7 +180,7 @@ async def test_workers_that_ended_meanwhile_have_their_true_ends_and_all_their_o
             async with observing(served, worker_id, cursors[script], queue_frames=64) as observer:
                 ended = (await observer.until("end"))[1:]
             assert text_of(ended) == "x" * 300_000
-            assert [data["text"] for data in data_of(ended, "output")] == ["said\n"]
+            assert "".join(data["text"] for data in data_of(ended, "output")) == "said\n"
             assert data_of(ended, "exit") == [ended_as]
             assert names(ended)[-5:] == ["text_done", "released", "exit", "status", "end"]
             now = await in_thread(Api(served).worker, worker_id)
@@ -219,7 +218,7 @@ async def test_a_stop_that_was_asked_for_is_completed(place: Place, who: str) ->
         worker = await create(served, *program("stubborn"), worker_id="w")
         async with observing(served, "w", "earliest") as observer, trio.open_nursery() as nursery:
             await observer.until_text("ready\n")
-            nursery.start_soon(asked_in_vain, served, "w", "stop")
+            nursery.start_soon(asked_of_the_dying, served, "w", "stop")
             await observer.until_true(lambda event: event["payload"]["data"].get("phase") == "stopping")
             place.kill()
     if who == "nobody":
@@ -235,10 +234,10 @@ async def test_a_stop_that_was_asked_for_is_completed(place: Place, who: str) ->
         assert (now["status"], now["phase"]) == ("stopped", "stopped")
 
 
-async def asked_in_vain(served: Served, worker_id: str, what: str) -> None:
-    """Ask, and get no answer, for the server dies first."""
-    with pytest.raises(ConnectionError):
-        await in_thread(Api(served).request, "POST", f"/v1/workers/{worker_id}/{what}")
+async def asked_of_the_dying(served: Served, worker_id: str, what: str) -> None:
+    """Ask, and get no answer when the server dies first, as it does within the grace of any quick machine."""
+    with suppress(ConnectionError):
+        await in_thread(Api(served).act, worker_id, what)
 
 
 async def test_a_cancelled_worker_stays_cancelled(place: Place) -> None:
@@ -329,7 +328,7 @@ async def test_a_server_that_is_killed_while_it_starts_workers_leaves_each_runni
                 "/v1/workers",
                 {"worker_id": worker_id, "execution": {"program": "cat"}},
             )
-        except OSError:
+        except (OSError, http.client.HTTPException):  # Killed before, or in the middle of, its answer.
             return
         assert answer.status == 200
         answered.append(worker_id)

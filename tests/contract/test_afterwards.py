@@ -64,9 +64,7 @@ async def test_transcripts_and_snapshots_are_the_same_before_and_after(place: Pl
         ]
         await in_thread(api.post, "/v1/workers/passive/events", {"events": calls})
         async with observing(served, "open", "earliest") as observer:
-            await observer.until_true(
-                lambda event: event["payload"]["data"].get("text", "").endswith("line 3\n")
-            )
+            await observer.until_text("line 3\n")
         async with observing(served, "agent", "earliest") as observer:
             for _ in range(4):
                 await observer.until("turn_end")

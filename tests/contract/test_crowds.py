@@ -17,6 +17,7 @@ from support.patience import PATIENCE_S
 from support.processes import rss_bytes, wait_true
 from support.raw_feed import SMALL_BYTES, asking
 from support.serving import Served, durable_server, serving
+from support.tasks import soon
 
 pytestmark = pytest.mark.asyncio
 
@@ -118,7 +119,7 @@ async def test_a_server_that_stops_tells_all_and_each_goes_on_exactly_at_the_nex
             watching = [asyncio.create_task(each.watch(served, "w")) for each in crowd]
             await asyncio.gather(*(each.wait_events(count) for each in crowd))
             await asyncio.to_thread(place.stop)
-            await asyncio.gather(*watching)
+            await soon(asyncio.gather(*watching))
         told = {name: [each.tail for each in crowd if each.transport == name] for name in transports}
         for tail in told["v2"]:
             assert re.search(
@@ -134,7 +135,7 @@ async def test_a_server_that_stops_tells_all_and_each_goes_on_exactly_at_the_nex
         with place.serving() as served:
             await say(served, 1)
             await asyncio.to_thread(Api(served).act, "w", "stop")
-            await asyncio.gather(*(each.watch(served, "w") for each in crowd))
+            await soon(asyncio.gather(*(each.watch(served, "w") for each in crowd)))
             assert {each.digest for each in crowd} == {digest_of(await cursors_of(served, "w"))}
 
 
@@ -164,7 +165,7 @@ async def test_short_joins_one_after_the_other_are_exact_and_leave_nothing(
                 place = number % len(cursors)
                 spectator = Spectator(("v2", "v1", "sse", "long_poll")[number % 4], cursors[place])
                 if place + 1 < len(cursors):
-                    await spectator.watch(served, "w")
+                    await soon(spectator.watch(served, "w"))
                     assert spectator.digest == digest_of(cursors[place + 1 :])
 
         async def all_come_back(count: int) -> None:

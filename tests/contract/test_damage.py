@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import trio
 
+from watchglass.protocol.cursor import decode_cursor
 from watchglass.store.filesystem.seal import sealed_json
 
 from support.api import Api
 from support.chatter import Chatterer, Heard, acknowledged_in_order
+from support.damage import appended_spans
 from support.feed import data_of, in_thread, journal, names, observing
 from support.mortal import Whereabouts, follow, send
 from support.patience import PATIENCE_S
@@ -180,7 +182,7 @@ async def test_a_cut_of_the_newest_segments_costs_their_last_words_and_nothing_e
     cut = [worker_id for kind in (passive, live, ended) for worker_id in rng.sample(kind, 3)]
     for worker_id in cut:
         segment = max((copy / "runtimes" / place.runtime_id / "workers" / worker_id / "events").iterdir())
-        os.truncate(segment, rng.randrange(segment.stat().st_size))
+        os.truncate(segment, rng.choice(inside_appends(segment, before[worker_id][-1]["cursor"])))
     with (
         durable_server(tmp_path / "other", runtime_id=place.runtime_id, root=copy) as other,
         other.serving() as served,
@@ -206,6 +208,13 @@ async def test_a_cut_of_the_newest_segments_costs_their_last_words_and_nothing_e
         for worker_id in live:
             assert (await in_thread(api.worker, worker_id))["phase"] == "lost"
     shutil.rmtree(copy)
+
+
+def inside_appends(segment: Path, through: str) -> list[int]:
+    """Places inside the appends up to a cursor: between two a file may just end so."""
+    last = decode_cursor(through)
+    spans = [(begin, end) for begin, end, seqs in appended_spans(segment) if not seqs or seqs[-1] <= last]
+    return [place for begin, end in spans for place in range(begin + 1, end)]
 
 
 async def test_a_journal_that_is_damaged_in_its_middle_costs_the_reads_that_cross_it(place: Place) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from support.api import Api
 from support.feed import Json, data_of, in_thread, journal, names, observing, refusal
+from support.processes import wait_true
 from support.serving import Served
 
 pytestmark = pytest.mark.trio
@@ -119,7 +120,13 @@ async def test_a_reader_that_retention_overtook_is_told_after_what_it_was_sent(s
 
 
 async def test_too_many_observers_are_refused_before_the_upgrade(served: Served) -> None:
-    worker_id = (await in_thread(Api(served).create))["worker_id"]
+    api = Api(served)
+    worker_id = (await in_thread(api.create))["worker_id"]
+    await in_thread(
+        wait_true,
+        lambda: api.get("/v1/runtime")["runtime"]["observer_count"] == 0,
+        "one of the tests before still watches",
+    )
     async with (
         observing(served, worker_id) as first,
         observing(served, worker_id) as second,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+import trio
 
 from support.api import Api
 from support.feed import data_of, in_thread, journal, observing
+from support.patience import PATIENCE_S
 from support.programs import program
 from support.serving import Served
 
@@ -100,12 +102,10 @@ async def test_input_to_a_worker_that_closed_its_stdin_is_refused(served: Served
     ]
     async with observing(served, worker_id, "earliest") as observer:
         await observer.until_text("closed\n")
-    answer = None
-    for _ in range(100):  # The broken pipe shows when something is written to it.
-        answer = await in_thread(api.request, "POST", f"/v1/workers/{worker_id}/input", {"content": "x"})
-        if answer.status != 200:
-            break
-    assert answer is not None
+    path = f"/v1/workers/{worker_id}/input"
+    with trio.fail_after(PATIENCE_S):  # The broken pipe shows when something is written to it.
+        while (answer := await in_thread(api.request, "POST", path, {"content": "x"})).status == 200:
+            pass
     assert (answer.status, answer.code) == (400, "invalid_request")
     assert "no open input" in answer.message
     await in_thread(api.act, worker_id, "cancel")

@@ -46,7 +46,7 @@ async def test_a_cap_of_one_stream_leaves_the_other_alone(served: Served) -> Non
     )
     ended = await journal(served, worker_id)
     assert text_of(ended) == "12345"
-    assert [data["text"] for data in data_of(ended, "output")] == ["ab"]
+    assert "".join(data["text"] for data in data_of(ended, "output")) == "ab"
     assert "stderr had 6 bytes, of which the first 2 were kept" in data_of(ended, "alert")[0]["message"]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from support.api import Api
 from support.feed import in_thread, observing
+from support.processes import wait_true
 from support.serving import Served
 
 FLAGS = ["--runtime-id=rt-plan", "--max-running-workers=1", "--max-waiting-workers=1", "--max-workers=3"]
@@ -42,6 +43,7 @@ async def test_the_plan_is_the_same_before_on_and_in_the_journal(served: Served)
 
 
 def test_a_plan_starts_nothing_and_keeps_nothing(api: Api) -> None:
+    wait_true(lambda: api.get("/v1/runtime")["runtime"]["observer_count"] == 0, "somebody still watches")
     before = api.get("/v1/runtime")["runtime"]
     assert plan_of(api, worker_id="mine", **ASKED)["would_wait"] is False
     assert api.get("/v1/runtime")["runtime"] == before

@@ -18,6 +18,7 @@ from support.programs import program
 from support.routes import ROUTES, Route, events_of, give_token
 from support.serving import Served, durable_server, serving
 from support.slow_links import SlowLinks
+from support.tasks import soon
 
 pytestmark = pytest.mark.asyncio
 
@@ -126,7 +127,7 @@ async def test_while_the_log_holds_their_place_they_are_kept_and_get_exactly_the
             assert closed_feeds(api) <= {"answered"}, "a long poll is answered again and again"
             links.open()
             await asyncio.to_thread(api.say, "w", "leave")
-            await asyncio.gather(reads_near, *reads.values())
+            await soon(asyncio.gather(reads_near, *reads.values()))
         log = events_of("w", near)
         said = "".join(each["payload"]["data"].get("text", "") for each in log if _is_text(each))
         assert said == "".join(f"{number:063d}\n" for number in range(size // 64))
@@ -161,7 +162,7 @@ async def test_whom_retention_overtakes_is_told_where_it_stood_and_had_everythin
     with served_by(store, tmp_path, f"--retain-bytes={RETAINED_BYTES}", *WAYS[way]) as served:
         async with overtaken(served, ROUTES) as (links, readings, reads, near):
             links.open()
-            told = await asyncio.gather(*reads.values(), return_exceptions=True)
+            told = await soon(asyncio.gather(*reads.values(), return_exceptions=True))
             for name, fault in zip(ROUTES, told, strict=True):
                 assert isinstance(fault, Diagnosed), (name, fault)
                 reading = readings[name]
@@ -197,7 +198,7 @@ async def test_or_it_is_told_by_a_reset_and_goes_on_from_there(tmp_path: Path, s
                 wait_true, lambda: all(each.resets for each in readings.values()), "who is told nothing?"
             )
             await asyncio.to_thread(Api(served).say, "w", "leave")
-            await asyncio.gather(*reads.values())
+            await soon(asyncio.gather(*reads.values()))
             await asyncio.to_thread(wait_true, lambda: near.ended, "the worker does not leave")
             log = events_of("w", near)
             for name, reading in readings.items():

@@ -28,7 +28,7 @@ from support.inprocess import BEARER, InProcess
 from support.proxy import cutting
 from support.stores import OPENERS, read_all
 from support.tasks import soon
-from support.watched import create, url, watched
+from support.watched import SPEAKING_SOON, create, url, watched
 
 pytestmark = pytest.mark.asyncio
 Json = dict[str, Any]
@@ -128,7 +128,7 @@ SAID = st.lists(st.tuples(st.sampled_from("vwx"), st.integers(1, 40)), min_size=
 async def test_any_cuts_at_any_bytes_leave_exactly_the_union(
     transport: str, store: str, cuts: list[int], said: list[tuple[str, int]], *, late: bool
 ) -> None:
-    async with watched(opener=OPENERS[store], hosts=("127.0.0.1",)) as server:
+    async with watched(bounds=SPEAKING_SOON, opener=OPENERS[store], hosts=("127.0.0.1",)) as server:
 
         async def write() -> None:
             for worker_id, count in said:
@@ -317,8 +317,12 @@ async def test_the_snapshot_is_of_those_who_have_not_ended(server: InProcess) ->
     assert snapshot["runtime"]["worker_count"] == 3
 
 
-async def test_a_quiet_feed_says_where_it_stands_and_answers_a_ping(server: InProcess) -> None:
-    async with feed_at(url(server), "/v1/events?workers=*&cursor=latest&snapshot=none") as feed:
+@pytest.mark.parametrize("store", OPENERS)
+async def test_a_quiet_feed_says_where_it_stands_and_answers_a_ping(store: str) -> None:
+    async with (
+        watched(bounds=SPEAKING_SOON, opener=OPENERS[store]) as server,
+        feed_at(url(server), "/v1/events?workers=*&cursor=latest&snapshot=none") as feed,
+    ):
         frames = frames_of(feed)
         told = [await soon(anext(frames)) for _ in range(3)]
         assert [frame["kind"] for frame in told] == ["hello", "sync", "bookmark"]

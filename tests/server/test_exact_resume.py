@@ -18,7 +18,7 @@ from support.inprocess import InProcess
 from support.proxy import Fate, cutting
 from support.stores import OPENERS, read_all
 from support.tasks import soon
-from support.watched import stop, url, watched
+from support.watched import SPEAKING_SOON, stop, url, watched
 
 pytestmark = pytest.mark.asyncio
 Json = dict[str, Any]
@@ -95,7 +95,7 @@ async def read_with_cuts(
     transport: str, store: str, cuts: list[int | Fate], batches: list[int], *, late: bool
 ) -> None:
     """Read to the end through a network that cuts; `late`: all of it is there before."""
-    async with watched(opener=OPENERS[store], hosts=("127.0.0.1",)) as server:
+    async with watched(bounds=SPEAKING_SOON, opener=OPENERS[store], hosts=("127.0.0.1",)) as server:
         with cutting("127.0.0.1", server.port, cuts) as proxy:
             if late:
                 await write(server, batches)
@@ -127,7 +127,7 @@ async def test_from_every_place_each_transport_gives_exactly_what_follows(store:
 async def test_a_filtered_reader_that_is_cut_gets_exactly_what_passes(
     transport: str, cuts: list[int | Fate], batches: list[int], types: set[str]
 ) -> None:
-    async with watched(hosts=("127.0.0.1",)) as server:
+    async with watched(bounds=SPEAKING_SOON, hosts=("127.0.0.1",)) as server:
         with cutting("127.0.0.1", server.port, cuts) as proxy:
             query = f"&types={'%2C'.join(sorted(types)).replace('é', '%C3%A9')}"
             async with asyncio.TaskGroup() as tasks:

@@ -23,6 +23,7 @@ from watchglass.server.tls import TlsFiles
 from support.certificates import self_signed, takes_openssl
 from support.following import feed_v2
 from support.inprocess import InProcess
+from support.patience import PATIENCE_S
 from support.tasks import soon, until
 from support.watched import produce, watched
 
@@ -98,9 +99,13 @@ async def test_an_idle_connection_keeps_no_large_buffer(server: InProcess) -> No
 async def test_a_peer_that_never_shakes_hands_is_dropped_and_meanwhile_waited_for(
     server: InProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert server.connections._secure is not None
-    server.connections._secure._handshake_s = 0.3
+    secure = server.connections._secure
+    assert secure is not None
+    secure._handshake_s = 0.3
     silent = await connected(server)
+    await until(lambda: len(secure._shaking) == 1)
+    await asyncio.sleep(0)  # It has its time; whoever comes now has more.
+    secure._handshake_s = PATIENCE_S
     assert (await server.ask("GET", "/healthz")).status == 200
     assert await soon(asyncio.get_running_loop().sock_recv(silent, 1)) == b""
     silent.close()
@@ -151,7 +156,7 @@ async def test_a_stop_waits_for_no_handshake(files: TlsFiles) -> None:
 
 
 async def test_an_observer_that_takes_nothing_is_told_and_dropped(files: TlsFiles) -> None:
-    async with watched(tls=files, bounds=FeedBounds(stall_s=3.0, close_s=3.0)) as server:
+    async with watched(tls=files, bounds=FeedBounds(stall_s=3.0, close_s=PATIENCE_S)) as server:
         peer = socket.socket()
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         peer.setblocking(False)

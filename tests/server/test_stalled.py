@@ -14,6 +14,7 @@ from watchglass.server.config import FeedBounds
 
 from support.feed import UPGRADE
 from support.inprocess import BEARER, InProcess
+from support.patience import PATIENCE_S
 from support.tasks import soon, until
 from support.watched import produce, watched
 
@@ -68,7 +69,7 @@ async def last_words(observer: socket.socket, last: bytes) -> bytes:
 async def test_who_took_no_byte_finds_the_reason_behind_what_it_was_sent(
     transport: str, ready_frames: bool
 ) -> None:
-    bounds = FeedBounds(stall_s=2.0, close_s=3.0, ready_frames=ready_frames)
+    bounds = FeedBounds(stall_s=2.0, close_s=PATIENCE_S, ready_frames=ready_frames)
     async with watched(bounds=bounds) as server:
         stuck = await asked(server, transport)
         await until(lambda: server.runtime.summary().observer_count == 1)

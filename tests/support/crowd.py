@@ -18,6 +18,7 @@ from contextlib import suppress
 
 import orjson
 
+from .patience import PATIENCE_S
 from .raw_feed import asking
 from .serving import Served
 
@@ -49,8 +50,8 @@ class Spectator:
         return self._digest.hexdigest()
 
     async def wait_events(self, count: int) -> None:
-        """Return when it was told so many."""
-        async with self._moved:
+        """Return when it was told so many; soon."""
+        async with asyncio.timeout(PATIENCE_S), self._moved:
             await self._moved.wait_for(lambda: self.events >= count)
 
     async def watch(self, served: Served, worker_id: str) -> None:

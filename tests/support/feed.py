@@ -76,14 +76,18 @@ class Observer:
             taken.append(await self.event())
         return taken
 
-    async def until_text(self, wanted: str) -> str:
-        """The text of stdout, up to the piece in which `wanted` was complete."""
+    async def until_said(self, wanted: str) -> list[Json]:
+        """Envelopes up to the piece of stdout in which `wanted` was complete, with it."""
+        taken: list[Json] = []
         said = ""
         while wanted not in said:
-            envelope = await self.event()
-            if envelope["payload"]["event"] == "text_delta":
-                said += envelope["payload"]["data"]["text"]
-        return said
+            taken.append(await self.event())
+            said += text_of(taken[-1:])
+        return taken
+
+    async def until_text(self, wanted: str) -> str:
+        """The text of stdout, up to the piece in which `wanted` was complete."""
+        return text_of(await self.until_said(wanted))
 
     async def diagnostic(self) -> Json:
         """The diagnostic that must come next, and must be the last frame before a close."""

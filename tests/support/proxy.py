@@ -62,6 +62,10 @@ class Proxy:
         """Where it listens."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
+    def aim(self, host: str, port: int) -> None:
+        """Lead new connections there: to the next server, under the address of the first."""
+        self._target = (host, port)
+
     def cut(self) -> None:
         """Cut what is connected now."""
         with self._lock:

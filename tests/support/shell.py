@@ -95,10 +95,11 @@ def ended(process: subprocess.Popen[bytes], number: signal.Signals | None = None
     return process.returncode, out.decode(), err.decode()
 
 
-def read_until(process: subprocess.Popen[bytes], text: bytes, *, stream: str = "stdout") -> bytes:
-    """What it wrote, up to and with `text`."""
+def read_until(
+    process: subprocess.Popen[bytes], text: bytes, *, stream: str = "stdout", said: bytes = b""
+) -> bytes:
+    """What it wrote, up to the piece with the end of `text`; `said` is what was read of it before."""
     pipe = getattr(process, stream)
-    said = b""
     while text not in said:
         piece = os.read(pipe.fileno(), 65536)
         assert piece, f"it ended before it said {text!r}: {said!r}"

@@ -61,13 +61,13 @@ class TaskFace:
         return [event["event_type"] for event in self.events(task_id)]
 
     def wait_running(self, task_id: str) -> Json:
-        """The status of a task that says something when it runs: its output is there."""
+        """The status of a task that says a line when it runs: its output is there."""
         wait_true(lambda: self._speaks(task_id), f"task {task_id} does not run, or says nothing")
         return self.status(task_id)
 
     def _speaks(self, task_id: str) -> bool:
         said = self.status(task_id)
-        return bool(said["status"] == "running" and said["stdout"])
+        return bool(said["status"] == "running" and said["stdout"].endswith("\n"))
 
 
 def refusal(answer: Answer) -> tuple[int, str, Json]:

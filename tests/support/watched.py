@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from watchglass.protocol.parsing import decode
@@ -14,8 +15,10 @@ from .inprocess import InProcess, listening
 
 Json = dict[str, Any]
 
-BOUNDS = FeedBounds(close_s=1.0, heartbeat_s=0.2)
-"""Quiet feeds speak soon, and so no test has to wait."""
+BOUNDS = FeedBounds(close_s=1.0)
+"""No feed says where it stands before the next step of a test, however long that takes."""
+SPEAKING_SOON = replace(BOUNDS, heartbeat_s=0.2)
+"""Quiet feeds say it soon, and so a test of that has not to wait."""
 
 
 @asynccontextmanager
