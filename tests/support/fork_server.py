@@ -1,7 +1,8 @@
 """The program behind `forked`: a Python that has our server imported, and forks one for each order.
 
-    in    {"argv": […], "env": {…}, "cwd": "…", "stderr": "…"}   start one; its pid comes back
-          {"reap": pid}                                          one that ended; its status comes back
+    in    {"argv": […], "env": {…}, "cwd": "…",
+           "stdout": "…", "stderr": "…"}           start one; its pid comes back
+          {"reap": pid}                            one that ended; its status comes back
 
 One JSON object a line on stdin, one number a line on stdout; it leaves when stdin ends.
 What it forks returns from `_ordered` with its arguments and goes on as the program does,
@@ -52,7 +53,7 @@ def _begun(order: dict[str, Any]) -> list[str]:
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["env"])
-    for number, path in enumerate((os.devnull, os.devnull, order["stderr"])):
+    for number, path in enumerate((os.devnull, order["stdout"], order["stderr"])):
         opened = os.open(path, os.O_RDWR)
         os.dup2(opened, number)
         os.close(opened)
