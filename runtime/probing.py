@@ -2,7 +2,8 @@
 
 A probe costs processes and some hundred milliseconds: those who ask while one
 runs share it. The first one runs beside whatever else the start does, and no
-worker is planned or launched before it is over.
+worker is planned or launched before it is over. Whoever knows the host already
+says so, and then the first one is that of the first who asks.
 """
 
 from __future__ import annotations
@@ -21,12 +22,21 @@ _LOG = logging.getLogger(__name__)
 class Probing:
     """The newest answer of a probe; without one, a host of which nothing is known."""
 
-    def __init__(self, probe: Callable[[], Awaitable[HostCapabilities]]) -> None:
+    def __init__(
+        self, probe: Callable[[], Awaitable[HostCapabilities]], known: HostCapabilities | None = None
+    ) -> None:
         self._probe = probe
         self._running: asyncio.Task[None] | None = None
         self._fault: LaunchFailed | None = None
         self._is_known = asyncio.Event()
-        self.capabilities = HostCapabilities()
+        self.capabilities = HostCapabilities() if known is None else known
+        if known is not None:
+            self._is_known.set()
+
+    def begin(self) -> None:
+        """Find out what is not known yet, in the background."""
+        if not self._is_known.is_set():
+            self.start()
 
     def start(self) -> asyncio.Task[None]:
         """Probe in the background, unless that is under way; a failure is logged."""

@@ -29,6 +29,7 @@ from watchglass.store.numbering import system_clock_us
 from .admission import Admission
 from .announcements import Announcements
 from .archives import Archives
+from .capabilities import HostCapabilities
 from .capacity import host_capacity, ledger_of
 from .catalog import Catalog
 from .changes import Changes
@@ -63,14 +64,20 @@ _LOG = logging.getLogger(__name__)
 class Runtime(Changing, Services):
     """Workers, their journals and who watches them. Made by `open_runtime`."""
 
-    def __init__(self, options: RuntimeOptions, store: Store, executor: Executor) -> None:
+    def __init__(
+        self,
+        options: RuntimeOptions,
+        store: Store,
+        executor: Executor,
+        capabilities: HostCapabilities | None = None,
+    ) -> None:
         self.options = options
         self.runtime_id = _runtime_id(options, store)
         self.started_us = system_clock_us()
         self._stopping = False
         # On what its workers run, and what is kept of them.
         self.executor = executor
-        self._probing = Probing(executor.probe)
+        self._probing = Probing(executor.probe, capabilities)
         self._resolver = SystemResolver()
         self.gateway = Gateway(self._resolver)
         self._store = store
@@ -138,7 +145,7 @@ class Runtime(Changing, Services):
         Raises:
             StoreIo: The store cannot be read or written.
         """
-        self._probing.start()
+        self._probing.begin()
         if HOST in (self.options.capacity_memory_bytes, self.options.capacity_pids):
             await self._take_capacity()  # Before anybody is restored: who holds something is accounted by it.
         with not_searched():
@@ -231,9 +238,16 @@ class Runtime(Changing, Services):
 
 @asynccontextmanager
 async def open_runtime(
-    options: RuntimeOptions | None = None, store: Store | None = None
+    options: RuntimeOptions | None = None,
+    store: Store | None = None,
+    *,
+    capabilities: HostCapabilities | None = None,
 ) -> AsyncIterator[Runtime]:
     """A running runtime, with a memory store of its own unless one is given.
+
+    `capabilities` are what an earlier runtime with the same options about workers'
+    users and groups found on this host: then the start does not look again, and
+    no process is started before somebody wants one.
 
     After the block no task is left, and no process either, but with
     `keep_workers` after `leave` those that the next runtime on this store adopts.
@@ -248,9 +262,10 @@ async def open_runtime(
                 cgroup_enabled=options.cgroup_enabled,
                 cgroup_root=options.cgroup_root,
                 worker_uid=options.worker_uid_base,
+                at_hand=capabilities is None,
             )
         )
-        runtime = Runtime(options, store, executor)
+        runtime = Runtime(options, store, executor, capabilities)
         await runtime.open()
         try:
             yield runtime

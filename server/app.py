@@ -79,6 +79,7 @@ from .observers_api import observers_api
 from .open_feeds import OpenFeeds
 from .permits import check_request
 from .refusals import refusal
+from .route import Route
 from .runtime_api import LEAVING_KEY, runtime_api
 from .session_socket import Sessions
 from .sse import EventStreams
@@ -313,6 +314,7 @@ def _path(scope: Scope) -> str:
 def _http_app(runtime: Runtime, metrics: Metrics, observers: Observers, leaving: Leaving) -> Quart:
     app = Quart(__name__, static_folder=None)
     app.asgi_http_class = InlineConnection
+    app.url_rule_class = Route
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     app.config["RESPONSE_TIMEOUT"] = None  # A peer that takes nothing is dropped by `connections`.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False

@@ -52,6 +52,7 @@ async def open_executor(
     cgroup_enabled: bool = True,
     cgroup_root: Path | None = None,
     worker_uid: int | None = None,
+    at_hand: bool = True,
 ) -> AsyncIterator[Executor]:
     """A running executor. After the block no worker, supervisor or spawn daemon is left.
 
@@ -65,11 +66,13 @@ async def open_executor(
     `cgroup_root` is the group below which `probe` tries to make those of workers
     (None: the server's own); without `cgroup_enabled` it looks for none. As
     `worker_uid` it tries sandboxes (None: as nobody when we are root, else as ourselves).
+    The spawn daemon is started ahead of its first use, unless it need not be `at_hand`.
     """
     executor = Executor(
         log_path, cgroup_enabled=cgroup_enabled, cgroup_root=cgroup_root, worker_uid=worker_uid
     )
-    executor.start()
+    if at_hand:
+        executor.start()
     try:
         yield executor
     finally:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.api import Api
+from support.forked import Forked
 from support.patience import PATIENCE_S
 from support.processes import wait_true
 from support.serving import environment, serving, watchglass
@@ -21,22 +22,18 @@ SECRET = "geheim-012"
 
 def failed(tmp_path: Path, *flags: str, env: dict[str, str] | None = None) -> str:
     """The one line of a `serve` that must refuse to start."""
-    state = tmp_path / "state"
-    done = subprocess.run(
-        watchglass("serve", *flags),
-        env=environment(state, env),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.returncode == 2, done
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1, done.stderr
+    state, stdout, stderr = (tmp_path / name for name in ("state", "stdout.txt", "stderr.txt"))
+    for written in (stdout, stderr):
+        written.touch()
+    ended = Forked(["serve", *flags], env=environment(state, env), stdout=stdout, stderr=stderr)
+    code, said = ended.wait(PATIENCE_S), stderr.read_text()
+    assert code == 2, said
+    assert stdout.read_text() == ""
+    assert len(said.splitlines()) == 1, said
     assert not (state / "servers").exists()
-    assert "listening" not in done.stderr
-    assert SECRET not in done.stderr
-    return done.stderr
+    assert "listening" not in said
+    assert SECRET not in said
+    return said
 
 
 @pytest.mark.parametrize(

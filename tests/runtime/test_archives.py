@@ -41,6 +41,7 @@ from support.archives import (
     packed,
     with_member,
 )
+from support.known_host import known_host
 from support.stores import OPENERS
 from support.tasks import begun, soon, until
 from support.workers import request_of
@@ -57,8 +58,9 @@ printf '\\377\\000raw'; echo err >&2; echo made > made; chmod 640 made; cat
 async def running(kind: str, **options: Any) -> AsyncIterator[tuple[Runtime, Store]]:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(OPENERS[kind](Retention(), system_clock_us))
+        told = RuntimeOptions(grace_ms=300, **options)
         runtime = await stack.enter_async_context(
-            open_runtime(RuntimeOptions(grace_ms=300, **options), store)
+            open_runtime(told, store, capabilities=await known_host(told))
         )
         yield runtime, store
 

@@ -18,6 +18,7 @@ from watchglass.runtime import Reader, Runtime, RuntimeOptions, open_runtime
 from watchglass.store.base import Log, Record, Retention, Run, Store
 from watchglass.store.memory import system_clock_us
 
+from support.known_host import known_host
 from support.stores import OPENERS, read_all, said
 from support.tasks import soon
 
@@ -32,7 +33,7 @@ async def runtime_with(
 ) -> AsyncIterator[tuple[Runtime, Store]]:
     async with OPENERS[store_name](retention or Retention(), system_clock_us) as store:
         options = RuntimeOptions(runtime_id=store.runtime_id)
-        async with open_runtime(options, store) as runtime:
+        async with open_runtime(options, store, capabilities=await known_host(options)) as runtime:
             for name in NAMES:
                 await runtime.create_worker(CreateWorkerRequest(worker_id=name))
             yield runtime, store

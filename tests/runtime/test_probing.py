@@ -79,6 +79,19 @@ async def test_a_first_probe_that_fails_ends_the_wait_and_nothing_is_known() -> 
     assert probing.capabilities == HostCapabilities()
 
 
+async def test_a_host_that_is_known_is_not_looked_at_until_somebody_asks() -> None:
+    asked = Asked()
+    probing = Probing(asked, EVERYTHING)
+    probing.begin()
+    await soon(probing.wait_known())
+    assert probing.capabilities is EVERYTHING
+    assert asked.answers == []
+    caller = asyncio.create_task(probing.again())
+    await asked.answer(lambda answer: answer.set_result(NOTHING))
+    assert await soon(caller) is NOTHING
+    assert probing.capabilities is NOTHING
+
+
 async def test_after_the_end_no_probe_is_left() -> None:
     probing = Probing(Asked())
     task = probing.start()

@@ -204,6 +204,20 @@ async def test_the_end_of_the_journal_is_the_end_of_the_feed_only_when_the_store
             await soon(reader.next_batch())
 
 
+async def test_a_runtime_that_is_told_what_the_host_can_do_starts_no_process_before_its_first_worker(
+    runtime: Runtime,
+) -> None:
+    async with open_runtime(capabilities=runtime.capabilities) as told:
+        assert told.capabilities is runtime.capabilities
+        before = told.executor.spawn_daemon_pid
+        assert before is None
+        worker = await create(told, execution=CAT)
+        await say(told, worker, "first")
+        await journal(told, worker, says("first"))
+        assert told.executor.spawn_daemon_pid is not None
+        assert (await soon(told.probe())).collected_at_us > runtime.capabilities.collected_at_us
+
+
 async def test_a_jsonl_agent_speaks_events_both_ways(runtime: Runtime) -> None:
     worker = await create(runtime, execution=python(JSONL_ECHO), speech="jsonl")
     await say(runtime, worker, "one two")

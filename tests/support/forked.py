@@ -28,9 +28,12 @@ _PROGRAM = Path(__file__).with_name("fork_server.py")
 class Forked:
     """A `watchglass` of its own, with the words of `subprocess.Popen`."""
 
-    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str], stderr: Path) -> None:
-        """Start it with these arguments; stdin and stdout are /dev/null, and `stderr` is there."""
-        order = {"argv": [*argv], "env": {**env}, "cwd": str(Path.cwd()), "stderr": str(stderr)}
+    def __init__(
+        self, argv: Sequence[str], *, env: Mapping[str, str], stderr: Path, stdout: Path = Path(os.devnull)
+    ) -> None:
+        """Start it with these arguments; stdin is /dev/null, and the files it writes to are there."""
+        written = {"stdout": str(stdout), "stderr": str(stderr)}
+        order = {"argv": [*argv], "env": {**env}, "cwd": str(Path.cwd()), **written}
         self.pid = _fork_server().answer(order)
         self.returncode: int | None = None
         self._pidfd = os.pidfd_open(self.pid)  # Nobody has this pid before we have it reaped.

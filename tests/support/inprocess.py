@@ -27,6 +27,7 @@ from watchglass.store.base import Retention, Store
 from watchglass.store.memory import open_memory_store
 from watchglass.store.numbering import system_clock_us
 
+from .known_host import known_host
 from .patience import PATIENT_SOCKET
 from .stores import OpenStore
 
@@ -149,9 +150,12 @@ async def listening(
         port = listener.getsockname()[1]
         secret = None if token is None else Secret(token)
         rules = access(host="127.0.0.1", port=port, token=secret, allowed_hosts=hosts, origins=origins)
+        options = options or RuntimeOptions()
         async with (
             opener(retention or Retention(), system_clock_us) as store,
-            open_runtime(_completed(options, store), store) as runtime,
+            open_runtime(
+                _completed(options, store), store, capabilities=await known_host(options)
+            ) as runtime,
         ):
             leaving = Leaving()
             app = create_app(runtime, rules, leaving, bounds)
@@ -166,7 +170,6 @@ async def listening(
                 yield InProcess(port, runtime, store, app, connections, leaving, shown)
 
 
-def _completed(options: RuntimeOptions | None, store: Store) -> RuntimeOptions:
+def _completed(options: RuntimeOptions, store: Store) -> RuntimeOptions:
     """The options with the id of whose store it is."""
-    options = options or RuntimeOptions()
     return options if store.runtime_id is None else replace(options, runtime_id=store.runtime_id)
