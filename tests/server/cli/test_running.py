@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.patience import PATIENCE_S
+from support.proxy import Fate, cutting
 from support.serving import environment, serving, watchglass
 from support.shell import Shell, ended, read_until, started
 
@@ -85,6 +86,24 @@ def test_rm_leaves_no_trace_and_detach_leaves_it_running(shell: Shell) -> None:
     worker = shell.text("run", "--detach", "--", "sleep", "60").strip()
     assert shell.json("status", worker)["worker"]["phase"] == "running"
     shell("rm", "--force", worker)
+
+
+def test_a_worker_that_cannot_be_removed_has_ended_as_it_did(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, "--allow-host", "127.0.0.1") as served,
+        cutting(served.host, served.port, [Fate(unasked=b"DELETE ")] * 99) as proxy,
+    ):
+        shell = Shell(served)
+        there = {"WATCHGLASS_URL": proxy.url, "WATCHGLASS_TOKEN": served.token}
+        for how, code in ((["--id", "w"], 9), (["--id", "t", "--task"], 1)):  # As a task: it was no success.
+            done = shell("run", "--rm", *how, "--", "sh", "-c", "exit 9", env=there)
+            assert done.returncode == code
+            told, kept = done.stderr.decode(), how[1]
+            assert told.startswith(
+                f"watchglass: {kept} has ended, and is not removed: cannot reach the runtime"
+            )
+            assert told.endswith(f"; remove it with: watchglass rm {kept}\n")
+            assert shell("rm", kept).returncode == 0
 
 
 def test_a_script_gets_its_arguments_and_an_ended_stdin(shell: Shell) -> None:
