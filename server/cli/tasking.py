@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from watchglass.client.faults import Unreachable
+from watchglass.client.faults import ApiError, Unreachable
 
 from . import options
 from .confining import Confinement
@@ -21,7 +24,7 @@ from .faults import CliError, ExitCode, UsageFault
 from .interrupts import interrupts
 from .launching import Launch, create_request, launch_of, stdin_text, text_of
 from .outage import Outage, outage_told
-from .reaching import client_for, found, reaching
+from .reaching import client_for, found, path_of, reaching
 from .showing import note, write_document, write_line
 
 if TYPE_CHECKING:
@@ -95,7 +98,8 @@ def wait(
     """
     place = found(where)
     with client_for(place) as client:
-        client.get(task_path(task))  # Tells at once that there is no such task, or no runtime.
+        with _no_worker(client, task, "'watchglass attach' waits for its end"):
+            client.get(task_path(task))  # Tells at once that there is no such task, or no runtime.
         with Outage(place, task).watched():
             final = wait_finished(place, client, task, timeout_ms)
     write_document(final)
@@ -118,7 +122,7 @@ def kill(
     SIGTERM to its process group, SIGKILL after the grace. One that had finished stays as it was.
     """
     place = found(where)
-    with client_for(place) as client:
+    with client_for(place) as client, _no_worker(client, task, "'watchglass stop' ends it"):
         write_document(killed(place, client, task, owner, reason))
 
 
@@ -219,6 +223,25 @@ _PLAIN: Final = (
     ("finished_at", "finished"),
     ("duration_ms", "took ms"),
 )
+
+
+@contextmanager
+def _no_worker(client: Client, task: str, instead: str) -> Iterator[None]:
+    """Who names a worker where a task belongs is told what is for workers."""
+    try:
+        yield
+    except ApiError as refusal:
+        if refusal.status == HTTPStatus.NOT_FOUND and _is_worker(client, task):
+            raise CliError(f"{task!r} is a worker, and no task; {instead}", ExitCode.NOT_FOUND) from None
+        raise
+
+
+def _is_worker(client: Client, name: str) -> bool:
+    try:
+        client.get(path_of(name))
+    except ApiError:
+        return False
+    return True
 
 
 def _given(source: str) -> Json:

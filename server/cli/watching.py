@@ -17,7 +17,7 @@ from . import options
 from .all_events import Wish, print_as_it_comes, print_until_now
 from .copying import Copier, LogCopy
 from .faults import UsageFault
-from .following import ended_code, following, leaving_on_interrupt
+from .following import Leave, ended_code, following, leaving_on_interrupt
 from .outage import Outage
 from .reaching import client_for, found, path_of
 from .screens import JsonScreen, Screen, TextScreen, facts_of, show_loss
@@ -218,21 +218,22 @@ def logs(
         return
     with (
         following(place, worker, "latest", on_expired="snapshot") as follower,  # The bytes are in the log.
-        leaving_on_interrupt(follower) as interrupted,
+        leaving_on_interrupt(follower) as left,
     ):
         copier = Copier(place, {stream: copy}, follower.leave)
         for _ in follower:
             copier.wake()
-        _finish(copier, is_left=bool(interrupted))
+        if not left.is_lost:  # Else nobody is there who would have the rest.
+            _finish(copier, left)
 
 
-def _finish(copier: Copier, *, is_left: bool) -> None:
+def _finish(copier: Copier, left: Leave) -> None:
     from watchglass.client.journey import PATIENCE_S
 
     try:
-        copier.finish(patience_s=0.0 if is_left else PATIENCE_S)
+        copier.finish(patience_s=0.0 if left.is_asked else PATIENCE_S)
     except Unreachable:
-        if not is_left:  # Who leaves need not be told that there is nobody.
+        if not left.is_asked:  # Who leaves need not be told that there is nobody.
             raise
 
 

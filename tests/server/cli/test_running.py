@@ -16,6 +16,7 @@ from support.patience import PATIENCE_S
 from support.proxy import Fate, cutting
 from support.serving import environment, serving, watchglass
 from support.shell import Shell, ended, read_until, started
+from support.unanswered import unanswered
 
 
 @pytest.mark.parametrize(
@@ -157,6 +158,15 @@ def test_a_second_ctrl_c_cancels_a_stubborn_worker(shell: Shell) -> None:
         code, _, _ = ended(process, signal.SIGINT)
     assert code == 128 + 9
     assert shell.json("status", "stubborn")["worker"]["phase"] == "cancelled"
+
+
+@pytest.mark.parametrize("how", [[], ["--task"]], ids=["a worker", "a task"])
+def test_ctrl_c_does_not_wait_for_a_connection(tmp_path: Path, how: list[str]) -> None:
+    with unanswered() as nowhere:
+        argv = ["run", *how, "--url", nowhere.url, "--", "true"]
+        with started(tmp_path, *argv) as process:
+            nowhere.wait_somebody()
+            assert ended(process, signal.SIGINT) == (130, "", "")  # And not 5, as when it had waited.
 
 
 def test_where_nobody_reads_the_worker_is_cancelled(shell: Shell) -> None:
