@@ -31,6 +31,7 @@ from .announcements import Announcements
 from .archives import Archives
 from .capacity import host_capacity, ledger_of
 from .catalog import Catalog
+from .cgroup_root import telling
 from .changes import Changes
 from .changing import Changing
 from .chronicle import Chronicle
@@ -70,7 +71,7 @@ class Runtime(Changing, Services):
         self._stopping = False
         # On what its workers run, and what is kept of them.
         self.executor = executor
-        self._probing = Probing(executor.probe)
+        self._probing = Probing(telling(executor.probe, options.cgroup_root))
         self._resolver = SystemResolver()
         self.gateway = Gateway(self._resolver)
         self._store = store
