@@ -47,6 +47,7 @@ from .journey import (
     check_trusted,
     why,
 )
+from .opening import opened
 from .shared_tls import TwoThreadedConnection
 from .standing import Standing
 from .upgrade import answer_of
@@ -93,6 +94,7 @@ class Follower(Standing):
         self._subprotocols = [Subprotocol(name) for name in subprotocols]
         self._on_loss = on_loss
         self._connection: ClientConnection | None = None
+        self._opening: socket.socket | None = None
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
         self._leaving = False
@@ -115,6 +117,11 @@ class Follower(Standing):
         """How many there have been."""
         return self._journey.connections
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a runtime speaks to it, or is asked to."""
+        return self._connection is not None and self._opening is None
+
     def close(self) -> None:
         """Give everything back; an iteration that was left in the middle gives its connection back itself."""
         self._wake_reader.close()
@@ -129,14 +136,11 @@ class Follower(Standing):
 
     def sever(self) -> None:
         """Cut the TCP connection without a goodbye, as a broken network would."""
-        connection = self._connection
-        if connection is None or connection.socket.fileno() < 0:
-            return
-        try:
-            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            connection.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # It was gone already.
+        opening, connection = self._opening, self._connection
+        if opening is not None:
+            _reset(opening)
+        elif connection is not None and connection.socket.fileno() >= 0:
+            _reset(connection.socket)
 
     def __iter__(self) -> Generator[Joined | Told, None, None]:
         """Joins and events; who asked for resets iterates over `everything`."""
@@ -206,8 +210,26 @@ class Follower(Standing):
                 return
 
     def _connect(self, address: Address) -> AbstractContextManager[ClientConnection]:
+        begun_s = time.monotonic()
+        link = opened(address.host, address.port, timeout_s=OPEN_TIMEOUT_S, wake=self._wake_reader)
+        with link.dup() as opening:  # TLS takes the link itself away, and may then be waited for.
+            self._opening = opening
+            try:
+                if self._leaving:
+                    self.sever()
+                return self._upgraded(link, address, OPEN_TIMEOUT_S - (time.monotonic() - begun_s))
+            except BaseException:
+                link.close()
+                raise
+            finally:
+                self._opening = None
+
+    def _upgraded(
+        self, link: socket.socket, address: Address, timeout_s: float
+    ) -> AbstractContextManager[ClientConnection]:
         return connect(
             address.websocket_url + self._journey.target,
+            sock=link,
             ssl=address.tls(),
             create_connection=cast(type[ClientConnection], self._begun),
             additional_headers=address.headers(),
@@ -216,18 +238,22 @@ class Follower(Standing):
             proxy=None,
             max_size=FRAME_BYTES_MAX,
             max_queue=QUEUE_FRAMES_MAX,
-            open_timeout=OPEN_TIMEOUT_S,
+            open_timeout=max(0.0, timeout_s),
             close_timeout=CLOSE_TIMEOUT_S,
             ping_interval=PING_INTERVAL_S,
             ping_timeout=PING_TIMEOUT_S,
         )
 
     def _begun(self, *args: Any, **more: Any) -> ClientConnection:
-        """A connection before its upgrade; from now on it can be severed."""
+        """A connection before its upgrade."""
         self._connection = TwoThreadedConnection(*args, **more)
-        if self._leaving:
-            self.sever()
         return self._connection
 
     def _forget(self) -> None:
         self._connection = None
+
+
+def _reset(connection: socket.socket) -> None:
+    with suppress(OSError):  # It was gone already.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.shutdown(socket.SHUT_RDWR)

@@ -47,6 +47,7 @@ class Client:
         self.address = address
         self._connection: http.client.HTTPConnection | None = None
         self._was_open = False
+        self._unused = False  # Nothing was asked on it yet.
 
     def __enter__(self) -> Self:
         return self
@@ -61,6 +62,14 @@ class Client:
         if address != self.address:
             self.close()
             self.address = address
+
+    def connect(self) -> None:
+        """Be connected, and ask nothing yet. Raises Unreachable."""
+        try:
+            self._open()
+        except OSError as fault:
+            raise self._unreachable(fault) from fault
+        self._unused = True
 
     def close(self) -> None:
         """Close the connection; the next call opens another one."""
@@ -201,7 +210,8 @@ class Client:
     def _open(self) -> http.client.HTTPConnection:
         """The kept connection, or a new one when the server has closed it meanwhile."""
         kept, self._was_open = self._connection, True
-        if kept is not None and kept.sock is not None and not _readable(kept.sock.fileno()):
+        unused, self._unused = self._unused, False  # What TLS 1.3 says after its handshake can be read then.
+        if kept is not None and kept.sock is not None and (unused or not _readable(kept.sock.fileno())):
             return kept
         self.close()
         self._was_open = False

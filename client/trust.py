@@ -100,7 +100,7 @@ def tls_reason(fault: BaseException) -> str | None:
         advice = f"; {_GIVE}" if found.verify_code in _UNKNOWN_ISSUER else ""
         return f"its certificate is not trusted: {said}{advice}"
     if found.reason in _NO_TLS:
-        return "what answers does not speak TLS; is it http://?"
+        return "what answers does not speak TLS: use http:// in place of https://"
     return f"TLS failed: {(found.reason or str(found)).lower().replace('_', ' ')}"
 
 

@@ -323,12 +323,18 @@ class WaitingFor(Wire):
 
 
 class WorkerExplanation(Wire):
-    """Why a worker is where it is, in words and numbers."""
+    """Why a worker is where it is, in words and numbers.
+
+    `store_fault` is what keeps the store from taking its newest events, such as a
+    full disk: nobody has seen them yet, none of them is lost, and they are told
+    when there is room again.
+    """
 
     worker_ref: WorkerRef
     phase: Phase
     summary: str
     waiting_for: WaitingFor | None = None
+    store_fault: str | None = None
 
 
 class WorkerAnswer(Wire):

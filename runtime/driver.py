@@ -200,7 +200,11 @@ class Driver:
 
     async def _go_on(self) -> None:
         charge = self._charge
-        if not await charge.journal.settle():
+        is_settled = await charge.journal.settle()
+        self._life.outage = charge.journal.outage
+        if not is_settled:
+            if charge.process is not None and charge.process.exit is not None:
+                self._life.pid = None  # How it ended waits for room; the number may be another's by now.
             asyncio.get_running_loop().call_later(RETRY_S, self.wake)
         elif charge.is_over:
             await ending.finish(charge)

@@ -30,6 +30,7 @@ ENDED_BECAUSE: Final = {
     "store_corrupt": "its journal cannot be read back as it was written",
 }
 
+_WAITS_FOR_ROOM: Final = "what happens to it waits until the store takes writes again"
 _UNITS: Final = {"task_slots": "slots", "memory_bytes": "bytes of memory", "pids": "processes"}
 
 
@@ -37,7 +38,9 @@ def explain(worker: Worker, place: Place | None, ledger: Ledger) -> WorkerExplan
     """`place` is where the worker waits; None when it does not wait."""
     phase = worker.life.phase
     if place is None:
-        return WorkerExplanation(worker_ref=worker.ref, phase=phase, summary=_summary(worker))
+        outage = worker.life.outage
+        summary = _summary(worker) + ("" if outage is None else f"; {_WAITS_FOR_ROOM}: {outage}")
+        return WorkerExplanation(worker_ref=worker.ref, phase=phase, summary=summary, store_fault=outage)
     return WorkerExplanation(
         worker_ref=worker.ref,
         phase=phase,

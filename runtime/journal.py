@@ -38,12 +38,17 @@ class Journal:
         self._offsets = offsets
         self._owed: list[Event] = []
         self._owed_durably = False
-        self._is_waiting = False
+        self._outage: str | None = None
 
     @property
     def owes(self) -> bool:
         """Whether something that happened is not written yet."""
         return bool(self._owed)
+
+    @property
+    def outage(self) -> str | None:
+        """Why what is owed could not be written; None when nothing is owed."""
+        return self._outage
 
     async def ask(
         self, *events: Event, facts: Sequence[Event] = (), offsets: StreamOffsets | None = None
@@ -78,14 +83,14 @@ class Journal:
             try:
                 written = await self._write(self._owed, durable=self._owed_durably, offsets=self._offsets())
             except StoreIo as fault:
-                if not self._is_waiting:  # Once an outage.
-                    self._is_waiting = True
+                if self._outage is None:  # Once an outage.
                     _LOG.warning("events wait until the store takes writes again: %s", fault)
+                self._outage = str(fault)
                 return False
             if written.unsynced is not None:
                 _LOG.error("events are written, but not synced: %s", written.unsynced)
             self._owed, self._owed_durably = [], False
-            self._is_waiting = False
+        self._outage = None
         return True
 
     async def _write(self, events: Sequence[Event], *, durable: bool, offsets: StreamOffsets | None) -> Asked:

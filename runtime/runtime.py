@@ -32,6 +32,7 @@ from .archives import Archives
 from .capabilities import HostCapabilities
 from .capacity import host_capacity, ledger_of
 from .catalog import Catalog
+from .cgroup_root import telling
 from .changes import Changes
 from .changing import Changing
 from .chronicle import Chronicle
@@ -77,7 +78,7 @@ class Runtime(Changing, Services):
         self._stopping = False
         # On what its workers run, and what is kept of them.
         self.executor = executor
-        self._probing = Probing(executor.probe, capabilities)
+        self._probing = Probing(telling(executor.probe, options.cgroup_root), capabilities)
         self._resolver = SystemResolver()
         self.gateway = Gateway(self._resolver)
         self._store = store

@@ -58,6 +58,7 @@ class Life:
     reservation: Reservation | None = None
     reserved_us: int | None = None
     backlog_bytes: int = 0
+    outage: str | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, cue: Cue) -> None:

@@ -28,6 +28,7 @@ STATUS: Final[dict[type[RuntimeFault], int]] = {
     faults.LaunchFailed: 400,
     faults.SandboxSetupFailed: 400,
     faults.ArchiveInvalid: 400,
+    faults.TlsRequired: 400,
     faults.Unauthorized: 401,
     faults.ForbiddenHost: 403,
     faults.ForbiddenOrigin: 403,

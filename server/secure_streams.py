@@ -4,6 +4,7 @@ asyncio's own servers keep a connection to themselves until its handshake is ove
 so nobody could close it when the server stops. Here each has a task from the start:
 
     accepted ──▶ handshake, `HANDSHAKE_S_MAX` at most ──▶ `serve`, with streams as `start_server` gives
+                     ├──▶ plain HTTP: told that TLS is spoken here (`plain_requests`), and left to leave
                      └──▶ no TLS, no time, no common version: dropped, and a line of the log at level info
 """
 

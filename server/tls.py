@@ -24,6 +24,7 @@ from watchglass.client.trust import Trust, tls_context
 from watchglass.protocol.errors import shown
 
 from .config_error import ConfigError
+from .plain_requests import TellingContext
 
 ALPN: Final = ("h2", "http/1.1")
 FILE_BYTES_MAX: Final = 1 << 20
@@ -80,7 +81,7 @@ def tls_files(cert: str | os.PathLike[str] | None, key: str | os.PathLike[str] |
 
 
 def _bare() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = TellingContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION  # RFC 9113, 9.2.1.
     context.set_alpn_protocols(list(ALPN))

@@ -9,6 +9,7 @@ from .access import ForbiddenHost as ForbiddenHost
 from .access import ForbiddenOrigin as ForbiddenOrigin
 from .access import InsufficientScope as InsufficientScope
 from .access import PermissionDenied as PermissionDenied
+from .access import TlsRequired as TlsRequired
 from .access import Unauthorized as Unauthorized
 from .base import SHOWN_CHARS_MAX as SHOWN_CHARS_MAX
 from .base import Internal as Internal

@@ -41,6 +41,15 @@ class PermissionDenied(RuntimeFault):
         self.owner = owner
 
 
+class TlsRequired(RuntimeFault):
+    """A request came without TLS to a port that speaks it."""
+
+    code = "tls_required"
+
+    def __init__(self) -> None:
+        super().__init__("this port speaks TLS: use https:// in place of http:// (wss:// in place of ws://)")
+
+
 class ForbiddenHost(RuntimeFault):
     """The Host header is not one of ours (DNS rebinding)."""
 

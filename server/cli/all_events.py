@@ -102,6 +102,6 @@ def _usage_told() -> Iterator[None]:
     try:
         yield
     except ApiError as refusal:
-        if refusal.status == HTTPStatus.BAD_REQUEST:
+        if refusal.status == HTTPStatus.BAD_REQUEST and refusal.code != "tls_required":
             raise UsageFault(as_option(refusal)) from None
         raise

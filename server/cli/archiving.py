@@ -34,9 +34,8 @@ def export_worker(
             help="Where to write it; it appears when it is whole. Else stdout.",
         ),
     ] = None,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    where: options.Where,
     as_json: options.AsJson = False,
 ) -> None:
     """Write an ended worker as a tar: all that there is of it, with checksums.
@@ -48,7 +47,7 @@ def export_worker(
         raise UsageFault("--json: the archive itself goes to stdout; name a file with --output")
     if output is None and sys.stdout.isatty():
         raise UsageFault("an archive is nothing for a terminal; redirect it, or name a file with --output")
-    with reaching(url, token_file, runtime) as client, _destination(output) as file:
+    with reaching(where) as client, _destination(output) as file:
         size_bytes = 0
         for piece in _with_progress(client.download(path_of(worker, "export"))):
             file.write(piece)
@@ -61,9 +60,8 @@ def import_worker(
     source: Annotated[
         str, typer.Argument(metavar="FILE|-", help="What 'export' wrote; '-' for stdin.", show_default=False)
     ],
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    where: options.Where,
     as_json: options.AsJson = False,
 ) -> None:
     """Bring back a worker that was exported, and print its id.
@@ -71,7 +69,7 @@ def import_worker(
     It is there as it was: its events have their cursors, its logs and files their bytes. An archive that is
     not what 'export' wrote is refused whole, and nothing of it is kept.
     """
-    with _source(source) as file, reaching(url, token_file, runtime) as client:
+    with _source(source) as file, reaching(where) as client:
         size_bytes = _size_bytes(file)
         pieces = _with_progress(_pieces(file), size_bytes)
         answer = client.upload("/v1/workers/import", pieces, size_bytes)

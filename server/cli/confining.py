@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import typer
 
 from watchglass.server.amounts import AMOUNT_FORM, amount_bytes
 
@@ -23,23 +25,98 @@ _PROFILES: Final = ("process", LINUX_SANDBOX)
 _NETWORKS: Final = ("none", "host", "proxy")
 _FILESYSTEMS: Final = ("host", RESTRICTED)
 _UNITS_MS: Final = {"ms": 1, "s": 1000, "": 1000, "m": 60_000, "h": 3_600_000}
+_PANEL: Final = "What it may do, and use at most"
 _TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|)\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confinement:
-    """What the options say; None: not asked for."""
+    """What the options say, each field one of them; None: not asked for."""
 
-    sandbox: str | None = None
-    network: str | None = None
-    allow: Sequence[str] = ()
-    filesystem: str | None = None
-    memory: str | None = None
-    pids: int | None = None
-    cpu_time: str | None = None
-    wall_time: str | None = None
-    file_size: str | None = None
-    strict: bool = False
+    sandbox: Annotated[
+        str | None,
+        typer.Option(
+            "--sandbox",
+            metavar="process|linux_sandbox",
+            help="A process like any other of yours, or one shut in with its workspace.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    network: Annotated[
+        str | None,
+        typer.Option(
+            "--network",
+            metavar="none|host|proxy",
+            help="What it reaches: nothing (in linux_sandbox without this), all, or what --allow lists.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow",
+            metavar="HOST:PORT",
+            help="A place that the proxy lets it reach. Repeatable.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    filesystem: Annotated[
+        str | None,
+        typer.Option(
+            "--filesystem",
+            metavar="host|restricted",
+            help="What profile 'process' may touch: all, or its workspace and a system to read.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            "--memory", metavar="SIZE", help="Of all its processes: 512M, 2G.", rich_help_panel=_PANEL
+        ),
+    ] = None
+    pids: Annotated[
+        int | None,
+        typer.Option(
+            "--pids",
+            metavar="N",
+            min=1,
+            help="How many processes and threads it may have at once.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    wall_time: Annotated[
+        str | None,
+        typer.Option(
+            "--wall-time",
+            metavar="TIME",
+            help="The most time that it may take: 90 (seconds), 500ms, 10m, 2h.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    cpu_time: Annotated[
+        str | None,
+        typer.Option(
+            "--cpu-time",
+            metavar="TIME",
+            help="The CPU time of all its processes, in whole seconds: 90, 10m.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    file_size: Annotated[
+        str | None,
+        typer.Option(
+            "--file-size", metavar="SIZE", help="Of each file that it writes: 64M.", rich_help_panel=_PANEL
+        ),
+    ] = None
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Refuse, where the host cannot give all of this; without it, less is given and told.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False
 
     def request(self) -> Json:
         """`sandbox`, `limits` and `policy` of a request; what nobody asked for is left out.
@@ -56,7 +133,7 @@ class Confinement:
         return _given(
             profile=_one_of("--sandbox", self.sandbox, _PROFILES),
             network=_one_of("--network", network, _NETWORKS),
-            network_allow=list(self.allow) or None,
+            network_allow=self.allow or None,
             filesystem=_one_of("--filesystem", self.filesystem, _FILESYSTEMS),
         )
 

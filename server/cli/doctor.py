@@ -46,6 +46,10 @@ def doctor(
     repair: Annotated[
         bool, typer.Option("--repair", help="Move what is broken aside and make the rest readable.")
     ] = False,
+    cgroup_root: Annotated[
+        str | None,
+        typer.Option("--cgroup-root", metavar="DIR", help="Look at the host as 'serve' does with this flag."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON, as one object.")] = False,
 ) -> None:
     """Say what this host can do for workers, and check the files of a store.
@@ -61,8 +65,10 @@ def doctor(
     Exit codes: 0 no file is wrong (any more), whatever the host can do; 1 one is, or the host could not be
     probed; 2 the folder is no store or cannot be read.
     """
+    is_of_host = directory is None and not repair
+    root = _cgroup_root(cgroup_root, is_of_host=is_of_host)
     paths = _runtimes(directory)
-    host = None if directory is not None or repair else examined_host()
+    host = examined_host(root) if is_of_host else None
     if host is not None and not as_json:
         host.show()
     if not paths and not as_json:
@@ -81,6 +87,20 @@ def doctor(
         outcome.left.exam.is_clean and outcome.refused is None for outcome in outcomes
     ):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _cgroup_root(given: str | None, *, is_of_host: bool) -> Path | None:
+    """The group that is meant. Raises UsageFault."""
+    if given is None:
+        return None
+    from watchglass.server.confinement import ConfinementFault, cgroup_root_of
+
+    if not is_of_host:
+        raise UsageFault("--cgroup-root: it is for the look at the host; leave out DIR and --repair")
+    try:
+        return cgroup_root_of(given, cgroups=True)
+    except ConfinementFault as fault:
+        raise UsageFault(str(fault)) from None
 
 
 def _runtimes(directory: Path | None) -> Sequence[Path]:

@@ -30,9 +30,8 @@ ASK_EVERY_S: Final = 0.1
 
 def drain(
     reason: options.DrainReason = None,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    where: options.Where,
     as_json: options.AsJsonLines = False,
 ) -> None:
     """End a runtime: stop every worker, then the server; wait for it.
@@ -41,7 +40,7 @@ def drain(
     """
     from watchglass.client.call import END_TIMEOUT_S
 
-    reached = found(url, token_file, runtime)
+    reached = found(where)
     deadline_s = time.monotonic() + END_TIMEOUT_S
     with client_for(reached) as client:
         answer = client.post("/v1/runtime/drain", {} if reason is None else {"reason": reason})

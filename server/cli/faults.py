@@ -80,6 +80,8 @@ def exit_code(fault: CliError | ClientFault) -> int:
     if isinstance(fault, ApiError):
         if fault.code == "invalid_query":
             return ExitCode.USAGE
+        if fault.code == "tls_required":
+            return ExitCode.UNREACHABLE
         return _OF_STATUS.get(fault.status, ExitCode.FAILED)
     return ExitCode.FAILED
 

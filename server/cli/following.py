@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -125,19 +126,27 @@ def on_signals(handler: Callable[[int], None], *numbers: signal.Signals) -> Iter
             signal.signal(number, old)
 
 
-@contextmanager
-def leaving_on_interrupt(follower: Follower) -> Iterator[list[int]]:
-    """Ctrl-C ends the iteration over `follower`; the list then has the signal. The second one interrupts."""
-    seen: list[int] = []
+@dataclass(slots=True)
+class Leave:
+    """Whether somebody wants to leave, and did so without a connection."""
 
-    def leave(number: int) -> None:
-        if seen:
+    is_asked: bool = False
+    is_lost: bool = False
+
+
+@contextmanager
+def leaving_on_interrupt(follower: Follower) -> Iterator[Leave]:
+    """Ctrl-C ends the iteration over `follower`. The second one interrupts."""
+    left = Leave()
+
+    def leave(_number: int) -> None:
+        if left.is_asked:
             raise KeyboardInterrupt
-        seen.append(number)
+        left.is_asked, left.is_lost = True, not follower.is_connected
         follower.leave()
 
     with on_signals(leave, signal.SIGINT):
-        yield seen
+        yield left
 
 
 def ended_code(phase: str | None) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from .host_facts import HostFacts, host_facts
@@ -42,26 +43,26 @@ class HostExam:
         }
 
 
-def examined_host() -> HostExam:
-    """Probe it; some hundred milliseconds."""
+def examined_host(cgroup_root: Path | None = None) -> HostExam:
+    """Probe it, with workers' groups below this one; some hundred milliseconds."""
     from watchglass.protocol.errors import LaunchFailed
     from watchglass.runtime.describing import described
 
-    facts = host_facts()
+    facts = replace(host_facts(), cgroup_root=cgroup_root)
     try:
-        host = asyncio.run(_probed())
+        host = asyncio.run(_probed(cgroup_root))
     except LaunchFailed as fault:
         return HostExam(facts=facts, fault=str(fault))
     told = described(host, "doctor").model_dump(mode="json")
     return HostExam(facts=facts, kernel=host.kernel, found=tuple(abilities(told, facts)))
 
 
-async def _probed() -> Any:
+async def _probed(cgroup_root: Path | None) -> Any:
     """Raises LaunchFailed."""
     from watchglass.runtime.executor import open_executor
     from watchglass.runtime.uids import WORKER_UID_BASE
 
-    async with open_executor(worker_uid=WORKER_UID_BASE) as executor:
+    async with open_executor(cgroup_root=cgroup_root, worker_uid=WORKER_UID_BASE) as executor:
         return await executor.probe()
 
 

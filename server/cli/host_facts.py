@@ -18,6 +18,7 @@ class HostFacts:
     `userns_clone` is Debian's kernel.unprivileged_userns_clone, `userns_max` is
     user.max_user_namespaces, `apparmor_userns` is Ubuntu's
     kernel.apparmor_restrict_unprivileged_userns (1: only programs with a profile).
+    `cgroup_root` is the group that is to be used, if one was named.
     """
 
     uid: int
@@ -25,6 +26,7 @@ class HostFacts:
     userns_clone: int | None = None
     userns_max: int | None = None
     apparmor_userns: int | None = None
+    cgroup_root: Path | None = None
 
     @property
     def is_root(self) -> bool:

@@ -93,7 +93,9 @@ def _for_sandbox(reason: str, facts: HostFacts) -> Iterator[str]:
 
 
 def _for_cgroups(_reason: str, facts: HostFacts) -> Iterator[str]:
-    if facts.is_container:
+    if facts.cgroup_root is not None:
+        yield f"make the group {facts.cgroup_root} and let the server write it, or name another --cgroup-root"
+    elif facts.is_container:
         yield "start the container with a control group of its own that it may write: '--cgroupns=private'"
     elif facts.is_root:
         yield "run the server where /sys/fs/cgroup may be written"

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from .confining import INSIDE_WORKSPACE, LINUX_SANDBOX, RESTRICTED, Confinement
 from .faults import CliError, UsageFault
+from .options import Notes, Surroundings
 
 Json = dict[str, Any]
 
@@ -52,12 +53,12 @@ _OPTIONS: Final = {"env_file": "env_files", "label": "labels"}
 
 def launch_of(given: Mapping[str, Any]) -> Launch:
     """What a command was given, by the names of its parameters; those of no launch are passed by."""
-    said = {_OPTIONS.get(name, name): value for name, value in given.items() if value is not None}
-
-    def of(kind: type[Launch | Confinement]) -> dict[str, Any]:
-        return {each.name: said[each.name] for each in fields(kind) if each.name in said}
-
-    return Launch(**of(Launch), confinement=Confinement(**of(Confinement)))
+    said = dict(given)
+    for group in given.values():
+        if isinstance(group, Notes | Surroundings):
+            said |= {each.name: getattr(group, each.name) for each in fields(group)}
+    named = {_OPTIONS.get(name, name): value for name, value in said.items() if value is not None}
+    return Launch(**{each.name: named[each.name] for each in fields(Launch) if each.name in named})
 
 
 def create_request(launch: Launch) -> Json:

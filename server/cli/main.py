@@ -22,9 +22,7 @@ from .contents import Contents
 from .faults import BROKEN_PIPE, EXIT_CODES, INTERRUPTED, CliError, ExitCode, UsageFault, as_option, exit_code
 from .manual import SETTINGS
 from .showing import one_line
-
-_REFUSED = cast(type[Exception], typer.BadParameter.__mro__[2])
-"""The base of what typer raises for a wrong command line; typer has no public name for it."""
+from .wording import REFUSED, command_of, worded
 
 app = typer.Typer(
     name="watchglass",
@@ -69,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except UsageFault as fault:
         return _tell(f"{fault}; try '{fault.command} --help'", ExitCode.USAGE)
-    except _REFUSED as fault:
-        return _tell(f"{_worded(fault)}; try '{_command_of(fault)} --help'", ExitCode.USAGE)
+    except REFUSED as fault:
+        return _tell(f"{worded(fault)}; try '{command_of(fault, 'watchglass')} --help'", ExitCode.USAGE)
     except ApiError as fault:
         return _tell(as_option(fault), exit_code(fault))
     except (CliError, ClientFault) as fault:
@@ -87,9 +85,19 @@ def _run(arguments: Sequence[str]) -> int:
         try:
             program.invoke(context)
         except UsageFault as fault:
-            fault.command = f"{context.command_path} {context.invoked_subcommand}"
+            fault.command = _command(context)
             raise
+        except REFUSED as fault:
+            told = UsageFault(worded(fault))
+            told.command = command_of(fault, _command(context))
+            raise told from None
     return ExitCode.OK
+
+
+def _command(context: Any) -> str:
+    """What was asked for: a command, or the program itself."""
+    name = context.invoked_subcommand
+    return str(context.command_path) if name is None else f"{context.command_path} {name}"
 
 
 def _open_what_is_closed() -> None:
@@ -153,22 +161,6 @@ def _system_word(fault: OSError) -> str:
     """Which file, where it is one, and what is wrong with it; no number of an error."""
     said = fault.strerror or str(fault)
     return said if fault.filename is None else f"{fault.filename}: {said}"
-
-
-def _worded(refusal: Any) -> str:
-    """What typer says, as a part of our line and without the names of its types."""
-    said = " ".join(refusal.format_message().split()).rstrip(".")
-    for theirs, ours in _TYPES.items():
-        said = said.replace(f"is not a valid {theirs}", f"is no {ours}")
-    return said[:1].lower() + said[1:]
-
-
-_TYPES = {"int range": "whole number", "integer range": "whole number", "float range": "number"}
-
-
-def _command_of(refusal: Any) -> str:
-    context = refusal.ctx
-    return "watchglass" if context is None else str(context.command_path)
 
 
 if __name__ == "__main__":

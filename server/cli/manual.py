@@ -12,6 +12,8 @@ from typing import Any, Final
 import typer
 from typer.core import TyperCommand
 
+from .grouped import spread
+
 WIDTH_CHARS_MAX: Final = 100
 SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH_CHARS_MAX}
 
@@ -57,7 +59,7 @@ def as_command(
         rich_help_panel=group,
         epilog="\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples),
         context_settings={**SETTINGS, "allow_interspersed_args": not takes_program},
-    )(function)
+    )(spread(function))
     return typer.main.get_command(one)
 
 

@@ -23,9 +23,8 @@ def observers(
         str | None,
         typer.Argument(metavar="[WORKER]", help="Only those of this worker.", show_default=False),
     ] = None,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    where: options.Where,
     as_json: options.AsJson = False,
 ) -> None:
     """List who watches, and how far behind each one is.
@@ -35,7 +34,7 @@ def observers(
     """
     if worker is not None:
         path_of(worker)
-    with reaching(url, token_file, runtime) as client:
+    with reaching(where) as client:
         answer = client.get("/v1/observers", {"worker_id": worker})
     if as_json:
         write_document(answer)

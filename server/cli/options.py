@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ Worker = Annotated[str, typer.Argument(metavar="WORKER", help="The worker's id."
 Workers = Annotated[
     list[str], typer.Argument(metavar="WORKER...", help="One or more worker ids.", show_default=False)
 ]
-Url = Annotated[
+_Url = Annotated[
     str | None,
     typer.Option(
         "--url",
@@ -22,7 +23,7 @@ Url = Annotated[
         rich_help_panel=REACHING,
     ),
 ]
-TokenFile = Annotated[
+_TokenFile = Annotated[
     Path | None,
     typer.Option(
         "--token-file",
@@ -31,7 +32,7 @@ TokenFile = Annotated[
         rich_help_panel=REACHING,
     ),
 ]
-RuntimeId = Annotated[
+_RuntimeId = Annotated[
     str | None,
     typer.Option(
         "--runtime",
@@ -40,6 +41,17 @@ RuntimeId = Annotated[
         rich_help_panel=REACHING,
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Which runtime a command is for; None: not said."""
+
+    url: _Url = None
+    token_file: _TokenFile = None
+    runtime: _RuntimeId = None
+
+
 AsJson = Annotated[
     bool,
     typer.Option("--json", help="Answer in JSON, as the runtime says it.", rich_help_panel=REACHING),
@@ -85,50 +97,67 @@ ScriptOption = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
-LabelOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--label", metavar="NAME=VALUE", help="A label, for 'ps --label'. Repeatable.", rich_help_panel=_HOW
-    ),
-]
-MetadataOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--metadata",
-        metavar="NAME=VALUE",
-        help="A fact that is kept with it. Repeatable.",
-        rich_help_panel=_HOW,
-    ),
-]
-EnvOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--env",
-        "-e",
-        metavar="NAME[=VALUE]",
-        help="A variable; NAME alone copies yours. Of your environment it gets PATH and nothing else.",
-        rich_help_panel=_ENVIRONMENT,
-    ),
-]
-EnvFileOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--env-file",
-        metavar="PATH",
-        help="A file of such lines; '#' begins a comment. Repeatable.",
-        rich_help_panel=_ENVIRONMENT,
-    ),
-]
-CwdOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--cwd",
-        metavar="PATH",
-        help="Where it runs; without this, here. In a sandbox a place inside; without this, and with "
-        "--filesystem restricted, its workspace.",
-        rich_help_panel=_ENVIRONMENT,
-    ),
-]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notes:
+    """What is kept with a worker."""
+
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="NAME=VALUE",
+            help="A label, for 'ps --label'. Repeatable.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metadata",
+            metavar="NAME=VALUE",
+            help="A fact that is kept with it. Repeatable.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a worker finds around it."""
+
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env",
+            "-e",
+            metavar="NAME[=VALUE]",
+            help="A variable; NAME alone copies yours. Of your environment it gets PATH and nothing else.",
+            rich_help_panel=_ENVIRONMENT,
+        ),
+    ] = None
+    env_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--env-file",
+            metavar="PATH",
+            help="A file of such lines; '#' begins a comment. Repeatable.",
+            rich_help_panel=_ENVIRONMENT,
+        ),
+    ] = None
+    cwd: Annotated[
+        Path | None,
+        typer.Option(
+            "--cwd",
+            metavar="PATH",
+            help="Where it runs; without this, here. In a sandbox a place inside; without this, and with "
+            "--filesystem restricted, its workspace.",
+            rich_help_panel=_ENVIRONMENT,
+        ),
+    ] = None
+
+
 InputOption = Annotated[
     str | None,
     typer.Option("--input", metavar="TEXT", help="What it is told first.", rich_help_panel=_ENVIRONMENT),
@@ -141,89 +170,4 @@ TenantOption = Annotated[
 OwnerOption = Annotated[
     str | None,
     typer.Option("--owner", metavar="NAME", help="Who alone may kill the task.", rich_help_panel=_WHOSE),
-]
-_CONFINED = "What it may do, and use at most"
-SandboxOption = Annotated[
-    str | None,
-    typer.Option(
-        "--sandbox",
-        metavar="process|linux_sandbox",
-        help="A process like any other of yours, or one shut in with its workspace.",
-        rich_help_panel=_CONFINED,
-    ),
-]
-NetworkOption = Annotated[
-    str | None,
-    typer.Option(
-        "--network",
-        metavar="none|host|proxy",
-        help="What it reaches: nothing (in linux_sandbox without this), all, or what --allow lists.",
-        rich_help_panel=_CONFINED,
-    ),
-]
-AllowOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow",
-        metavar="HOST:PORT",
-        help="A place that the proxy lets it reach. Repeatable.",
-        rich_help_panel=_CONFINED,
-    ),
-]
-FilesystemOption = Annotated[
-    str | None,
-    typer.Option(
-        "--filesystem",
-        metavar="host|restricted",
-        help="What profile 'process' may touch: all, or its workspace and a system to read.",
-        rich_help_panel=_CONFINED,
-    ),
-]
-MemoryOption = Annotated[
-    str | None,
-    typer.Option(
-        "--memory", metavar="SIZE", help="Of all its processes: 512M, 2G.", rich_help_panel=_CONFINED
-    ),
-]
-PidsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--pids",
-        metavar="N",
-        min=1,
-        help="How many processes and threads it may have at once.",
-        rich_help_panel=_CONFINED,
-    ),
-]
-WallTimeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--wall-time",
-        metavar="TIME",
-        help="The most time that it may take: 90 (seconds), 500ms, 10m, 2h.",
-        rich_help_panel=_CONFINED,
-    ),
-]
-CpuTimeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--cpu-time",
-        metavar="TIME",
-        help="The CPU time of all its processes, in whole seconds: 90, 10m.",
-        rich_help_panel=_CONFINED,
-    ),
-]
-FileSizeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--file-size", metavar="SIZE", help="Of each file that it writes: 64M.", rich_help_panel=_CONFINED
-    ),
-]
-StrictOption = Annotated[
-    bool,
-    typer.Option(
-        "--strict",
-        help="Refuse, where the host cannot give all of this; without it, less is given and told.",
-        rich_help_panel=_CONFINED,
-    ),
 ]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import options
+from .confining import Confinement
 from .launching import create_request, launch_of
 from .reaching import reaching
 from .showing import one_line, write_document, write_facts, write_line, write_table
@@ -17,24 +18,12 @@ _COLUMNS = ("FEATURE", "ASKED", "GIVEN", "HOW", "HOLDS")
 
 def plan(
     command: options.Command = None,
+    *,
     script: options.ScriptOption = None,
-    env: options.EnvOption = None,
-    env_file: options.EnvFileOption = None,
-    cwd: options.CwdOption = None,
-    sandbox: options.SandboxOption = None,
-    network: options.NetworkOption = None,
-    allow: options.AllowOption = None,
-    filesystem: options.FilesystemOption = None,
-    memory: options.MemoryOption = None,
-    pids: options.PidsOption = None,
-    wall_time: options.WallTimeOption = None,
-    cpu_time: options.CpuTimeOption = None,
-    file_size: options.FileSizeOption = None,
-    strict: options.StrictOption = False,
+    surroundings: options.Surroundings,
+    confinement: Confinement,
     tenant: options.TenantOption = None,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    where: options.Where,
     as_json: options.AsJson = False,
 ) -> None:
     """Show what a worker would get here, and start nothing.
@@ -47,7 +36,7 @@ def plan(
     if script is None and not command:
         launch = replace(launch, command=("/bin/true",))
     request = create_request(launch)
-    with reaching(url, token_file, runtime) as client:
+    with reaching(where) as client:
         answer = client.post("/v1/plan", request)
     if as_json:
         write_document(answer)

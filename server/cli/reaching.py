@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from watchglass.client.finding import Choice, Found, find
@@ -15,21 +14,23 @@ from .trusting import cacert
 if TYPE_CHECKING:
     from watchglass.client.http import Client
 
+    from .options import Where
 
-def found(url: str | None, token_file: Path | None, runtime: str | None) -> Found:
+
+def found(where: Where) -> Found:
     """The runtime that the common options choose. Raises ClientFault, UsageFault."""
-    if url and runtime:
+    if where.url and where.runtime:
         raise UsageFault("--url and --runtime: give one of them")
     try:
-        return find(Choice(url, token_file, runtime, cacert=cacert()))
+        return find(Choice(where.url, where.token_file, where.runtime, cacert=cacert()))
     except ValueError as fault:
         raise UsageFault(str(fault)) from None
 
 
 @contextmanager
-def reaching(url: str | None, token_file: Path | None, runtime: str | None) -> Iterator[Client]:
+def reaching(where: Where) -> Iterator[Client]:
     """A client for it; closed after the block."""
-    with client_for(found(url, token_file, runtime)) as client:
+    with client_for(found(where)) as client:
         yield client
 
 

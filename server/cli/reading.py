@@ -34,13 +34,12 @@ def ps(
         typer.Option("--label", metavar="NAME=VALUE", help="Only with this label. Repeatable."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only their ids, one a line.")] = False,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    where: options.Where,
     as_json: options.AsJson = False,
 ) -> None:
     """List the workers, in order of creation."""
-    with reaching(url, token_file, runtime) as client:
+    with reaching(where) as client:
         answer = client.get("/v1/workers", {"status": status, "phase": phase, "label": label})
     workers = answer["workers"]
     if as_json:
@@ -63,14 +62,13 @@ def status(
             metavar="[WORKER]", help="A worker's id; without it, the runtime.", show_default=False
         ),
     ] = None,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    where: options.Where,
     as_json: options.AsJson = False,
 ) -> None:
     """Show one worker or task whole, or the runtime."""
-    with reaching(url, token_file, runtime) as client:
-        where = client.address.url
+    with reaching(where) as client:
+        url = client.address.url
         answer = client.get("/v1/runtime" if worker is None else path_of(worker))
         if worker is not None and answer["worker"].get("face") == "task":
             answer = client.get(task_path(worker))
@@ -78,7 +76,7 @@ def status(
     if as_json:
         write_document(answer)
     elif worker is None:
-        write_facts(_runtime_facts(answer["runtime"], where) + warning_facts(notes))
+        write_facts(_runtime_facts(answer["runtime"], url) + warning_facts(notes))
     elif "task_id" in answer:
         write_facts(task_facts(answer))
     else:
@@ -87,13 +85,12 @@ def status(
 
 def explain(
     worker: options.Worker,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    where: options.Where,
     as_json: options.AsJson = False,
 ) -> None:
     """Say why a worker is where it is: what it waits for, how it ended."""
-    with reaching(url, token_file, runtime) as client:
+    with reaching(where) as client:
         answer = client.get(path_of(worker, "explain"))
     if as_json:
         write_document(answer)
@@ -111,13 +108,12 @@ def transcript(
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="At most N entries.")
     ] = None,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    where: options.Where,
     as_json: options.AsJson = False,
 ) -> None:
     """Show what was said, by whom."""
-    with reaching(url, token_file, runtime) as client:
+    with reaching(where) as client:
         answer = _whole_transcript(client, worker, start, limit)
     if as_json:
         write_document(answer)

@@ -4,6 +4,7 @@ our stdin ──lines──▶ inputs           (a thread, forwarding.py)
 its logs  ──bytes──▶ stdout, stderr   (a thread, copying.py)
 its feed  ──events─▶ this thread: when to copy, how it ended
 Ctrl-C    ─────────▶ stop, then cancel (a thread, below)
+silence   ─────────▶ is its store full? (a thread, outage.py)
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,17 +21,20 @@ import typer
 from watchglass.client.faults import ApiError, ClientFault
 
 from . import options
+from .confining import Confinement
 from .copying import Copier, LogCopy
-from .faults import CliError, ExitCode, UsageFault
+from .faults import INTERRUPTED, CliError, ExitCode, UsageFault
 from .following import following, on_signals, own_code
 from .forwarding import StdinForwarder
 from .launching import Launch, create_request, launch_of
+from .outage import Outage
 from .reaching import client_for, found, path_of
 from .screens import reset_frame
 from .showing import note, write_bytes, write_document, write_json_line, write_line
 
 if TYPE_CHECKING:
     from watchglass.client.finding import Found
+    from watchglass.client.follower import Follower
     from watchglass.protocol.said import Said
 
 Json = dict[str, Any]
@@ -39,8 +44,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _EXPECTED = frozenset({"exited", "signalled", "stopped", "cancelled"})
 
 
-def run(
-    command: options.Command = None,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How it is run."""
+
     interactive: Annotated[
         bool,
         typer.Option(
@@ -49,14 +56,14 @@ def run(
             help="Forward stdin even from a terminal, line by line.",
             rich_help_panel=_RUNNING,
         ),
-    ] = False,
+    ] = False
     remove: Annotated[
         bool, typer.Option("--rm", help="Forget the worker when it has ended.", rich_help_panel=_RUNNING)
-    ] = False,
+    ] = False
     detach: Annotated[
         bool,
         typer.Option("--detach", "-d", help="Print its id and leave it running.", rich_help_panel=_RUNNING),
-    ] = False,
+    ] = False
     task: Annotated[
         bool,
         typer.Option(
@@ -64,31 +71,23 @@ def run(
             help="Run it as a task: no input; its final status, as JSON, when it has finished.",
             rich_help_panel=_RUNNING,
         ),
-    ] = False,
+    ] = False
+
+
+def run(
+    command: options.Command = None,
+    *,
+    how: How,
     worker_id: options.WorkerIdOption = None,
     speech: options.SpeechOption = "text",
     script: options.ScriptOption = None,
-    label: options.LabelOption = None,
-    metadata: options.MetadataOption = None,
-    env: options.EnvOption = None,
-    env_file: options.EnvFileOption = None,
-    cwd: options.CwdOption = None,
+    notes: options.Notes,
+    surroundings: options.Surroundings,
     first_input: options.InputOption = None,
-    sandbox: options.SandboxOption = None,
-    network: options.NetworkOption = None,
-    allow: options.AllowOption = None,
-    filesystem: options.FilesystemOption = None,
-    memory: options.MemoryOption = None,
-    pids: options.PidsOption = None,
-    wall_time: options.WallTimeOption = None,
-    cpu_time: options.CpuTimeOption = None,
-    file_size: options.FileSizeOption = None,
-    strict: options.StrictOption = False,
+    confinement: Confinement,
     owner: options.OwnerOption = None,
     tenant: options.TenantOption = None,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    where: options.Where,
     as_json: options.AsJsonLines = False,
 ) -> None:
     """Run a program as a worker, here: its output, its input, its exit code.
@@ -97,36 +96,43 @@ def run(
     Lines of stdin become inputs, and the end of stdin closes the worker's, unless stdin is a terminal (then
     with -i). Ctrl-C stops the worker, a second one cancels it. With --json, its events go to stdout instead.
     """
-    if detach and remove:
-        raise UsageFault("--detach and --rm: nobody would be there to remove it")
     launch = launch_of(locals())
-    if owner is not None and not task:
-        raise UsageFault("--owner: a task has one, and a worker has none; with --task")
-    if task:
-        _check_task(launch, interactive=interactive, detach=detach)
-        code = _run_as_task(found(url, token_file, runtime), launch, remove=remove)
-        raise typer.Exit(code)
+    _check(launch, how)
+    if how.task:
+        raise typer.Exit(_run_as_task(found(where), launch, remove=how.remove))
     request = create_request(launch)
-    place = found(url, token_file, runtime)
-    if detach:
+    place = found(where)
+    if how.detach:
         _create_detached(place, request, as_json=as_json)
         return
+    raise typer.Exit(_run_here(place, request, launch, how, as_json=as_json))
+
+
+def _run_here(place: Found, request: Json, launch: Launch, how: How, *, as_json: bool) -> int:
+    """A worker from its creation to its end; its exit code."""
     asked: SimpleQueue[str] = SimpleQueue()
-    with on_signals(_Asks(asked), *_SIGNALS):
-        with client_for(place) as client:
+    with client_for(place) as client:
+        client.connect()  # Nothing is asked yet, so here Ctrl-C leaves at once.
+        with on_signals(_Asks(asked), *_SIGNALS):
             worker = client.post("/v1/workers", request)["worker"]["worker_id"]
-        _Controller(place, worker, asked).start()
-        session = _Session(place, worker, as_json=as_json)
-        if script == "-":
-            session.forwarder = StdinForwarder(place, worker, None, together=True)
-        elif sys.stdin is None or interactive or not sys.stdin.isatty():
-            descriptor = None if sys.stdin is None else sys.stdin.fileno()
-            session.forwarder = StdinForwarder(place, worker, descriptor, together=speech == "text")
-        code = session.run()
-        if remove:
-            with client_for(place) as client:
-                client.delete(path_of(worker))
-    raise typer.Exit(code)
+            client.close()
+            session = _Session(place, worker, as_json=as_json)
+            _Controller(place, worker, asked, session.outage).start()
+            session.forwarder = _forwarder(place, worker, launch, how)
+            code = session.run()
+            if how.remove:
+                _remove(place, worker)
+    return code
+
+
+def _forwarder(place: Found, worker: str, launch: Launch, how: How) -> StdinForwarder | None:
+    """What sends our stdin, if the worker is to have it."""
+    if launch.script == "-":
+        return StdinForwarder(place, worker, None, together=True)
+    if sys.stdin is None or how.interactive or not sys.stdin.isatty():
+        descriptor = None if sys.stdin is None else sys.stdin.fileno()
+        return StdinForwarder(place, worker, descriptor, together=launch.speech == "text")
+    return None
 
 
 class _Session:
@@ -137,6 +143,9 @@ class _Session:
         self._worker = worker
         self._as_json = as_json
         self._exit: Json | None = None
+        self._follower: Follower | None = None
+        self._is_left = False
+        self.outage = Outage(runtime, worker, on_gone=self._leave)
         self.forwarder: StdinForwarder | None = None
 
     def run(self) -> int:
@@ -153,12 +162,17 @@ class _Session:
     def _follow(self) -> None:
         from watchglass.client.journey import PATIENCE_S
 
-        with following(self._runtime, self._worker, "earliest", on_expired="snapshot") as follower:
+        with (
+            following(self._runtime, self._worker, "earliest", on_expired="snapshot") as follower,
+            self.outage.watched(),
+        ):
+            self._follower = follower
             copier = Copier(self._runtime, {} if self._as_json else self._copies(), follower.leave)
             if self.forwarder is not None:
                 self.forwarder.start()
             try:
                 for said in follower.everything():
+                    self.outage.heard()
                     copier.wake()
                     self._take(said)
             except (ClientFault, CliError) as fault:
@@ -198,11 +212,20 @@ class _Session:
         elif (said.name, said.data.get("source", said.data.get("code"))) in _OURS:
             note(said.data["message"])
 
+    def _leave(self) -> None:
+        """It was abandoned and is gone; there is no room for the events that would say so."""
+        assert self._follower is not None, "it is watched while it is followed"
+        self._is_left = True
+        self._follower.leave()
+
     def _see_phase(self, phase: str | None) -> None:
         if phase == "running" and self.forwarder is not None:
             self.forwarder.worker_runs()
 
     def _code(self) -> int:
+        if self._is_left and self._exit is None:
+            note(f"{self._worker} is gone; how it ended is told when there is room (watchglass status)")
+            return INTERRUPTED
         code = own_code(self._exit)
         reason = (self._exit or {}).get("reason")
         if reason not in _EXPECTED:
@@ -239,10 +262,11 @@ class _Asks:
 class _Controller:
     """Does what signals ask for, each in a thread of its own: a cancel must not wait for a slow stop."""
 
-    def __init__(self, runtime: Found, worker: str, asked: SimpleQueue[str]) -> None:
+    def __init__(self, runtime: Found, worker: str, asked: SimpleQueue[str], outage: Outage) -> None:
         self._runtime = runtime
         self._worker = worker
         self._asked = asked
+        self._outage = outage
 
     def start(self) -> None:
         """Begin; ends with the process."""
@@ -253,8 +277,10 @@ class _Controller:
             act = self._asked.get()
             if act == "stop":
                 note(f"stopping {self._worker}; Ctrl-C again cancels it at once")
+                self._outage.hurry()
             else:
                 note(f"cancelling {self._worker}; Ctrl-C again leaves it to the runtime")
+                self._outage.abandon()
             threading.Thread(target=self._do, args=(act,), name=f"watchglass-{act}", daemon=True).start()
 
     def _do(self, act: str) -> None:
@@ -270,11 +296,21 @@ class _Controller:
             note(f"cannot {act} {self._worker}: {fault}; once more Ctrl-C leaves it alone")
 
 
-def _check_task(launch: Launch, *, interactive: bool, detach: bool) -> None:
+def _check(launch: Launch, how: How) -> None:
+    """What contradicts each other. Raises UsageFault."""
+    if how.detach and how.remove:
+        raise UsageFault("--detach and --rm: nobody would be there to remove it")
+    if how.task:
+        _check_task(launch, how)
+    elif launch.owner is not None:
+        raise UsageFault("--owner: a task has one, and a worker has none; with --task")
+
+
+def _check_task(launch: Launch, how: How) -> None:
     """What a task cannot be asked for. Raises UsageFault."""
     given = {
-        "--interactive": interactive,
-        "--detach": detach,
+        "--interactive": how.interactive,
+        "--detach": how.detach,
         "--input": launch.first_input is not None,
         "--speech": launch.speech != "text",
     }
@@ -289,10 +325,21 @@ def _run_as_task(runtime: Found, launch: Launch, *, remove: bool) -> int:
 
     asked = task_request(launch)
     with client_for(runtime) as client:
+        client.connect()  # As above.
         code, task = run_task(runtime, client, asked)
-        if remove:
-            client.delete(path_of(task))
+    if remove:
+        _remove(runtime, task)
     return code
+
+
+def _remove(runtime: Found, worker: str) -> None:
+    """Forget an ended worker. What keeps us from it changes nothing of how it ended."""
+    try:
+        with client_for(runtime) as client:
+            client.delete(path_of(worker))
+    except ClientFault as fault:
+        if not (isinstance(fault, ApiError) and fault.code == "worker_not_found"):
+            note(f"{worker} has ended, and is not removed: {fault}; remove it with: watchglass rm {worker}")
 
 
 def _create_detached(runtime: Found, request: Json, *, as_json: bool) -> None:

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from watchglass.client.faults import Unreachable
+from watchglass.client.faults import ApiError, Unreachable
 
 from . import options
+from .confining import Confinement
 from .faults import CliError, ExitCode, UsageFault
 from .interrupts import interrupts
 from .launching import Launch, create_request, launch_of, stdin_text, text_of
-from .reaching import client_for, found, reaching
+from .outage import Outage, outage_told
+from .reaching import client_for, found, path_of, reaching
 from .showing import note, write_document, write_line
 
 if TYPE_CHECKING:
@@ -29,43 +34,32 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 Task = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.", show_default=False)]
+RequestOption = Annotated[
+    str | None,
+    typer.Option(
+        "--request", metavar="FILE|-", help="The whole request as JSON, in place of all other options."
+    ),
+]
+TaskIdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--id", metavar="ID", help="The task's id; made up without this.", rich_help_panel="What it is"
+    ),
+]
 
 
 def submit(
     command: options.Command = None,
-    request: Annotated[
-        str | None,
-        typer.Option(
-            "--request", metavar="FILE|-", help="The whole request as JSON, in place of all other options."
-        ),
-    ] = None,
-    task_id: Annotated[
-        str | None,
-        typer.Option(
-            "--id", metavar="ID", help="The task's id; made up without this.", rich_help_panel="What it is"
-        ),
-    ] = None,
+    *,
+    request: RequestOption = None,
+    task_id: TaskIdOption = None,
     script: options.ScriptOption = None,
-    label: options.LabelOption = None,
-    metadata: options.MetadataOption = None,
-    env: options.EnvOption = None,
-    env_file: options.EnvFileOption = None,
-    cwd: options.CwdOption = None,
-    sandbox: options.SandboxOption = None,
-    network: options.NetworkOption = None,
-    allow: options.AllowOption = None,
-    filesystem: options.FilesystemOption = None,
-    memory: options.MemoryOption = None,
-    pids: options.PidsOption = None,
-    cpu_time: options.CpuTimeOption = None,
-    wall_time: options.WallTimeOption = None,
-    file_size: options.FileSizeOption = None,
-    strict: options.StrictOption = False,
+    notes: options.Notes,
+    surroundings: options.Surroundings,
+    confinement: Confinement,
     owner: options.OwnerOption = None,
     tenant: options.TenantOption = None,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    where: options.Where,
     as_json: options.AsJson = False,
 ) -> None:
     """Submit a task, and print its id.
@@ -79,7 +73,7 @@ def submit(
     asked = task_request(launch) if request is None else _given(request)
     from watchglass.client.task_places import TASKS
 
-    with reaching(url, token_file, runtime) as client:
+    with reaching(where) as client:
         answer = client.post(TASKS, asked)
     if as_json:
         write_document(answer)
@@ -93,9 +87,8 @@ def wait(
         int | None,
         typer.Option("--timeout-ms", metavar="N", min=0, help="Leave after N ms, with exit code 6."),
     ] = None,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    where: options.Where,
     as_json: options.AsJson = False,  # noqa: ARG001 - It is JSON in any case.
 ) -> None:
     """Wait for a task's end, and print its final status with its output, as JSON.
@@ -103,10 +96,12 @@ def wait(
     A server that is restarted meanwhile is waited for, a minute at most. The exit code is 0 when it was a
     success.
     """
-    place = found(url, token_file, runtime)
+    place = found(where)
     with client_for(place) as client:
-        client.get(task_path(task))  # Tells at once that there is no such task, or no runtime.
-        final = wait_finished(place, client, task, timeout_ms)
+        with _no_worker(client, task, "'watchglass attach' waits for its end"):
+            client.get(task_path(task))  # Tells at once that there is no such task, or no runtime.
+        with Outage(place, task).watched():
+            final = wait_finished(place, client, task, timeout_ms)
     write_document(final)
     raise typer.Exit(code_of(final))
 
@@ -118,17 +113,17 @@ def kill(
         typer.Option("--owner", metavar="NAME", help="Who you are: a task with an owner asks for it."),
     ] = None,
     reason: options.Reason = None,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    where: options.Where,
     as_json: options.AsJson = False,  # noqa: ARG001 - It is JSON in any case.
 ) -> None:
     """End a task, and print its final status, as JSON.
 
     SIGTERM to its process group, SIGKILL after the grace. One that had finished stays as it was.
     """
-    with reaching(url, token_file, runtime) as client:
-        write_document(killed(client, task, owner, reason))
+    place = found(where)
+    with client_for(place) as client, _no_worker(client, task, "'watchglass stop' ends it"):
+        write_document(killed(place, client, task, owner, reason))
 
 
 def run_task(runtime: Found, client: Client, asked: Json) -> tuple[int, str]:
@@ -145,7 +140,7 @@ def run_task(runtime: Found, client: Client, asked: Json) -> tuple[int, str]:
     except KeyboardInterrupt:
         if task:
             note(f"killing {task}")
-            write_document(killed(client, task, owner, "interrupted"))
+            write_document(killed(runtime, client, task, owner, "interrupted"))
         raise
     write_document(final)
     return code_of(final), task
@@ -190,13 +185,15 @@ def wait_finished(runtime: Found, client: Client, task: str, timeout_ms: int | N
         raise CliError(str(late), ExitCode.TIMED_OUT) from None
 
 
-def killed(client: Client, task: str, owner: str | None, reason: str | None) -> Json:
+def killed(runtime: Found, client: Client, task: str, owner: str | None, reason: str | None) -> Json:
     """The status of a task that was made to end."""
     from watchglass.client.call import END_TIMEOUT_S
     from watchglass.client.task_places import OWNER_HEADER
 
     headers = {} if owner is None else {OWNER_HEADER: owner}
-    return client.post(task_path(task, "kill"), {"reason": reason}, headers=headers, timeout_s=END_TIMEOUT_S)
+    path = task_path(task, "kill")
+    with outage_told(runtime, task):
+        return client.post(path, {"reason": reason}, headers=headers, timeout_s=END_TIMEOUT_S)
 
 
 def code_of(final: Json) -> int:
@@ -226,6 +223,25 @@ _PLAIN: Final = (
     ("finished_at", "finished"),
     ("duration_ms", "took ms"),
 )
+
+
+@contextmanager
+def _no_worker(client: Client, task: str, instead: str) -> Iterator[None]:
+    """Who names a worker where a task belongs is told what is for workers."""
+    try:
+        yield
+    except ApiError as refusal:
+        if refusal.status == HTTPStatus.NOT_FOUND and _is_worker(client, task):
+            raise CliError(f"{task!r} is a worker, and no task; {instead}", ExitCode.NOT_FOUND) from None
+        raise
+
+
+def _is_worker(client: Client, name: str) -> bool:
+    try:
+        client.get(path_of(name))
+    except ApiError:
+        return False
+    return True
 
 
 def _given(source: str) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,12 +19,10 @@ if TYPE_CHECKING:
 _NEW = "For 'token new'"
 
 
-def token(
-    action: Annotated[str, typer.Argument(metavar="new|list|revoke", help="What to do.", show_default=False)],
-    named: Annotated[
-        str | None,
-        typer.Argument(metavar="[NAME]", help="Which one to revoke.", show_default=False),
-    ] = None,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a new token is to be."""
+
     scope: Annotated[
         str | None,
         typer.Option(
@@ -32,11 +31,11 @@ def token(
             help="What it may do: read; also create, talk to, stop and remove; everything.",
             rich_help_panel=_NEW,
         ),
-    ] = None,
+    ] = None
     name: Annotated[
         str | None,
         typer.Option("--name", metavar="NAME", help="What logs and lists call it.", rich_help_panel=_NEW),
-    ] = None,
+    ] = None
     worker: Annotated[
         str | None,
         typer.Option(
@@ -45,7 +44,17 @@ def token(
             help="For this worker or task alone; there need not be one yet.",
             rich_help_panel=_NEW,
         ),
+    ] = None
+
+
+def token(
+    action: Annotated[str, typer.Argument(metavar="new|list|revoke", help="What to do.", show_default=False)],
+    named: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Which one to revoke.", show_default=False),
     ] = None,
+    *,
+    wanted: Wanted,
     tokens_file: Annotated[
         Path | None,
         typer.Option(
@@ -66,8 +75,8 @@ def token(
 
     path = tokens_file or tokens_path(state_directory())
     if action == "new":
-        _new(path, _entry(scope, name, worker), is_default=tokens_file is None, as_json=as_json)
-    elif scope is not None or name is not None or worker is not None:
+        _new(path, _entry(wanted), is_default=tokens_file is None, as_json=as_json)
+    elif wanted != Wanted():
         raise UsageFault("--scope, --name and --worker are for 'token new'")
     elif action == "list":
         _list(path, as_json=as_json)
@@ -77,12 +86,13 @@ def token(
         raise UsageFault(f"{action!r}: use new, list or revoke")
 
 
-def _entry(scope: str | None, name: str | None, worker: str | None) -> TokenEntry:
+def _entry(wanted: Wanted) -> TokenEntry:
     """A token of this kind, without its hash. Raises UsageFault."""
     from watchglass.protocol.identity import id_fault
     from watchglass.protocol.scopes import TokenScope
     from watchglass.server.tokens_file import TokenEntry
 
+    scope, name, worker = wanted.scope, wanted.name, wanted.worker
     if scope not in set(TokenScope):
         given = "is missing" if scope is None else repr(scope)
         raise UsageFault(f"--scope {given}: use one of {', '.join(TokenScope)}")

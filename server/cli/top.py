@@ -32,9 +32,8 @@ def top(
     every: Annotated[
         float, typer.Option("--every", metavar="SECONDS", min=0.1, help="How often it is looked at.")
     ] = 2.0,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    where: options.Where,
     as_json: options.AsJson = False,
 ) -> None:
     """Watch who holds which part of the capacity, and who waits.
@@ -42,7 +41,7 @@ def top(
     Live on a terminal until Ctrl-C; elsewhere, and with --json, once. CPU time and memory in use are known of
     workers on this machine alone.
     """
-    reached = found(url, token_file, runtime)
+    reached = found(where)
     with client_for(reached) as client:
         here = reached.server is not None
         if as_json:

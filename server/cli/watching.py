@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -16,7 +17,8 @@ from . import options
 from .all_events import Wish, print_as_it_comes, print_until_now
 from .copying import Copier, LogCopy
 from .faults import UsageFault
-from .following import ended_code, following, leaving_on_interrupt
+from .following import Leave, ended_code, following, leaving_on_interrupt
+from .outage import Outage
 from .reaching import client_for, found, path_of
 from .screens import JsonScreen, Screen, TextScreen, facts_of, show_loss
 from .showing import note, one_line, short, write_bytes, write_json_line, write_line
@@ -64,9 +66,8 @@ def attach(
     cursor: CursorOption = None,
     on_expired: OnExpired = "close",
     retry_for: RetryFor = None,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    where: options.Where,
     as_json: options.AsJsonLines = False,
 ) -> None:
     """Watch a worker live, until it ends; Ctrl-C leaves it running.
@@ -75,13 +76,17 @@ def attach(
     again where it was cut: nothing is missed and nothing shown twice. Exits with 0 when the worker succeeded
     or was stopped, with 1 when it failed, was cancelled or lost.
     """
-    place = found(url, token_file, runtime)
+    place = found(where)
     before = _said_before(place, worker) if cursor is None else None
     screen: Screen = JsonScreen() if as_json else TextScreen(worker, before)
-    with following(
-        place, worker, cursor, retry_for, on_expired=on_expired, before_note=screen.close
-    ) as follower:
-        phase = _show_all(follower, screen)
+    outage = Outage(place, worker, before_note=screen.close)
+    with (
+        following(
+            place, worker, cursor, retry_for, on_expired=on_expired, before_note=screen.close
+        ) as follower,
+        outage.watched(),
+    ):
+        phase = _show_all(follower, screen, outage)
         detached = not follower.ended
         last = follower.cursor
     screen.close()
@@ -95,16 +100,10 @@ def attach(
     raise typer.Exit(code)
 
 
-def events(
-    worker: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[WORKER]", help="The worker's id; without it, everybody.", show_default=False
-        ),
-    ] = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the worker ends; of everybody, until Ctrl-C.")
-    ] = False,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which events, and from where on."""
+
     workers: Annotated[
         str | None,
         typer.Option(
@@ -113,7 +112,7 @@ def events(
             help="Whose events, beside the runtime's own: ids with commas between, or '*'.  [default: *]",
             show_default=False,
         ),
-    ] = None,
+    ] = None
     types: Annotated[
         str | None,
         typer.Option(
@@ -122,13 +121,35 @@ def events(
             help="Only events of these names, with commas between them.",
             show_default=False,
         ),
+    ] = None
+    cursor: CursorOrAfter = None
+    on_expired: OnExpired = "close"
+    retry_for: RetryFor = None
+
+    @property
+    def names(self) -> list[str]:
+        """Of events; none: all of them."""
+        return [] if self.types is None else self.types.split(",")
+
+    @property
+    def begin(self) -> str:
+        """Where to begin."""
+        return self.cursor or "earliest"
+
+
+def events(
+    worker: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[WORKER]", help="The worker's id; without it, everybody.", show_default=False
+        ),
     ] = None,
-    cursor: CursorOrAfter = None,
-    on_expired: OnExpired = "close",
-    retry_for: RetryFor = None,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the worker ends; of everybody, until Ctrl-C.")
+    ] = False,
+    wanted: Wanted,
+    where: options.Where,
     as_json: options.AsJsonLines = False,
 ) -> None:
     """Print a worker's journal, or everybody's: one event a line, from the earliest that is kept up to now.
@@ -136,24 +157,30 @@ def events(
     Without a worker, the events of all workers and the runtime's own come in one order; a cursor
     of any of them is a place to go on from.
     """
-    place, begin = found(url, token_file, runtime), cursor or "earliest"
-    if worker is None:
-        names = [] if types is None else types.split(",")
-        wish = Wish("*" if workers is None else workers, names, begin, on_expired, as_json)
-        if follow:
-            print_as_it_comes(place, wish, retry_for)
-        else:
-            print_until_now(place, wish)
+    place = found(where)
+    if worker is not None:
+        _print_of_one(place, worker, wanted, follow=follow, as_json=as_json)
         return
-    if workers is not None:
+    whose = "*" if wanted.workers is None else wanted.workers
+    wish = Wish(whose, wanted.names, wanted.begin, wanted.on_expired, as_json)
+    if follow:
+        print_as_it_comes(place, wish, wanted.retry_for)
+    else:
+        print_until_now(place, wish)
+
+
+def _print_of_one(place: Found, worker: str, wanted: Wanted, *, follow: bool, as_json: bool) -> None:
+    if wanted.workers is not None:
         raise UsageFault("--workers is for everybody's events: leave out WORKER")
-    wanted = [] if types is None else types.split(",")
+    names = wanted.names
     # Up to now all is read, for an event that does not pass tells nobody how far this is.
-    passing = wanted if follow else []
-    with following(place, worker, begin, retry_for, types=passing, on_expired=on_expired) as follower:
+    passing = names if follow else []
+    with following(
+        place, worker, wanted.begin, wanted.retry_for, types=passing, on_expired=wanted.on_expired
+    ) as follower:
         with leaving_on_interrupt(follower):
             for said in _until_now(follower) if not follow else follower.everything():
-                if said.kind != "told" or not wanted or said.name in wanted:
+                if said.kind != "told" or not names or said.name in names:
                     _print(said, as_json=as_json)
         if follow and not follower.ended:
             note(f"left; go on with: watchglass events -f {worker} --cursor {follower.cursor}")
@@ -168,16 +195,15 @@ def logs(
         int | None,
         typer.Option("--limit", metavar="BYTES", min=0, help="At most so much.", show_default=False),
     ] = None,
-    url: options.Url = None,
-    token_file: options.TokenFile = None,
-    runtime: options.RuntimeId = None,
+    *,
+    where: options.Where,
     as_json: options.AsJsonLines = False,
 ) -> None:
     """Print what a worker wrote, byte for byte."""
     if follow and limit is not None:
         raise UsageFault("--follow and --limit: give one of them")
     stream = "stderr" if stderr else "stdout"
-    place = found(url, token_file, runtime)
+    place = found(where)
     chunks = JsonChunks(stream, offset)
     copy = LogCopy(
         worker,
@@ -192,21 +218,22 @@ def logs(
         return
     with (
         following(place, worker, "latest", on_expired="snapshot") as follower,  # The bytes are in the log.
-        leaving_on_interrupt(follower) as interrupted,
+        leaving_on_interrupt(follower) as left,
     ):
         copier = Copier(place, {stream: copy}, follower.leave)
         for _ in follower:
             copier.wake()
-        _finish(copier, is_left=bool(interrupted))
+        if not left.is_lost:  # Else nobody is there who would have the rest.
+            _finish(copier, left)
 
 
-def _finish(copier: Copier, *, is_left: bool) -> None:
+def _finish(copier: Copier, left: Leave) -> None:
     from watchglass.client.journey import PATIENCE_S
 
     try:
-        copier.finish(patience_s=0.0 if is_left else PATIENCE_S)
+        copier.finish(patience_s=0.0 if left.is_asked else PATIENCE_S)
     except Unreachable:
-        if not is_left:  # Who leaves need not be told that there is nobody.
+        if not left.is_asked:  # Who leaves need not be told that there is nobody.
             raise
 
 
@@ -231,11 +258,12 @@ class JsonChunks:
         self._offset += len(data)
 
 
-def _show_all(follower: Follower, screen: Screen) -> str | None:
+def _show_all(follower: Follower, screen: Screen, outage: Outage) -> str | None:
     """Show everything until the end, or until the reader leaves; the last phase that was told."""
     phase: str | None = None
     with leaving_on_interrupt(follower):
         for said in follower.everything():
+            outage.heard()
             if said.kind == "told":
                 screen.tell(said)
                 if said.name == "status":

@@ -124,7 +124,7 @@ class Files:
 
 def short_write(written: int, of: int) -> OSError:
     """The system took a part only, which for a file means that there is no room for the rest."""
-    return OSError(errno.ENOSPC, f"only {written} of {of} bytes were written")
+    return OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} for more than {written} of {of} bytes")
 
 
 def fault_of(operation: str, path: str, fault: OSError) -> StoreIo | StoreMissing:

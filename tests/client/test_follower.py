@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from watchglass.protocol.said import FeedRefused, Joined, Told
 
 from support.proxy import cutting
 from support.serving import Served, serving
+from support.unanswered import unanswered
 
 EVENTS = 300
 END_S = 30
@@ -170,18 +172,44 @@ def test_where_nobody_answers_a_follower_gives_up_after_its_patience(tmp_path: P
         list(follower)
 
 
-def test_who_leaves_waits_for_no_runtime_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def leaving(monkeypatch: pytest.MonkeyPatch) -> Callable[[Address, Callable[[], None]], None]:
+    """Has somebody follow a runtime there, waits for what is given, leaves, and waits for the end of that."""
     monkeypatch.setattr(followers, "OPEN_TIMEOUT_S", 2 * END_S)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = Address(f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+    def leave(address: Address, wait: Callable[[], None]) -> None:
         with Follower(lambda: address, "wk") as follower:
             following = threading.Thread(target=lambda: list(follower), daemon=True)
             following.start()
-            with listener.accept()[0] as peer:
-                assert peer.recv(1)  # It is asked for the upgrade.
-                follower.leave()
-                following.join(END_S)
-                assert not following.is_alive()
+            wait()
+            follower.leave()
+            following.join(END_S)
+            assert not following.is_alive()
+
+    return leave
+
+
+def test_who_leaves_waits_for_no_connection(leaving: Callable[..., None]) -> None:
+    with unanswered() as nowhere:
+        leaving(Address(nowhere.url), nowhere.wait_somebody)
+
+
+def test_who_leaves_waits_for_no_runtime_that_does_not_answer(leaving: Callable[..., None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as peers:
+
+        def asked() -> None:
+            assert peers.enter_context(listener.accept()[0]).recv(1) == b"G", "for the upgrade"
+
+        leaving(Address(f"http://127.0.0.1:{listener.getsockname()[1]}"), asked)
+
+
+def test_who_leaves_waits_for_no_tls_handshake(leaving: Callable[..., None]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as peers:
+
+        def greeted() -> None:
+            assert peers.enter_context(listener.accept()[0]).recv(1) == b"\x16"
+
+        leaving(Address(f"https://127.0.0.1:{listener.getsockname()[1]}"), greeted)
 
 
 def test_a_follower_may_be_left_as_often_as_one_likes_and_when_it_is_over() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from watchglass.client.faults import NoTrust, Unreachable
+from watchglass.client.faults import ApiError, NoTrust, Unreachable
 from watchglass.client.finding import Choice, find
 from watchglass.client.local import look
 from watchglass.client.sync import connect
@@ -189,11 +189,26 @@ def test_a_scheme_that_is_not_spoken_there_is_told(
             with pytest.raises(Unreachable, match="what answers does not speak TLS"):
                 await wg.runtime()
         async with shell.connect(bare, token="t", environ=elsewhere(tmp_path)) as wg:
-            with pytest.raises(Unreachable):
+            with pytest.raises(ApiError, match="speaks TLS: use https://") as refused:
                 await wg.runtime()
+            assert refused.value.code == "tls_required"
+            with pytest.raises(ApiError, match="speaks TLS: use https://"):
+                async for _ in wg.follow("w"):
+                    pass
 
     shell.run(scenario)
     assert [plain.stderr.count("\n"), served.stderr.count("\n")] == [1, 1]
+
+
+def test_a_command_says_which_scheme_is_spoken(tmp_path: Path, served: Served, plain: Served) -> None:
+    bare, secure = served.url.replace("https:", "http:"), plain.url.replace("http:", "https:")
+    for argv in (["ps"], ["attach", "w"], ["events", "-f"], ["run", "--", "true"]):
+        done = command(tmp_path, argv[0], "--url", bare, *argv[1:], env={"WATCHGLASS_TOKEN": "t"})
+        assert (done.returncode, done.stderr.count(b"\n")) == (5, 1)
+        assert b"this port speaks TLS: use https://" in done.stderr
+    done = command(tmp_path, "ps", "--url", secure, env={"WATCHGLASS_TOKEN": "t"})
+    assert (done.returncode, done.stderr.count(b"\n")) == (5, 1)
+    assert b"does not speak TLS: use http:// in place of https://" in done.stderr
 
 
 def test_a_client_of_before_a_renewal_goes_on_after_it(tmp_path: Path, authority: Pair) -> None:

@@ -345,7 +345,7 @@ def test_a_worker_explains_where_it_is(api: Api) -> None:
     answer = api.get(f"/v1/workers/{worker['worker_id']}/explain")
     assert set(answer) == {"explanation"}
     explanation = answer["explanation"]
-    assert set(explanation) == {"worker_ref", "phase", "summary", "waiting_for"}
+    assert set(explanation) == {"worker_ref", "phase", "summary", "waiting_for", "store_fault"}
     assert explanation["worker_ref"] == ref(worker)
     assert explanation["phase"] == "running"
     assert explanation["summary"]

@@ -341,6 +341,7 @@ TABLE = [
 
 ELSEWHERE = {
     "task_not_found": "tasks/test_refusals.py::test_nobody_is_not_found",
+    "tls_required": "../server/test_secure_streams.py::test_plain_http_is_told_that_tls_is_spoken_here",
     "permission_denied": "tasks/test_kill.py::test_a_task_with_an_owner_is_killed_by_its_owner_alone",
     "wrong_runtime_cursor": "test_runtime_events.py::test_a_cursor_of_another_runtime_is_refused",
     "idempotency_conflict": "test_idempotency.py::test_the_same_key_with_another_request_is_refused",

@@ -135,6 +135,22 @@ async def test_an_exit_is_told_when_there_is_room_again(house: House) -> None:
     assert house.runtime.worker("w").phase is Phase.SUCCEEDED
 
 
+async def test_why_nothing_is_seen_of_a_worker_is_explained_until_there_is_room(house: House) -> None:
+    await house.create("w", execution=CAT)
+    house.room.is_full = True
+    stopping = await begun(house.runtime.stop("w"))
+    await until(lambda: house.runtime.worker("w").pid is None)
+    told = house.runtime.explain("w")
+    full = "write events: No space left on device"
+    assert (told.phase, told.store_fault) == (Phase.STOPPING, full)
+    assert told.summary.endswith(f"waits until the store takes writes again: {full}")
+    house.room.is_full = False
+    await soon(stopping)
+    told = house.runtime.explain("w")
+    assert (told.phase, told.store_fault) == (Phase.STOPPED, None)
+    assert "waits" not in told.summary
+
+
 async def test_an_input_whose_sync_failed_is_refused_but_not_taken_back(house: House) -> None:
     await house.create("w", execution=CAT)
     house.room.syncs_fail = True

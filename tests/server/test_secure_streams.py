@@ -117,7 +117,7 @@ async def test_what_is_no_tls_is_hung_up_on_with_a_line_for_who_looks(
 ) -> None:
     loop = asyncio.get_running_loop()
     with caplog.at_level(logging.INFO, "watchglass.server.secure_streams"):
-        for said in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"\x00" * 100, b"\x00" * 200):
+        for said in (b"\x16\x03\x01\xff\xff" + b"\x00" * 100, b"\x00" * 200):
             peer = await connected(server)
             await loop.sock_sendall(peer, said)
             while await soon(loop.sock_recv(peer, 1000)):
@@ -126,9 +126,42 @@ async def test_what_is_no_tls_is_hung_up_on_with_a_line_for_who_looks(
         left = await connected(server)
         left.close()
         told = [record.message for record in caplog.records if "handshake" in record.message]
-    assert told[0] == "a TLS handshake failed: http request"
-    assert len(told) >= 3
+    assert len(told) >= 2
     assert complaints(caplog) == []
+
+
+@pytest.mark.parametrize(
+    "pieces", [[b"GET / HTTP/1.1\r\n\r\n"], [b"D", b"ELETE /v1/workers/w HT"], [b"PRI * H"]]
+)
+async def test_plain_http_is_told_that_tls_is_spoken_here(
+    server: InProcess, pieces: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.get_running_loop()
+    peer = await connected(server)
+    for piece in pieces:
+        await loop.sock_sendall(peer, piece)
+    answer = b""
+    while b"\r\n\r\n" not in answer or not answer.endswith(b"}}"):
+        answer += await soon(loop.sock_recv(peer, 1000))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n")
+    assert f"content-length: {len(body)}".encode() in head
+    assert b'"code":"tls_required"' in body
+    peer.close()
+    assert server.connections._secure is not None
+    shaking = server.connections._secure._shaking
+    await until(lambda: not shaking)
+    assert complaints(caplog) == []
+
+
+async def test_a_body_that_nobody_asked_for_is_thrown_away(server: InProcess) -> None:
+    loop = asyncio.get_running_loop()
+    peer = await connected(server)
+    await loop.sock_sendall(peer, b"POST /v1/workers HTTP/1.1\r\n\r\n")
+    for _ in range(100):
+        await soon(loop.sock_sendall(peer, b"x" * (1 << 20)))
+    assert (await soon(loop.sock_recv(peer, 1000))).startswith(b"HTTP/1.1 400 ")
+    peer.close()
 
 
 async def test_tls_where_none_is_spoken_is_refused_without_a_trace(caplog: pytest.LogCaptureFixture) -> None:

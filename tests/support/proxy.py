@@ -28,6 +28,7 @@ class Fate:
     `after_bytes` None nothing happens. `piece_bytes` is the most that is sent at
     once, `delay_s` what each piece waits before; `speaks_v2` False takes the
     offer of the feed's version 2 out of the request, so that the server speaks version 1.
+    A connection whose first request begins with `unasked` is reset, and the server hears nothing of it.
     """
 
     after_bytes: int | None = None
@@ -37,6 +38,7 @@ class Fate:
     delay_s: float = 0.0
     pause_s: float = 0.1
     speaks_v2: bool = True
+    unasked: bytes = b""
 
 
 class Proxy:
@@ -121,6 +123,8 @@ class _Connection:
     _left: int | None = field(init=False)
     _head: bytes = b""
     _head_is_over: bool = False
+    _held: bytes = b""
+    _is_known: bool = False
 
     def __post_init__(self) -> None:
         self._left = self.fate.after_bytes
@@ -172,9 +176,25 @@ class _Connection:
 
     def _pass_on(self, source: socket.socket, data: bytes) -> None:
         if source is self.client:
+            data = self._asked(data)
             self._send(self.server, data if self.speaks_v2 and self.fate.speaks_v2 else self._without(data))
         else:
             self._send(self.client, data)
+
+    def _asked(self, data: bytes) -> bytes:
+        """What may be passed on of what the client says; nothing before it is known. Raises OSError."""
+        if self._is_known:
+            return data
+        self._held += data
+        unasked = self.fate.unasked
+        if unasked.startswith(self._held[: len(unasked)]) and unasked:
+            if len(self._held) < len(unasked):
+                return b""
+            self.was_cut = True
+            self.sever("reset")
+            raise ConnectionResetError
+        self._is_known = True
+        return self._held
 
     def _send(self, to: socket.socket, data: bytes) -> None:
         for place in range(0, len(data), self.fate.piece_bytes):

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from watchglass.runtime.executor._spawner import Forked, Spawner
 from watchglass.runtime.executor.host import wire
 from watchglass.runtime.executor.host.linux import start_ticks
 
+from support.passing import let_others_pass
 from support.patience import PATIENCE_S
 from support.processes import pids, wait_gone, wait_true
 
@@ -395,6 +397,26 @@ async def test_an_adopted_worker_is_stopped_and_killed_as_any_other(
     told = [(await subject.exit()) for subject in adopted]
     assert [(ended.code, ended.cause) for ended in told] == [(3, "stop"), (None, "stop"), (None, "kill")]
     assert not is_alive(daemon)
+
+
+@pytest.mark.parametrize(
+    "uid", [None, pytest.param(64_323, marks=pytest.mark.skipif(os.geteuid() != 0, reason="takes root"))]
+)
+async def test_whom_a_worker_became_is_known_whether_it_lives_or_is_over(
+    lab: Lab, make_lab: type[Lab], tmp_path: Path, uid: int | None
+) -> None:
+    let_others_pass(tmp_path)
+    async with former(make_lab, tmp_path) as before:
+        for script in (SLEEP, "exit 0"):
+            plan = before.plan("/bin/sh", "-c", script, uid=uid, outlives_server=True)
+            plan.directory.chmod(0o711)
+            (plan.directory / "workspace").mkdir(mode=0o700)
+            await before.launch(replace(plan, cwd=str(plan.directory / "workspace")))
+        living, over = before.subjects
+        await over.exit()
+    adopted = [await lab.adopt(subject.plan) for subject in (living, over)]
+    assert [subject.process.uid for subject in adopted] == [uid, uid]
+    assert [subject.process.exit is None for subject in adopted] == [True, False]
 
 
 async def test_a_worker_that_was_asked_to_leave_is_known_as_such(

@@ -133,6 +133,16 @@ def test_explain_is_a_sentence(shell: Shell, cat: str) -> None:
     assert shell.text("explain", cat) == f"{cat} is running\n"
 
 
+def test_a_worker_where_a_task_belongs_is_told_what_is_for_workers(shell: Shell, cat: str) -> None:
+    for argv, instead in (("wait", "watchglass attach"), ("kill", "watchglass stop")):
+        done = shell(argv, cat)
+        assert (done.returncode, done.stdout) == (3, b"")
+        told = done.stderr.decode()
+        assert told.startswith(f"watchglass: error: {cat!r} is a worker, and no task; '{instead}' ")
+        assert shell(argv, "nobody").stderr == b"watchglass: error: no task 'nobody'\n"
+    assert shell.json("status", cat)["worker"]["phase"] == "running"
+
+
 def test_a_program_that_is_not_there_is_one_line(shell: Shell) -> None:
     for program in ("nonesuch", "/no/such/program"):
         done = shell("create", "--", program)

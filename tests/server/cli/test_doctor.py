@@ -56,6 +56,22 @@ def test_a_healthy_store_is_said_to_be_so(built: Built, capsys: pytest.CaptureFi
     assert (code, runtime["ok"], runtime["problems"], runtime["open_in"]) == (0, True, [], None)
 
 
+def test_the_host_is_looked_at_with_the_group_that_serve_would_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHGLASS_STATE_DIR", str(tmp_path))
+    assert main(["doctor", "--json", "--cgroup-root", "/no/such/group"]) == 0
+    found = json.loads(capsys.readouterr().out)["host"]["abilities"]
+    [memory] = [ability for ability in found if ability["name"] == "memory"]
+    assert memory["mechanism"] != "cgroup_v1"
+    assert memory["mechanism"] != "cgroup_v2"
+    assert any("make the group /no/such/group" in advice for advice in memory["advice"])
+    assert main(["doctor", "--cgroup-root", "agents"]) == 2
+    assert "--cgroup-root 'agents': use the absolute path of a group" in capsys.readouterr().err
+    assert main(["doctor", "--cgroup-root", "/agents", str(tmp_path)]) == 2
+    assert "leave out DIR" in capsys.readouterr().err
+
+
 def test_a_problem_is_told_with_its_place_and_its_repair(
     damaged: Built, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -119,7 +119,19 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["create", "--pids", "many", "--", "cat"], "'--pids': 'many' is no whole number"),
+        (["create", "--pids", "many", "--", "cat"], "--pids 'many': use a whole number"),
+        (["run", "--pids", "0", "--", "true"], "--pids 0: use 1 or more; try"),
+        (["logs", "--offset", "-1", "w"], "--offset -1: use 0 or more; try"),
+        (["top", "--every", "soon"], "--every 'soon': use a number; try"),
+        (["attach", "--on-expired", "wait", "w"], "--on-expired 'wait': use one of 'close', 'snapshot'; try"),
+        (["serve", "--display-name"], "--display-name: its value is missing; try 'watchglass serve --help'"),
+        (["run", "-e"], "-e: its value is missing; try 'watchglass run --help'"),
+        (["run", "--rm=yes", "--", "true"], "--rm: it takes no value; try 'watchglass run --help'"),
+        (["attach"], "WORKER is missing; try"),
+        (["stop"], "WORKER is missing; try"),
+        (["ps", "all", "of", "them"], "all of them: more than it takes; try"),
+        (["server"], "no such command 'server'; did you mean 'serve', 'observers'?; try 'watchglass --help'"),
+        (["serve", "--memory", "1G"], "no such option: --memory; did you mean "),
         (
             ["serve", "--capacity-memory", "much"],
             "use a size such as 4096 (bytes), 64K, 512M or 2G, from",

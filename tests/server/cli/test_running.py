@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from support.patience import PATIENCE_S
+from support.proxy import Fate, cutting
 from support.serving import environment, serving, watchglass
 from support.shell import Shell, ended, read_until, started
+from support.unanswered import unanswered
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,24 @@ def test_rm_leaves_no_trace_and_detach_leaves_it_running(shell: Shell) -> None:
     shell("rm", "--force", worker)
 
 
+def test_a_worker_that_cannot_be_removed_has_ended_as_it_did(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, "--allow-host", "127.0.0.1") as served,
+        cutting(served.host, served.port, [Fate(unasked=b"DELETE ")] * 99) as proxy,
+    ):
+        shell = Shell(served)
+        there = {"WATCHGLASS_URL": proxy.url, "WATCHGLASS_TOKEN": served.token}
+        for how, code in ((["--id", "w"], 9), (["--id", "t", "--task"], 1)):  # As a task: it was no success.
+            done = shell("run", "--rm", *how, "--", "sh", "-c", "exit 9", env=there)
+            assert done.returncode == code
+            told, kept = done.stderr.decode(), how[1]
+            assert told.startswith(
+                f"watchglass: {kept} has ended, and is not removed: cannot reach the runtime"
+            )
+            assert told.endswith(f"; remove it with: watchglass rm {kept}\n")
+            assert shell("rm", kept).returncode == 0
+
+
 def test_a_script_gets_its_arguments_and_an_ended_stdin(shell: Shell) -> None:
     done = shell("run", "--script", "-", "--", "you", stdin=b'cat; echo "hello $1"\n')
     assert (done.returncode, done.stdout) == (0, b"hello you\n")
@@ -138,6 +158,15 @@ def test_a_second_ctrl_c_cancels_a_stubborn_worker(shell: Shell) -> None:
         code, _, _ = ended(process, signal.SIGINT)
     assert code == 128 + 9
     assert shell.json("status", "stubborn")["worker"]["phase"] == "cancelled"
+
+
+@pytest.mark.parametrize("how", [[], ["--task"]], ids=["a worker", "a task"])
+def test_ctrl_c_does_not_wait_for_a_connection(tmp_path: Path, how: list[str]) -> None:
+    with unanswered() as nowhere:
+        argv = ["run", *how, "--url", nowhere.url, "--", "true"]
+        with started(tmp_path, *argv) as process:
+            nowhere.wait_somebody()
+            assert ended(process, signal.SIGINT) == (130, "", "")  # And not 5, as when it had waited.
 
 
 def test_where_nobody_reads_the_worker_is_cancelled(shell: Shell) -> None:
