@@ -146,7 +146,7 @@ async def test_what_a_crash_left_is_killed_by_the_next_probe(lab: Lab, cgroup: C
 
 def _left_behind(cgroup: CgroupLaunch) -> tuple[subprocess.Popen[bytes], list[Path]]:
     dead = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
-    name = cgroup_removal.group_name(dead.pid, "left")
+    name = f"{dead.pid}.{linux.start_ticks(dead.pid)}.left"
     dead.communicate()
     paths = [Path(folder.path) / name for folder in cgroup.folders]
     left = subprocess.Popen(["/bin/sleep", "1000"])
