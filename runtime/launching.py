@@ -42,6 +42,7 @@ _SCRIPT = "script"
 class Launching:
     """One worker that is about to start: what was asked of it and what it is to get.
 
+    `stdin_closed`: nobody will say anything to it.
     `uid` is the user that it becomes; None: it stays ours.
     """
 
@@ -49,6 +50,7 @@ class Launching:
     request: CreateWorkerRequest
     plan: ExecutionPlan
     directory: Path
+    stdin_closed: bool = False
     uid: int | None = None
 
     @property
@@ -103,6 +105,7 @@ def launch_plan(launching: Launching, host: HostCapabilities, options: RuntimeOp
         cgroup=host.limits.cgroup,
         stdout_max_bytes=limits.stdout_max_bytes or options.output_max_bytes,
         stderr_max_bytes=limits.stderr_max_bytes or options.output_max_bytes,
+        stdin_closed=launching.stdin_closed,
         outlives_server=options.keep_workers,
         workspace=launching.workspace,
         script=_SCRIPT if launching.execution.kind == "script" else None,

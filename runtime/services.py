@@ -79,6 +79,7 @@ class Services:
             request=worker.record.request.model_copy(update={"limits": limits}),
             plan=plan,
             directory=directory,
+            stdin_closed=worker.record.stdin_closed,
             uid=self._uids.take(worker.worker_id) if has_own_uid else None,
         )
         return launch_plan(launching, self._probing.capabilities, self.options)

@@ -40,8 +40,6 @@ async def launch(charge: Charge) -> None:
         raise failed from fault
     charge.life.pid, charge.life.supervisor_pid = process.pid, process.supervisor_pid
     await open_egress(charge, process)
-    if charge.worker.record.stdin_closed:
-        process.close_stdin()
     charge.life.take(Cue.LAUNCHED)
     charge.life.started_us = process.started_at_us
     await charge.journal.tell(charge.status())

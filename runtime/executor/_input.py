@@ -16,9 +16,10 @@ class Input:
     An adopted worker's stream goes on at `resume`.
     """
 
-    def __init__(self, send: Callable[[int, bytes], None]) -> None:
-        self.is_closing = False
-        self.is_closed = False
+    def __init__(self, send: Callable[[int, bytes], None], *, is_closed: bool) -> None:
+        """`is_closed`: the worker was launched without any."""
+        self.is_closing = is_closed
+        self.is_closed = is_closed
         self._send = send
         self._unsent: deque[memoryview] = deque()
         self._accepted_bytes = 0

@@ -238,6 +238,7 @@ class Executor:
                 cookie=plan.cookie,
                 grace_ms=plan.grace_ms,
                 outlives_server=plan.outlives_server,
+                stdin_closed=plan.stdin_closed,
                 on_change=on_change,
                 on_dead=self._on_dead,
                 on_free=self._on_free,

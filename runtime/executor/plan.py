@@ -43,6 +43,8 @@ class LaunchPlan:
     `cpu_time_s` is summed from /proc. A second later the kernel holds each process
     to it too (RLIMIT_CPU), and each file to `file_size_bytes` (RLIMIT_FSIZE). None: no limit.
 
+    With `stdin_closed` it reads the end of its input from the start: there is none to come.
+
     With `outlives_server` the worker goes on without its server, under the same
     limits, until it is over or another executor adopts it. Without, it ends with it.
 
@@ -73,6 +75,7 @@ class LaunchPlan:
     cgroup: CgroupLaunch | None = None
     stdout_max_bytes: int = GIB
     stderr_max_bytes: int = GIB
+    stdin_closed: bool = False
     outlives_server: bool = False
     workspace: str = "workspace"
     script: str | None = None
@@ -106,6 +109,7 @@ class LaunchPlan:
                 "cgroup": _folders(self.cgroup),
                 "stdout_max_bytes": self.stdout_max_bytes,
                 "stderr_max_bytes": self.stderr_max_bytes,
+                "stdin_closed": self.stdin_closed,
                 "outlives_server": self.outlives_server,
                 "workspace": self.workspace,
                 "script": self.script,

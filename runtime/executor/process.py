@@ -53,6 +53,7 @@ class Process:
         cookie: str,
         grace_ms: int,
         outlives_server: bool,
+        stdin_closed: bool = False,
         on_change: Callable[[], None],
         on_dead: Callable[[Process], None],
         on_free: Callable[[Process, Supervisor], None],
@@ -83,7 +84,7 @@ class Process:
         self._channel: Channel | None = None
         self._supervisor: Supervisor | None = None  # Unless it is one that we adopted.
         self._egress: socket.socket | None = None
-        self._input = Input(self._send)
+        self._input = Input(self._send, is_closed=stdin_closed)
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[None] = self._loop.create_future()
 

@@ -4,13 +4,14 @@ In this order: what is pending goes to the segments; segments, records and the
 names of both go to the disk; then the write-ahead files that held them go.
 
 Every second that is done for logs whose segments hold what is safe nowhere
-else; for all of them when the write-ahead file is large, when somebody asks for
-it, and at the end.
+else; for all of them, and for records, when the write-ahead file is large, when
+somebody asks for it, and at the end. Until then that file has them, on the disk.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -113,7 +114,7 @@ class Settling:
         dirty = [log for log in self._ground.dirty if everything or log.loose]
         faults += await self._flush(dirty)
         if wal is not None:
-            faults += await self._sync(dirty)
+            faults += await self._sync(dirty, with_records=everything)
             if not faults:
                 faults += _tried("remove", self._layout.journal, lambda: wal.forget(complete))
         else:
@@ -142,21 +143,25 @@ class Settling:
                 await asyncio.sleep(0)
         return faults
 
-    async def _sync(self, dirty: Sequence[FileLog]) -> list[StoreFault]:
+    async def _sync(self, dirty: Sequence[FileLog], *, with_records: bool) -> list[StoreFault]:
         """Bring segments, records and names to the disk, in the thread."""
         syncs = [log.begin_sync() for log in dirty]
-        changed, self._changed = self._changed, set()
-        names_changed, self._names_changed = self._names_changed, False
+        changed: set[WorkerId] = set()
+        names_changed = False
+        if with_records:
+            changed, self._changed = self._changed, set()
+            names_changed, self._names_changed = self._names_changed, False
         if not (syncs or changed or names_changed):
             return []
         outcomes: list[tuple[LogSync, OSError | None]] = []
         refused: list[OSError] = []
 
         def job() -> None:
+            sync_directory = functools.cache(self._files.sync_directory)  # All names are older than this.
             for sync in syncs:
-                fault = _refusal(lambda: sync.run(self._files))  # noqa: B023 - called at once.
+                fault = _refusal(lambda: sync.run(self._files, sync_directory))  # noqa: B023 - called at once.
                 outcomes.append((sync, fault))
-            fault = _refusal(lambda: self._sync_records(changed, names_changed=names_changed))
+            fault = _refusal(lambda: self._sync_records(changed, sync_directory, names_changed=names_changed))
             if fault is not None:
                 refused.append(fault)
 
@@ -168,17 +173,19 @@ class Settling:
         path = str(self._layout.path)
         return [fault_of("sync", path, f) for f in (*refusals, *refused) if f is not None]
 
-    def _sync_records(self, changed: set[WorkerId], *, names_changed: bool) -> None:
+    def _sync_records(
+        self, changed: set[WorkerId], sync_directory: Callable[[str], None], *, names_changed: bool
+    ) -> None:
         """In the thread: raises OSError."""
         for worker_id in changed:
             directory = self._layout.worker(worker_id)
             with suppress(FileNotFoundError):  # It was deleted meanwhile.
                 self._files.sync_file(f"{directory}/{RECORD_FILE}")
-                self._files.sync_directory(directory)
+                sync_directory(directory)
         if changed or names_changed:
-            self._files.sync_directory(self._layout.workers)
+            sync_directory(self._layout.workers)
         if names_changed:
-            self._files.sync_directory(self._layout.removed)
+            sync_directory(self._layout.removed)
 
     async def _renew_ceiling(self) -> list[StoreFault]:
         numbering = self._ground.numbering

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,7 +25,7 @@ class LogSync(NamedTuple):
     is_gone: bool = False
     """Somebody removed a file of it."""
 
-    def run(self, files: Files) -> None:
+    def run(self, files: Files, sync_directory: Callable[[str], None]) -> None:
         """In a thread: raises OSError."""
         if self.fault is not None:
             raise self.fault
@@ -33,7 +33,7 @@ class LogSync(NamedTuple):
             files.fdatasync(fd)
         for directory in self.directories:
             with suppress(FileNotFoundError):  # Somebody removed this worker; its next append says so.
-                files.sync_directory(directory)
+                sync_directory(directory)
 
 
 class Unsynced:

@@ -288,7 +288,7 @@ class WriteAhead:
         def job() -> None:
             for each in rounds:
                 for sync in each.syncs:
-                    sync.run(self._files)
+                    sync.run(self._files, self._files.sync_directory)
             self._files.fdatasync(file.fd)
             if directory is not None:
                 self._files.sync_directory(directory)

@@ -187,7 +187,7 @@ class Groups:
         self._born_in: Group | None = None
         if not folders:
             return
-        name = cgroup_removal.group_name(os.getpid(), label)
+        name = cgroup_removal.group_name(label)
         try:
             for told in folders:
                 serves = frozenset(map(str, told["serves"]))  # type: ignore[call-overload]  # A list in JSON.

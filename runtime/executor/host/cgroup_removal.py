@@ -31,9 +31,9 @@ def parent_name() -> str:
     return f"watchglass-{os.getuid()}.{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116
 
 
-def group_name(supervisor: int, label: str) -> str:
-    """The name of a group that `supervisor` makes. Raises FileNotFoundError: it is gone."""
-    return f"{supervisor}.{linux.start_ticks(supervisor)}.{label[:128]}"
+def group_name(label: str) -> str:
+    """The name of a group that this process makes."""
+    return f"{os.getpid()}.{linux.own_start_ticks()}.{label[:128]}"
 
 
 def members(path: str) -> set[int]:

@@ -52,7 +52,7 @@ class Trial:
 
     def _make(self, parent: str, version: int, serves: frozenset[str]) -> None:
         try:
-            group = Group(parent, cgroup_removal.group_name(os.getpid(), "probe"), version, serves)
+            group = Group(parent, cgroup_removal.group_name("probe"), version, serves)
         except OSError as error:
             self._refuse(serves, error)
             return

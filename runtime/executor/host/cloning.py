@@ -28,9 +28,8 @@ def fork_into(group: int) -> int:
     Raises:
         OSError: The kernel cannot or may not; or there is no further process. Nothing was forked.
     """
-    arguments = ctypes.create_string_buffer(
-        _ARGUMENTS.pack(_INTO_CGROUP, 0, 0, 0, signal.SIGCHLD.value, 0, 0, 0, 0, 0, group), _ARGUMENTS.size
-    )
+    # As bytes, which the kernel only reads: a buffer of ctypes would make a type of its own each time.
+    arguments = _ARGUMENTS.pack(_INTO_CGROUP, 0, 0, 0, signal.SIGCHLD.value, 0, 0, 0, 0, 0, group)
     size = ctypes.c_size_t(_ARGUMENTS.size)
     _python.PyOS_BeforeFork()
     pid = int(_libc.syscall(ctypes.c_long(_CLONE3), arguments, size))

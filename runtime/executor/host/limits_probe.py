@@ -212,7 +212,7 @@ def _cpu_quota(seen: list[Hierarchy]) -> _Found:
 def _try_cpu_quota(hierarchy: Hierarchy) -> None:
     if hierarchy.version == 2:
         write(f"{hierarchy.own}/cgroup.subtree_control", b"+cpu")
-    name = cgroup_removal.group_name(os.getpid(), "quota")
+    name = cgroup_removal.group_name("quota")
     parent = f"{hierarchy.own}/{cgroup_removal.parent_name()}"
     group = Group(parent, name, hierarchy.version, frozenset())
     try:

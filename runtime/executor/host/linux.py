@@ -119,3 +119,14 @@ def stat_fields(pid: int) -> list[str]:
 def start_ticks(pid: int) -> int:
     """When the process was forked, in clock ticks since boot: with its pid, its identity."""
     return int(stat_fields(pid)[19])
+
+
+def own_start_ticks() -> int:
+    """Those of this process, which its workers' records and groups all name."""
+    return _first_read_start_ticks(os.getpid())
+
+
+@functools.cache
+def _first_read_start_ticks(own: int) -> int:
+    """By the pid, for what we fork remembers what we do."""
+    return start_ticks(own)

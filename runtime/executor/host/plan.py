@@ -59,6 +59,7 @@ class Plan:
         "script",
         "seccomp",
         "stderr_max_bytes",
+        "stdin_closed",
         "stdout_max_bytes",
         "uid",
         "wall_time_ms",
@@ -81,6 +82,7 @@ class Plan:
         self.cgroup: list[dict[str, object]] = fields["cgroup"]  # [{path, version, serves: [service]}]
         self.stdout_max_bytes: int = fields["stdout_max_bytes"]
         self.stderr_max_bytes: int = fields["stderr_max_bytes"]
+        self.stdin_closed: bool = fields["stdin_closed"]
         self.outlives_server: bool = fields["outlives_server"]
         self.workspace: str = fields["workspace"]
         self.script: str | None = fields["script"]

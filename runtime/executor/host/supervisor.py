@@ -85,12 +85,13 @@ class Supervisor(Boss):
         self._kill_again_at = 0.0
         self._kill_tick_s = KILL_TICK_MIN_S
         self._strays: set[int] = set()
-        self._stdin_end_told = False
+        self._stdin_end_told = plan.stdin_closed
         self._taken_told = 0
 
     def run(self) -> bool:
         """From the fork to the last frame; whether nothing of it is left but what is on the disk."""
-        self._loop.watch(self._worker.input.pipe, self._on_stdin, 0)
+        if not self._worker.input.is_closed:
+            self._loop.watch(self._worker.input.pipe, self._on_stdin, 0)
         self._line.open()
         while not self._launch.is_ready:
             self._turn()
@@ -385,12 +386,14 @@ class Supervisor(Boss):
             strays_killed=len(self._strays),
         )
         is_clean = self._worker.groups.remove()
+        told = json.dumps(report).encode()
         try:
-            self._worker.record.write_exit(json.dumps(report).encode())
+            self._worker.record.write_exit(told)
         except OSError as error:
             is_clean = False
             report["output_errno"] = report["output_errno"] or error.errno
-        self._line.finish(wire.EXIT, json.dumps(report).encode())
+            told = json.dumps(report).encode()
+        self._line.finish(wire.EXIT, told)
         if is_clean and self._line.is_first:
             return True
         with contextlib.suppress(OSError):  # It is told; nobody is left to hear of this.

@@ -29,6 +29,7 @@ From the server:              From the supervisor:
                                                 verified}
                                   EGRESS        empty, with a descriptor: see below
 
+STDIN_CLOSED is not said of a worker whose plan says so from the start.
 `verified` is what `verify.py` found in force after the start, or null.
 
 The first channel is one end of a pair. PLAN comes first, and with its first byte

@@ -72,6 +72,8 @@ class Worker:
         self.reaper = Reaper(self._forked.pid)
         self.start_ticks = linux.start_ticks(self.pid)
         self.input = Input(stdin)
+        if plan.stdin_closed:
+            self.input.close_after_pending()
         self.pumps = (
             Pump(STDOUT, stdout, logs[0], index, max_bytes=plan.stdout_max_bytes),
             Pump(STDERR, stderr, logs[1], index, max_bytes=plan.stderr_max_bytes),
@@ -108,7 +110,7 @@ class Worker:
         self.record.write_run(
             {
                 "boot_id": linux.boot_id(),
-                "supervisor": {"pid": own, "start_ticks": linux.start_ticks(own)},
+                "supervisor": {"pid": own, "start_ticks": linux.own_start_ticks()},
                 "worker": {"pid": self.pid, "start_ticks": self.start_ticks},
                 "started_at_us": self.started_at_us,
                 "cgroups": self.groups.paths,

@@ -289,6 +289,7 @@ async def test_an_end_of_input_that_was_asked_for_is_known(
     async with former(make_lab, tmp_path) as before:
         reader = await before.sh("echo ready; sleep 1000", outlives_server=True)
         closed = await before.sh("exec 0</dev/null; echo closed; exec sleep 1000", outlives_server=True)
+        without = await before.run("sleep", "1000", outlives_server=True, stdin_closed=True)
         reader.process.write_input(bytes(70_000))
         reader.process.close_stdin()
         await reader.until_says(b"ready")
@@ -299,6 +300,8 @@ async def test_an_end_of_input_that_was_asked_for_is_known(
     adopted.kill()
     adopted = (await lab.adopt(closed.plan)).process
     assert (adopted.stdin_closing, adopted.stdin_closed) == (False, True)
+    adopted = (await lab.adopt(without.plan)).process
+    assert (adopted.stdin_closing, adopted.stdin_closed) == (True, True)
 
 
 async def test_what_a_worker_never_read_is_told_though_nobody_watched(

@@ -146,7 +146,7 @@ async def test_what_a_crash_left_is_killed_by_the_next_probe(lab: Lab, cgroup: C
 
 def _left_behind(cgroup: CgroupLaunch) -> tuple[subprocess.Popen[bytes], list[Path]]:
     dying = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE)
-    name = cgroup_removal.group_name(dying.pid, "left")
+    name = f"{dying.pid}.{linux.start_ticks(dying.pid)}.left"
     paths = [Path(folder.path) / name for folder in cgroup.folders]
     left = subprocess.Popen(["/bin/sleep", "1000"])
     for path in paths:

@@ -267,6 +267,14 @@ async def test_the_end_of_input_is_an_end_of_file(lab: Lab) -> None:
     assert await subject.says() == b"last words\nend\n"
 
 
+async def test_a_worker_without_input_reads_the_end_of_file_at_once(lab: Lab) -> None:
+    subject = await lab.sh("cat; echo end", stdin_closed=True)
+    assert (subject.process.stdin_closing, subject.process.stdin_closed) == (True, True)
+    subject.process.write_input(b"too late")
+    assert await subject.says() == b"end\n"
+    assert (await subject.exit()).undelivered_input_bytes == 8
+
+
 async def test_a_worker_that_never_reads_costs_nobody_anything(lab: Lab) -> None:
     subject = await lab.sh("echo ready; exec sleep 1000")
     subject.process.write_input(bytes(1 << 20))
