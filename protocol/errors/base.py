@@ -13,6 +13,11 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}… ({len(text)} characters)"
 
 
+def cut(text: str) -> str:
+    """A text as an error text may show it where no quotes belong: cut when it is long."""
+    return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}…"
+
+
 class RuntimeFault(Exception):
     """Base of everything we raise on purpose. Anything else is our bug."""
 
