@@ -102,6 +102,11 @@ def place_of(name: str) -> Place | None:
     return _ORDER.index(WORKSPACE), tuple(parts[1:])
 
 
+def readable(name: str) -> str:
+    """A name as JSON can have it: a byte that is no UTF-8 is written as `\\xff`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def stays_inside(folders: int, target: str) -> bool:
     """Whether a link that stands so many folders below the workspace leads to a place in it.
 

@@ -92,6 +92,12 @@ def test_what_was_left_out_is_told_and_so_is_what_is_left_out_here(tmp_path: Pat
     assert list((arrived.files / "workspace").iterdir()) == []
 
 
+def test_what_is_left_out_is_told_of_by_a_name_that_every_answer_can_have(tmp_path: Path) -> None:
+    members = members_of("w", folder("workspace"), link("workspace/\udcff", "/etc"))
+    (told,) = take(tmp_path / "in", packed(members)).omissions.first
+    assert orjson.loads(told.model_dump_json())["name"] == "workspace/\\xff"
+
+
 Change = Callable[[list[Member]], Sequence[Member]]
 
 
