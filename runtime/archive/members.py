@@ -36,6 +36,8 @@ NOTE_BYTES_MAX: Final = 64 << 10
 DOCUMENT_BYTES_MAX: Final = 8 << 20
 """Of worker.json, and of view.json."""
 NAME_BYTES_MAX: Final = 255
+TARGET_BYTES_MAX: Final = 4095
+"""Where a symbolic link may lead: a path (path_resolution(7))."""
 DEPTH_MAX: Final = 128
 """How deep folders of a workspace may be nested."""
 

@@ -160,6 +160,7 @@ assert RUNNING is not None
             "comes without the folder",
         ),
         (added(link("workspace", "/tmp")), "where a folder belongs"),
+        (added(folder("workspace"), link("workspace/l", "x/" * 2048)), "4095 bytes"),
         (added(link("stderr.log", "/etc/passwd")), "where a regular file belongs"),
         (added(file("ctl.sock")), "is no member of an archive"),
         (added(file("worker.json")), "comes too late"),
