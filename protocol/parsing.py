@@ -72,11 +72,25 @@ def _reasons(details: list[ErrorDetails]) -> str:
 
 
 def _reason(detail: ErrorDetails) -> str:
-    place = [str(part) for part in detail["loc"]]
+    if detail["type"].startswith("union_tag_"):
+        return _choice(detail)
     message = detail["msg"].removeprefix("Value error, ")
     reason = message[:1].lower() + message[1:]
+    return _told([str(part) for part in detail["loc"]], reason, detail["input"])
+
+
+def _choice(detail: ErrorDetails) -> str:
+    """What is wrong with the field that chooses among shapes."""
+    name = detail["ctx"]["discriminator"].strip("'")
+    place = [*(str(part) for part in detail["loc"]), name]
+    if detail["type"] == "union_tag_not_found":
+        return _told(place, "field required", ())
+    return _told(place, f"input should be one of {detail['ctx']['expected_tags']}", detail["input"][name])
+
+
+def _told(place: list[str], reason: str, value: Any) -> str:
     shown_place = ".".join(map(_shown_part, place)) or "body"
-    return f"{shown_place}: {reason}{_got(place, detail['input'])}"
+    return f"{shown_place}: {reason}{_got(place, value)}"
 
 
 def _shown_part(part: str) -> str:

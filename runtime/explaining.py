@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from watchglass.protocol.errors import shown
 from watchglass.protocol.identity import WorkerId
 from watchglass.protocol.workers import Shortage, WaitingFor, WorkerExit, WorkerExplanation
 
@@ -91,11 +92,14 @@ def _waiting_for(place: Place, ledger: Ledger) -> WaitingFor:
     )
 
 
+def _because(reason: str) -> str:
+    """An imported worker may have a reason that a later version has words for."""
+    return ENDED_BECAUSE.get(reason, shown(reason))
+
+
 def _summary(worker: Worker) -> str:
     if worker.life.exit is not None:
-        return (
-            f"ended as {worker.life.phase}{_how(worker.life.exit)}: {ENDED_BECAUSE[worker.life.exit.reason]}"
-        )
+        return f"ended as {worker.life.phase}{_how(worker.life.exit)}: {_because(worker.life.exit.reason)}"
     if worker.passive:
         return "has no process: inputs are recorded, and a producer appends its events"
     return f"is {worker.life.phase}"

@@ -40,6 +40,10 @@ WINDOW_TRIES_MAX = 8
 LoadState = Callable[[], Awaitable[bytes | None]]
 
 
+class _DoesNotFit(Exception):
+    """The log ends before the transcript that a saved state told of: it is of another log, or damaged."""
+
+
 class WorkerView:
     """The transcript and the open text of one worker, as of the last event applied.
 
@@ -179,6 +183,8 @@ class WorkerView:
                 return await self._window(log, place, limit)
             except CursorExpired:
                 continue  # Retention moved meanwhile, and the entries with it.
+            except _DoesNotFit:
+                await self._begin_anew(log)
         raise TranscriptExpired(place, self.oldest_kept)
 
     def snapshot_entries(self) -> list[Json]:
@@ -241,7 +247,7 @@ class WorkerView:
         return [*await self._read_back(log, start, min(border, end)), *newest]
 
     async def _read_back(self, log: Log, start: int, end: int) -> list[Said]:
-        """Entries that are claimed, by their events. Raises CursorExpired and the store's faults."""
+        """Entries that are claimed, by their events. Raises CursorExpired, _DoesNotFit, store faults."""
         if start >= end:
             return []
         mark = self._transcript.mark_at(start)
@@ -249,7 +255,8 @@ class WorkerView:
         taken: list[Said] = []
         while place < end:
             records = await log.read(after=after)
-            assert records, "the log ends before its transcript"
+            if not records:
+                raise _DoesNotFit
             for record in records:
                 for said in fold.feed(record.seq, decode_event(record.line)):
                     if start <= place < end:  # An event may complete two entries.
@@ -285,8 +292,16 @@ class WorkerView:
                 said = await self._read_back(log, missing.start, missing.stop)
             except CursorExpired:
                 self.expire(log.trimmed_through)
+            except _DoesNotFit:
+                await self._begin_anew(log)
             else:
                 self._transcript.add_before(said, missing.stop)
+
+    async def _begin_anew(self, log: Log) -> None:
+        """As if there had been no saved state: it told of more than the log has."""
+        anew = self._blank()
+        await _catch_up(anew, log)
+        self._transcript = anew
 
     def _blank(self, length: int = 0) -> Transcript:
         return Transcript(length=length, far_max=self._marks_max, newest_max=self._newest_max)

@@ -16,7 +16,7 @@ import re
 from contextlib import suppress
 from http import HTTPStatus
 from typing import cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException
@@ -91,6 +91,8 @@ from .workers_api import workers_api
 LINGER_S = 2.0
 """How long a refused body may go on arriving: a client that is cut while it sends misses the answer."""
 _ROUTE_KEY = "watchglass.route"
+_ABSOLUTE = re.compile(r"\Ahttps?://[^/?#]*", re.IGNORECASE)
+"""What stands before the path where a whole URL is asked for (RFC 9112, 3.2.2)."""
 _PARAMETER = re.compile(r"<(?:[^<>]*:)?([^<>]+)>")
 _LOG = logging.getLogger(__name__)
 
@@ -172,8 +174,10 @@ class Application:
         elif worker_id is not None:
             scope[_ROUTE_KEY] = EVENTS_ROUTE
             await self._serve_events(scope, exchange, OneWorker(self._runtime, worker_id))
-        else:
+        elif _is_routable(scope["path"]):
             await self._http(scope, exchange.receive, exchange.send)  # type: ignore[arg-type]  # As above.
+        else:
+            raise NotFound(scope["path"])
 
     async def _serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == SESSION_ROUTE:
@@ -307,8 +311,13 @@ class _Exchange:
 def _path(scope: Scope) -> str:
     """The path to route by: an escaped slash stays escaped, so that an id cannot span two segments."""
     raw = scope.get("raw_path") or scope["path"].encode()
-    text = raw.decode("latin1").replace("%2F", "%252F").replace("%2f", "%252f")
-    return unquote(text if text.startswith("/") else urlsplit(text).path)
+    text = _ABSOLUTE.sub("", raw.decode("latin1"), count=1) or "/"
+    return unquote(text.replace("%2F", "%252F").replace("%2f", "%252f"))
+
+
+def _is_routable(path: str) -> bool:
+    """Whether Quart routes by the path as it is: it takes slashes away at the beginning, and adds one."""
+    return path.startswith("/") and not path.startswith("//")
 
 
 def _http_app(runtime: Runtime, metrics: Metrics, observers: Observers, leaving: Leaving) -> Quart:
@@ -348,9 +357,15 @@ async def _on_http_exception(fault: HTTPException) -> Response:
     ours = _fault_of(fault)
     response = await _on_fault(ours)
     if isinstance(fault, NoSuchMethod) and fault.valid_methods:
-        ours_too = {"GET"} if is_events_path(request.path) else set()
-        response.headers["allow"] = ", ".join(sorted({*fault.valid_methods, *ours_too}))
+        response.headers["allow"] = ", ".join(sorted({*fault.valid_methods, *_past_quart(request.path)}))
     return response
+
+
+def _past_quart(path: str) -> set[str]:
+    """The methods of a path that Quart does not know of."""
+    if path == IMPORT_ROUTE:
+        return {"POST"}
+    return {"GET"} if is_events_path(path) else set()
 
 
 async def _on_bug(fault: Exception) -> Response:

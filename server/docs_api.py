@@ -51,6 +51,7 @@ from watchglass.protocol.workers import ImportAnswer, LifecycleRequest
 from .archives_api import IMPORT_FAULTS, IMPORT_ROUTE, MEDIA_TYPE
 from .auth import OPEN_PATHS
 from .docs_page import page
+from .docs_schema import complete
 from .errors import STATUS, ErrorAnswer
 from .events_path import ALL_EVENTS_ROUTE, ALL_FEED_ROUTE, EVENTS_ROUTE
 from .exchange import FAULTS_ATTRIBUTE
@@ -290,7 +291,7 @@ def _document() -> dict[str, Any]:
     for model in (ErrorAnswer, TaskErrorAnswer, ImportAnswer, EventsAnswer, Reset):
         told = model.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")
         schema["components"]["schemas"].update(told.pop("$defs", {}), **{model.__name__: told})
-    return schema
+    return complete(schema)
 
 
 def _told(

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from quart import Response, current_app, request
 
 from watchglass.protocol.base import Wire
-from watchglass.protocol.errors import InvalidQuery, RuntimeFault
+from watchglass.protocol.errors import InvalidQuery, InvalidRequest, RuntimeFault
 from watchglass.protocol.parsing import decode
 from watchglass.runtime import Runtime
 
@@ -63,7 +63,15 @@ def query(model: type[Q]) -> Q:
 
 def idempotency_key() -> str | None:
     """The header of this name. Raises InvalidRequest."""
-    return checked_idempotency_key(request.headers.get("Idempotency-Key"))
+    return checked_idempotency_key(one_header("Idempotency-Key"))
+
+
+def one_header(name: str) -> str | None:
+    """The only header of this name, if there is one. Raises InvalidRequest: which of two would count?"""
+    given = request.headers.getlist(name)
+    if len(given) > 1:
+        raise InvalidRequest(f"{name}: is given more than once")
+    return given[0] if given else None
 
 
 def answer(model: Wire, status: int = 200) -> Response:

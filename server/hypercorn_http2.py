@@ -6,14 +6,17 @@
 * h2 refuses a frame that is too long when it has all of it, which may be 16 MiB.
 * Hypercorn keeps what waited on a stream that was reset, and who waits for room on it.
 * Hypercorn falls over what still comes of a request that is answered (RFC 9113, 8.1:
-  the answer need not wait for it), and over what no client sends by accident: a path
-  that is no ASCII, priorities for a thousand streams. One connection carries many
+  the answer need not wait for it), and over what no client sends by accident: no path,
+  or one that is no ASCII, priorities for a thousand streams. One connection carries many
   feeds; so the first is ignored, the second ends its stream, and only the third
   the connection, with a word.
+* It takes every protocol for a WebSocket, and begins on requests whose reset it has read
+  already: many a client's way of making a server work for nothing (CVE-2023-44487).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -34,7 +37,9 @@ from priority.priority import MissingStreamError, PriorityError
 from .asgi import Send
 
 _HEAD_BYTES: Final = 9
-_READ_AS_ASCII: Final = frozenset({b":method", b":path"})
+_READ_AS_ASCII: Final = frozenset(
+    {b":method", b":path", b"sec-websocket-extensions", b"sec-websocket-protocol", b"connection"}
+)
 
 
 class CountingBuffer(StreamBuffer):
@@ -76,8 +81,12 @@ class Http2(H2Protocol):
         return len(begun) >= _HEAD_BYTES and size_bytes > self.connection.max_inbound_frame_size
 
     async def _handle_events(self, events: list[H2Event]) -> None:
+        gone = {event.stream_id for event in events if isinstance(event, StreamReset)}
+        heard = [
+            event for event in events if not (isinstance(event, RequestReceived) and event.stream_id in gone)
+        ]
         try:
-            await super()._handle_events(events)
+            await super()._handle_events(heard)
         except PriorityError:
             self.connection.close_connection(ErrorCodes.PROTOCOL_ERROR)
             await self._flush()
@@ -87,10 +96,14 @@ class Http2(H2Protocol):
                 await self._forget(event.stream_id)
 
     async def _create_stream(self, request: RequestReceived) -> None:
-        if all(value.isascii() for name, value in request.headers if name in _READ_AS_ASCII):
-            await super()._create_stream(request)
-        else:
+        if not _can_be_served(request.headers):
             self.connection.reset_stream(request.stream_id, ErrorCodes.PROTOCOL_ERROR)
+            return
+        try:
+            await super()._create_stream(request)
+        except PriorityError:
+            del self.streams[request.stream_id]  # It has not begun, so it cannot be told of its end.
+            raise
 
     async def end_stream(self, stream_id: int) -> None:
         """Reset one; its application is told that the client has left."""
@@ -109,6 +122,15 @@ class Http2(H2Protocol):
             await buffer.close()
             with suppress(MissingStreamError):
                 self.priority.remove_stream(stream_id)
+
+
+def _can_be_served(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    said = dict(headers)
+    return (
+        b":path" in said
+        and said.get(b":protocol", b"websocket") == b"websocket"
+        and all(value.isascii() for name, value in headers if name in _READ_AS_ASCII)
+    )
 
 
 class _Streams(dict[int, HTTPStream | WSStream]):

@@ -36,7 +36,6 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Event as HypercornEvent
 from hypercorn.events import Updated
 from hypercorn.protocol.events import StreamClosed
-from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.protocol.ws_stream import Handshake, WebsocketBuffer, WSStream
 from wsproto.connection import Connection, ConnectionState
@@ -46,6 +45,7 @@ from watchglass.protocol.client_frames import ClientFrames, FrameTooLarge
 
 from .asgi import Receive, Send
 from .gathering import GatheringWriter
+from .hypercorn_http1 import Http1
 from .hypercorn_http2 import Http2
 
 
@@ -205,7 +205,7 @@ def writes_through(send: Send, writer: GatheringWriter) -> bool:
     server = getattr(getattr(protocol, "send", None), "__self__", None)
     return (
         isinstance(stream, WSStream)
-        and isinstance(protocol, H11Protocol)
+        and isinstance(protocol, Http1)
         and isinstance(server, ClosingTCPServer)
         and getattr(server, "writer", None) is writer
     )
@@ -216,6 +216,7 @@ class _Together:
 
     def __init__(self, connection: Connection, buffer: WebsocketBuffer) -> None:
         assert isinstance(buffer, _Brief), "texts are kept"
+        self._connection = connection
         self._frames = ClientFrames(buffer.max_length)
         self._receive, self._events = connection.receive_data, connection.events
         self._on_excess = buffer.on_excess
@@ -239,6 +240,9 @@ class _Together:
                 else:
                     self._receive(found)
                     yield from self._events()
+                    if self._connection.state is not ConnectionState.OPEN:
+                        self._frames.ignore()  # Behind a close there is nothing (RFC 6455, 5.5.1).
+                        return
         except FrameTooLarge:
             self._frames.ignore()
             self._on_excess()

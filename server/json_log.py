@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import orjson
 
+from watchglass.protocol.errors import printable
+
 from .config import LogLevel
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -29,7 +31,10 @@ class JsonFormatter(logging.Formatter):
         line.update((name, value) for name, value in vars(record).items() if name not in _PLAIN)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+        try:
+            return _dumped(line)
+        except TypeError:  # Names of files may be no UTF-8, and numbers of any size.
+            return _dumped({name: printable(str(value)) for name, value in line.items()})
 
 
 @contextmanager
@@ -46,6 +51,10 @@ def logging_json(level: LogLevel) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         root.setLevel(before)
+
+
+def _dumped(line: dict[str, object]) -> str:
+    return orjson.dumps(line, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _utc(time_s: float) -> str:

@@ -22,7 +22,7 @@ from watchglass.protocol.errors import (
 from watchglass.protocol.identity import parse_worker_id
 
 from .exchange import query, refuses, the_runtime
-from .queries import Query
+from .queries import Query, Whole
 from .ranges import Span, span
 
 CHUNK_BYTES = 64 << 10
@@ -34,8 +34,8 @@ logs_api = Blueprint("logs", __name__, url_prefix="/v1/workers/<string:worker_id
 class LogQuery(Query):
     """Which bytes; a Range header goes before these."""
 
-    offset: int = Field(default=0, ge=0, le=_OFFSET_MAX)
-    limit: int | None = Field(default=None, ge=1, le=_OFFSET_MAX)
+    offset: Whole = Field(default=0, ge=0, le=_OFFSET_MAX)
+    limit: Whole | None = Field(default=None, ge=1, le=_OFFSET_MAX)
 
 
 @logs_api.get("/<any(stdout, stderr):stream>")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from watchglass.protocol.errors import InvalidQuery, InvalidRequest
@@ -26,6 +27,18 @@ class Query(BaseModel):
 
 
 Q = TypeVar("Q", bound=Query)
+_DIGITS = re.compile(r"-?[0-9]+")
+
+
+def _whole(value: object) -> object:
+    """Pydantic would also take `1.0`, `1_000`, `+1`, ` 1`, and `true` for 1."""
+    if isinstance(value, bool | float) or (isinstance(value, str) and not _DIGITS.fullmatch(value)):
+        raise ValueError("use a whole number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""A whole number, from a query string or from JSON."""
 
 
 class WorkersQuery(Query):
@@ -36,15 +49,15 @@ class WorkersQuery(Query):
     label: list[str] = Field(
         default_factory=list, description="NAME=VALUE, a label of the control context; repeatable"
     )
-    limit: int | None = Field(default=None, ge=1, le=_COUNT_MAX)
+    limit: Whole | None = Field(default=None, ge=1, le=_COUNT_MAX)
     after: str | None = Field(default=None, description="the worker id that the page before ended with")
 
 
 class TranscriptQuery(Query):
     """Which entries; without `start`, from the oldest kept one."""
 
-    start: int | None = Field(default=None, ge=0, le=_COUNT_MAX)
-    limit: int | None = Field(default=None, ge=0, le=_COUNT_MAX)
+    start: Whole | None = Field(default=None, ge=0, le=_COUNT_MAX)
+    limit: Whole | None = Field(default=None, ge=0, le=_COUNT_MAX)
 
 
 class ObserversQuery(Query):
@@ -57,21 +70,21 @@ class EventBatchQuery(Query):
     """Where to read on; without a cursor, from the oldest kept event."""
 
     cursor: str | None = Field(default=None, description="the next_cursor of the batch before, as JSON")
-    limit: int | None = Field(default=None, ge=1, le=_COUNT_MAX)
+    limit: Whole | None = Field(default=None, ge=1, le=_COUNT_MAX)
 
 
 class TasksQuery(Query):
     """Which tasks, and how many of them."""
 
     status: TaskStatus | None = None
-    limit: int = Field(default=TASKS_LIMIT_DEFAULT, ge=1, le=_COUNT_MAX)
+    limit: Whole = Field(default=TASKS_LIMIT_DEFAULT, ge=1, le=_COUNT_MAX)
     after: str | None = Field(default=None, description="the task id that the page before ended with")
 
 
 class StatusQuery(Query):
     """How long to wait for the task's end before answering."""
 
-    wait_ms: int = Field(default=0, ge=0, le=WAIT_MS_MAX)
+    wait_ms: Whole = Field(default=0, ge=0, le=WAIT_MS_MAX)
 
 
 def checked_query(model: type[Q], given: Mapping[str, object]) -> Q:
@@ -95,7 +108,7 @@ def checked_idempotency_key(key: str | None) -> str | None:
 
 _REASONS: Final[Mapping[str, str]] = {
     "int_parsing": "use a whole number",
-    "int_from_float": "use a whole number",
+    "int_parsing_size": "use a number of fewer digits",
     "greater_than_equal": "use {ge} or more",
     "less_than_equal": "use {le} or less",
     "enum": "use one of {expected}",

@@ -65,6 +65,15 @@ async def list_diagnostics() -> Response:
     return answer(operations.list_diagnostics(the_runtime()))
 
 
+@runtime_api.get("/events/ws")
+@hide
+async def feed_without_upgrade() -> Response:
+    """Everybody's feed, asked for as if it were a page."""
+    raise InvalidRequest(
+        "everybody's feed is a WebSocket here; ask for it with an upgrade, or GET /v1/events"
+    )
+
+
 @runtime_api.get("/session/ws")
 @hide
 async def session_without_upgrade() -> Response:

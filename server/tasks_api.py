@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response
 from quart_schema import document_headers, document_querystring, document_request, document_response
 
 from watchglass.protocol.errors import (
@@ -32,7 +32,7 @@ from watchglass.protocol.tasks import (
 
 from . import task_operations as operations
 from .callers import the_caller
-from .exchange import answer, answer_list, body, body_or_default, query, refuses, the_runtime
+from .exchange import answer, answer_list, body, body_or_default, one_header, query, refuses, the_runtime
 from .queries import Query, StatusQuery, TasksQuery
 
 OWNER_HEADER = "x-execgo-owner"
@@ -90,7 +90,7 @@ async def show_task(task_id: TaskId) -> Response:
 async def kill_task(task_id: TaskId) -> Response:
     """End a task; answered when it has finished."""
     asked = await body_or_default(KillTaskRequest)
-    owner = request.headers.get(OWNER_HEADER)
+    owner = one_header(OWNER_HEADER)
     return answer(await operations.kill_task(the_runtime(), task_id, asked, owner))
 
 

@@ -94,6 +94,7 @@ async def list_workers() -> Response:
     UnsupportedCapability,
     RuntimeStopped,
     WorkerExists,
+    WorkerNotFound,
     IdempotencyConflict,
     ResourceLimitExceeded,
     StoreIo,

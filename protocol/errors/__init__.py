@@ -14,7 +14,9 @@ from .access import Unauthorized as Unauthorized
 from .base import SHOWN_CHARS_MAX as SHOWN_CHARS_MAX
 from .base import Internal as Internal
 from .base import RuntimeFault as RuntimeFault
+from .base import cut as cut
 from .base import faults as faults
+from .base import printable as printable
 from .base import shown as shown
 from .cursors import CursorExpired as CursorExpired
 from .cursors import CursorFault as CursorFault

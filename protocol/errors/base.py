@@ -13,6 +13,16 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}… ({len(text)} characters)"
 
 
+def cut(text: str) -> str:
+    """A text as an error text may show it where no quotes belong: cut when it is long."""
+    return text if len(text) <= SHOWN_CHARS_MAX else f"{text[:SHOWN_CHARS_MAX]}…"
+
+
+def printable(text: str) -> str:
+    """A text of the operating system as JSON can have it: a byte that is no UTF-8 is shown as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class RuntimeFault(Exception):
     """Base of everything we raise on purpose. Anything else is our bug."""
 

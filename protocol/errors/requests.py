@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import RuntimeFault, shown
+from .base import RuntimeFault, cut, shown
 
 
 class InvalidWorkerId(RuntimeFault):
@@ -113,7 +113,7 @@ class MethodNotAllowed(RuntimeFault):
     code = "method_not_allowed"
 
     def __init__(self, method: str, path: str) -> None:
-        super().__init__(f"{path} does not take {method}")
+        super().__init__(f"{cut(path)} does not take {cut(method)}")
         self.method = method
         self.path = path
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from .base import RuntimeFault
+from .base import RuntimeFault, printable
 
 
 class StoreFault(RuntimeFault):
     """Base of the faults of the store."""
 
     def __init__(self, operation: str, path: str, reason: str) -> None:
-        super().__init__(f"{operation} {path}: {reason}")
         self.operation = operation
-        self.path = path
-        self.reason = reason
+        self.path = printable(path)
+        self.reason = printable(reason)
+        super().__init__(f"{operation} {self.path}: {self.reason}")
 
 
 class StoreIo(StoreFault):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import RuntimeFault, shown
+from .base import RuntimeFault, printable, shown
 
 
 class WorkerNotFound(RuntimeFault):
@@ -104,5 +104,5 @@ class ArchiveInvalid(RuntimeFault):
         """`member`: the name of the one at fault; None: the archive as a whole."""
         place = "the archive" if member is None else f"{shown(member)} of the archive"
         super().__init__(f"{place}: {reason}")
-        self.member = member
+        self.member = None if member is None else printable(member)
         self.reason = reason

@@ -28,7 +28,19 @@ from watchglass.store.base import Record
 from watchglass.store.worker_record import WorkerRecord
 
 from .lines import JournalCheck, seq_of
-from .members import EVENTS, FORMAT, LEFT_OUT, NOTE, RAW, RECORD, SUMS, VIEW, FormatNote, Order
+from .members import (
+    EVENTS,
+    FORMAT,
+    LEFT_OUT,
+    NOTE,
+    RAW,
+    RECORD,
+    SUMS,
+    TARGET_BYTES_MAX,
+    VIEW,
+    FormatNote,
+    Order,
+)
 from .sinks import Document, FileSink, JournalSink, Nowhere, Omissions, Sink
 from .spool import Spool
 from .sums import SumsCheck, sum_line
@@ -160,6 +172,8 @@ class Intake:
             return FileSink(self._tree.file(header), header)
         if header.kind is Kind.FOLDER:
             self._tree.folder(header)
+        elif len(os.fsencode(header.target)) > TARGET_BYTES_MAX:
+            raise ArchiveInvalid(header.name, f"is a link of over {TARGET_BYTES_MAX} bytes")
         elif not self._tree.link(header):
             self._omissions.add(header.name, _LEADS_OUT)
         return Nowhere()

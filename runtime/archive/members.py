@@ -36,6 +36,8 @@ NOTE_BYTES_MAX: Final = 64 << 10
 DOCUMENT_BYTES_MAX: Final = 8 << 20
 """Of worker.json, and of view.json."""
 NAME_BYTES_MAX: Final = 255
+TARGET_BYTES_MAX: Final = 4095
+"""Where a symbolic link may lead: a path (path_resolution(7))."""
 DEPTH_MAX: Final = 128
 """How deep folders of a workspace may be nested."""
 
@@ -100,6 +102,11 @@ def place_of(name: str) -> Place | None:
     if any(part in {b"", b".", b".."} or len(part) > NAME_BYTES_MAX for part in parts):
         return None
     return _ORDER.index(WORKSPACE), tuple(parts[1:])
+
+
+def readable(name: str) -> str:
+    """A name as JSON can have it: a byte that is no UTF-8 is written as `\\xff`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def stays_inside(folders: int, target: str) -> bool:

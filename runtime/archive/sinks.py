@@ -13,7 +13,7 @@ from watchglass.protocol.errors import ArchiveInvalid
 from watchglass.protocol.workers import LeftOut
 
 from .lines import JournalCheck
-from .members import LEFT_OUT
+from .members import LEFT_OUT, readable
 from .tar import Header
 from .tree import settle
 
@@ -119,7 +119,7 @@ class Omissions(Nowhere):
         """One more; the first of them are kept."""
         self.count += 1
         if len(self.first) < LEFT_OUT_SHOWN_MAX:
-            self.first.append(LeftOut(name=name, reason=reason))
+            self.first.append(LeftOut(name=readable(name), reason=reason))
 
     def write(self, data: bytes) -> None:
         """See `Sink.write`."""

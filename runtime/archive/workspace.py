@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from watchglass.protocol.workers import LeftOut
 
-from .members import DEPTH_MAX, WORKSPACE, place_of
+from .members import DEPTH_MAX, WORKSPACE, place_of, readable
 from .tar import Header, Kind
 
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -94,4 +94,4 @@ def _header(name: str, kind: Kind, said: os.stat_result, *, size_bytes: int = 0,
 
 
 def _left_out(name: str, reason: str) -> LeftOut:
-    return LeftOut(name=os.fsencode(name).decode("utf-8", "backslashreplace"), reason=reason)
+    return LeftOut(name=readable(name), reason=reason)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from watchglass.protocol.errors import (
+    ArchiveInvalid,
     CursorExpired,
     CursorUnknown,
     InvalidJson,
@@ -17,6 +18,7 @@ from watchglass.protocol.errors import (
     LaunchFailed,
     RangeNotSatisfiable,
     RuntimeFault,
+    StoreIo,
     faults,
     shown,
 )
@@ -97,6 +99,13 @@ def test_a_shown_value_is_quoted_and_tells_when_it_is_cut() -> None:
     assert shown("a\nb") == "'a\\nb'"
     assert shown("x" * 1000).endswith("… (1002 characters)")
     assert len(shown("x" * 1000)) < 120
+
+
+@pytest.mark.parametrize("fault", [StoreIo("read", "/a/\udcff", "\udcfe"), ArchiveInvalid("w/\udcff", "no")])
+def test_a_name_that_is_no_utf_8_can_be_told_in_an_answer(fault: RuntimeFault) -> None:
+    assert "\\udcff" in str(fault)
+    for fact in (str(fault), *vars(fault).values()):
+        assert str(fact).encode()
 
 
 def test_an_unknown_error_number_is_shown_as_it_is() -> None:

@@ -54,6 +54,20 @@ def test_a_body_nested_without_end_is_refused_as_json() -> None:
         decode(CreateWorkerRequest, b'{"metadata":' * 100_000)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("intent", {}, "intent.kind: field required"),
+        ("intent", {"kind": "x"}, "input should be one of 'assistant', 'task', 'role' (got 'x')"),
+        ("profile", {"kind": ["a"] * 5000}, "input should be one of 'runtime_default', 'builtin', 'named'"),
+    ],
+)
+def test_the_field_that_chooses_a_shape_is_named_like_any_other(field: str, value: Any, says: str) -> None:
+    told = refusal(CreateWorkerRequest, **{field: value})
+    assert told.startswith(f"{field}.kind: ")
+    assert told.endswith(says)
+
+
 @pytest.mark.parametrize("body", ["[]", "null", "1", '"text"'])
 def test_a_body_that_is_no_object_is_refused(body: str) -> None:
     with pytest.raises(InvalidRequest, match=r"^body: "):
@@ -84,8 +98,8 @@ def test_the_unions_are_told_apart_by_their_kind() -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"intent": {"kind": "robot"}}, "intent: "),
-        ({"intent": {}}, "intent: "),
+        ({"intent": {"kind": "robot"}}, "intent.kind: "),
+        ({"intent": {}}, "intent.kind: "),
         ({"intent": {"kind": "task"}}, "intent.task.objective: field required"),
         (
             {"intent": {"kind": "task", "objective": " "}},

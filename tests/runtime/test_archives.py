@@ -25,7 +25,7 @@ from watchglass.protocol.errors import (
     WorkerNotFound,
 )
 from watchglass.protocol.events import ProducedEvent
-from watchglass.protocol.workers import LifecycleRequest, WorkerInput
+from watchglass.protocol.workers import LifecycleRequest, WorkerExit, WorkerInput
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
 from watchglass.runtime.archives import IMPORTS_AT_ONCE, Imported
 from watchglass.store.base import Retention, Store
@@ -33,6 +33,7 @@ from watchglass.store.memory import system_clock_us
 
 from support.agents import CAT
 from support.archives import (
+    ended_record,
     file,
     folder,
     in_pieces,
@@ -132,6 +133,19 @@ async def transcript(runtime: Runtime) -> list[tuple[int, str, str, str]]:
 
 def left_behind(store: Store) -> list[str]:
     return [path.name for path in store.path.glob("incoming-*")]
+
+
+async def test_an_end_for_a_reason_that_we_have_no_words_for_is_explained_by_its_own(
+    here: tuple[Runtime, Store],
+) -> None:
+    """As of a later version."""
+    runtime, _ = here
+    record = ended_record()
+    assert record.end is not None
+    end = record.end.model_copy(update={"exit": WorkerExit(code=None, signal=None, reason="evicted")})
+    members = with_member(members_of("w"), "worker.json", ended_record(end=end).model_dump_json().encode())
+    await bring(runtime, packed(members))
+    assert "evicted" in runtime.explain("w").summary
 
 
 async def test_it_comes_back_as_it_was(here: tuple[Runtime, Store], there: tuple[Runtime, Store]) -> None:

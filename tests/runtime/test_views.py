@@ -418,6 +418,21 @@ async def test_a_state_of_events_that_this_log_never_had_counts_for_nothing() ->
     await assert_same(conversation, await WorkerView.restore(REF, other.view.state(), conversation.log))
 
 
+@pytest.mark.parametrize("length", [3, 1000, 1 << 63])
+@pytest.mark.parametrize("is_woken", [False, True])
+@pytest.mark.asyncio
+async def test_a_state_that_tells_of_more_than_the_log_has_counts_for_nothing(
+    length: int, is_woken: bool
+) -> None:
+    conversation = Told()
+    await conversation.say(user_message("a"), user_message("b"))
+    lie = orjson.dumps({**orjson.loads(conversation.view.state()), "length": length})
+    restored = await WorkerView.restore(REF, lie, conversation.log)
+    if is_woken:
+        await restored.wake(conversation.log)
+    await assert_same(conversation, restored)
+
+
 @pytest.mark.parametrize("is_saved_at_the_gap", [False, True])
 @pytest.mark.asyncio
 async def test_a_text_that_goes_on_behind_a_gap_is_never_shown_as_if_it_were_whole(

@@ -61,6 +61,14 @@ async def test_some_pages_need_no_token(server: InProcess, path: str) -> None:
         ("/v1/workers/nope/logs/stdlog", "not_found"),
         ("/v1/workers/", "not_found"),
         ("/v1/workers/w/events/ws", "invalid_request"),
+        ("/v1/events/ws", "invalid_request"),
+        ("?", "not_found"),
+        ("*", "not_found"),
+        ("v1/runtime", "not_found"),
+        ("//v1/runtime", "not_found"),
+        ("http://127.0.0.1", "not_found"),
+        ("http://[::1/v1/workers/nope", "worker_not_found"),
+        ("HTTPS://127.0.0.1?x", "not_found"),
     ],
 )
 async def test_a_path_says_what_is_wrong_with_it(server: InProcess, path: str, code: str) -> None:
@@ -71,6 +79,30 @@ async def test_a_method_that_is_not_taken_is_told_with_those_that_are(server: In
     answer = await server.ask("PUT", "/v1/workers")
     assert (answer.status, answer.code) == (405, "method_not_allowed")
     assert answer.headers["allow"] == "GET, HEAD, POST"
+    answer = await server.ask("PUT", "/v1/workers/import")
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, POST"
+    answer = await server.ask("POST", "/v1/events/ws")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_a_long_method_is_not_told_back_whole(server: InProcess) -> None:
+    answer = await server.ask("X" * 5000, "/v1/workers")
+    assert answer.code == "method_not_allowed"
+    assert len(answer.content) < 300
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "code"),
+    [
+        ("/v1/workers", "Idempotency-Key", "invalid_request"),
+        ("/api/v1/tasks/t/kill", "x-execgo-owner", "invalid_input"),
+    ],
+)
+async def test_a_header_that_decides_comes_once(server: InProcess, path: str, name: str, code: str) -> None:
+    answer = await server.ask("POST", path, {}, {**BEARER, name: "one", name.upper(): "two"})
+    assert (answer.status, answer.code) == (400, code)
+    assert name in answer.json["error"]["message"]
+    assert server.runtime.summary().worker_count == 0
 
 
 async def test_a_body_over_the_bound_is_refused_whole_or_in_chunks(server: InProcess) -> None:

@@ -54,6 +54,25 @@ async def test_every_reference_leads_to_a_model(server: InProcess) -> None:
     assert named <= set(told["components"]["schemas"])
 
 
+async def test_every_id_in_a_path_has_its_form_and_its_bound(server: InProcess) -> None:
+    for _, path, operation in operations(await document(server)):
+        for parameter in operation.get("parameters", ()):
+            if parameter["in"] == "path" and parameter["name"].endswith("_id"):
+                pattern, longest = parameter["schema"]["pattern"], parameter["schema"]["maxLength"]
+                for given, taken in {"a.B_9-": True, "a b": False, "\xe9": False, "a/b": False}.items():
+                    assert bool(re.search(pattern, given)) == taken, (path, given)
+                assert (await server.ask("GET", f"/v1/workers/{'x' * longest}")).status == 404
+                assert (await server.ask("GET", f"/v1/workers/{'x' * (longest + 1)}")).status == 400
+
+
+async def test_what_chooses_a_shape_is_required_as_it_is(server: InProcess) -> None:
+    told = (await document(server))["components"]["schemas"]
+    for model in ("AssistantIntent", "TaskIntent", "DefaultProfile", "NamedProfile"):
+        assert "kind" in told[model]["required"], model
+    refused = await server.ask("POST", "/v1/workers", {"intent": {}})
+    assert (refused.status, refused.code) == (400, "invalid_request")
+
+
 async def test_every_refusal_has_a_code_of_ours_with_its_status(server: InProcess) -> None:
     by_code = {fault.code: STATUS[fault] for fault in faults()}
     spoken: dict[str, set[int]] = {}

@@ -118,6 +118,69 @@ async def test_a_request_that_no_client_sends_leaves_no_trace(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {":protocol": "gopher"},
+        {":protocol": "websocket", "sec-websocket-protocol": "\xff"},
+        {":protocol": "websocket", "sec-websocket-extensions": "\xff"},
+        {":protocol": None, ":path": None, ":scheme": None},
+    ],
+    ids=["another protocol", "a subprotocol", "an extension", "a tunnel"],
+)
+async def test_a_connect_that_cannot_be_served_ends_its_stream_alone(
+    server: InProcess, headers: dict[str, str | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with http2(server) as client:
+        feed = await client.ask(EVENTS, STREAM)
+        await client.until_told(feed, b"hello")
+        stream = client.h2.get_next_available_stream_id()
+        sound = {
+            ":method": "CONNECT",
+            ":scheme": "https",
+            ":path": f"{EVENTS}/ws",
+            ":authority": f"127.0.0.1:{server.port}",
+            "authorization": BEARER["Authorization"],
+            "sec-websocket-version": "13",
+        }
+        sent = [(name, value) for name, value in {**sound, **headers}.items() if value is not None]
+        sent.sort(key=lambda header: not header[0].startswith(":"))
+        client.h2.send_headers(stream, [(name, value.encode("latin1")) for name, value in sent])
+        await client.flush()
+        await client.until(lambda: client.told[stream].ended)
+        assert (client.told[stream].reset, client.told[stream].status) == (1, None)
+        await produce(server, "goes on")
+        await client.until_told(feed, b"goes on")
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_requests_that_are_reset_as_they_come_are_not_begun(
+    server: InProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with http2(server) as client:
+        for _ in range(3000):
+            stream = client.h2.get_next_available_stream_id()
+            head = [(":method", "GET"), (":scheme", "https"), (":path", "/metrics"), (":authority", "x")]
+            client.h2.send_headers(stream, head, end_stream=True)
+            client.h2.reset_stream(stream)
+        assert (await client.answer(await client.ask("/healthz"))).status == 200
+    await until(lambda: len(server.connections) == 0)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_stream_too_many_ends_the_connection_with_a_word(
+    server: InProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with http2(server) as client:
+        for place in range(999):  # With the root of the tree as many as there may be.
+            client.h2.prioritize(3 + 2 * place)
+        await client.ask("/healthz")
+        await client.until(lambda: client.closed)
+        assert client.farewell == 1
+    await until(lambda: len(server.connections) == 0)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 async def test_a_frame_that_is_too_long_is_not_waited_for(
     server: InProcess, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -23,3 +23,12 @@ def test_a_record_is_one_object_on_one_line(capsys: pytest.CaptureFixture[str]) 
     assert set(lines[0]) == {"ts", "level", "logger", "message", "port", "odd"}
     assert lines[1]["level"] == "error"
     assert "ValueError: why" in lines[1]["exception"]
+
+
+def test_what_is_no_utf_8_and_what_json_has_no_number_for_are_logged_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with logging_json("info"):
+        logging.getLogger("watchglass.test").info("cannot read %s", "a\udcff", extra={"size": 1 << 70})
+    line = orjson.loads(capsys.readouterr().err)
+    assert (line["message"], line["size"]) == ("cannot read a\\udcff", str(1 << 70))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -641,6 +642,25 @@ async def test_a_peer_that_speaks_before_the_upgrade_is_answered_is_refused(serv
     await soon(server.app.sessions.leave())  # None is open, though its connection is.
     writer.close()
     await writer.wait_closed()
+
+
+@pytest.mark.parametrize("behind", [b"\x81", b"\x88", b"\x89"], ids=["a text", "a close", "a ping"])
+async def test_what_stands_behind_a_close_is_not_heard(
+    server: InProcess, behind: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """RFC 6455, section 5.5.1."""
+    ready = await stuck_peer(server)
+    close, create = b"\x88\x82\0\0\0\0\x03\xe8", b'{"kind":"request","id":1,"method":"workers.create"}'
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(ready, close + masked(create) + behind + b"\x80\0\0\0\0" + masked(create))
+    answer = b""
+    while piece := await soon(loop.sock_recv(ready, 1024)):
+        answer += piece
+    assert answer == b"\x88\x02\x03\xe8"
+    ready.close()
+    await until(lambda: len(server.connections) == 0)
+    assert server.runtime.summary().worker_count == 1  # The fixture's.
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_nothing_is_left_of_a_session_that_was_cut(server: InProcess) -> None:

@@ -92,6 +92,12 @@ def test_what_was_left_out_is_told_and_so_is_what_is_left_out_here(tmp_path: Pat
     assert list((arrived.files / "workspace").iterdir()) == []
 
 
+def test_what_is_left_out_is_told_of_by_a_name_that_every_answer_can_have(tmp_path: Path) -> None:
+    members = members_of("w", folder("workspace"), link("workspace/\udcff", "/etc"))
+    (told,) = take(tmp_path / "in", packed(members)).omissions.first
+    assert orjson.loads(told.model_dump_json())["name"] == "workspace/\\xff"
+
+
 Change = Callable[[list[Member]], Sequence[Member]]
 
 
@@ -154,6 +160,7 @@ assert RUNNING is not None
             "comes without the folder",
         ),
         (added(link("workspace", "/tmp")), "where a folder belongs"),
+        (added(folder("workspace"), link("workspace/l", "x/" * 2048)), "4095 bytes"),
         (added(link("stderr.log", "/etc/passwd")), "where a regular file belongs"),
         (added(file("ctl.sock")), "is no member of an archive"),
         (added(file("worker.json")), "comes too late"),
