@@ -115,3 +115,18 @@ async def test_an_end_that_a_server_heard_right_before_its_death_is_on_the_disk_
         place.kill()
         await in_thread(wait_gone, supervisor)
         assert not is_unwritten(place.worker_dir(worker["worker_id"]) / "exit.json")
+
+
+async def test_a_supervisor_that_is_killed_while_no_server_is_there_takes_its_worker_with_it(
+    tmp_path: Path,
+) -> None:
+    """Nobody is left who could kill it, and no group tells of it: the kernel does, for it was its parent."""
+    with durable_server(tmp_path) as place, place.serving("--no-cgroups") as served:
+        worker = await in_thread(Api(served).create, "sleep", "600")
+        supervisor, [spawn_daemon] = parent(worker["pid"]), children(served.process.pid)
+        place.kill()
+        os.kill(spawn_daemon, signal.SIGKILL)
+        await in_thread(wait_gone, spawn_daemon)
+        assert parent(worker["pid"]) == supervisor
+        os.kill(supervisor, signal.SIGKILL)
+        await in_thread(wait_gone, worker["pid"])
