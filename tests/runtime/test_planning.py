@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,21 @@ async def test_a_worker_that_waited_is_planned_again_when_the_host_changed(
 
 def _not_filtered(_plan: ExecutionPlan, _launch: LaunchPlan, _found: Verified) -> Iterator[Shortfall]:
     yield Shortfall("sandbox.seccomp", "no filter of system calls is loaded")
+
+
+async def test_a_worker_that_waited_keeps_its_plan_when_the_host_was_only_looked_at_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probing(monkeypatch, EVERYTHING, replace(EVERYTHING, collected_at_us=EVERYTHING.collected_at_us + 1))
+    async with open_runtime(RuntimeOptions(running_workers_max=1)) as runtime:
+        first = await runtime.create_worker(request_of(execution=CAT))
+        waiting = await runtime.create_worker(request_of(execution=CAT, limits=BOUNDED))
+        await runtime.probe()
+        await runtime.stop(first.worker_id)
+        await soon(said(runtime, waiting.worker_id, until="reserved"))
+        await runtime.stop(waiting.worker_id)
+        assert len(of(await soon(said(runtime, waiting.worker_id)), "execution_plan")) == 1
+        assert runtime.worker(waiting.worker_id).execution_plan == waiting.execution_plan
 
 
 async def test_a_task_that_the_host_cannot_give_any_more_what_it_was_promised_says_so(

@@ -39,8 +39,8 @@ def places(words: list[str]) -> Iterator[str]:
             yield words[at + MOUNTS[word]]
 
 
-def follows(words: list[str], *pair: str) -> bool:
-    return pair in pairwise(words)
+def follows(words: list[str], one: str, other: str) -> bool:
+    return (one, other) in list(pairwise(words))
 
 
 @pytest.mark.parametrize("rootfs", [None, 20])
