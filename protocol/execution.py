@@ -262,7 +262,11 @@ class PlanFeature(Wire):
 
 
 class ExecutionPlan(Wire):
-    """What was asked and what is given; nothing is degraded silently."""
+    """What was asked and what is given; nothing is degraded silently.
+
+    `probed_at` says which probe of the host it rests on: the one whose capabilities were
+    collected then.
+    """
 
     capability_mode: CapabilityMode
     requested_sandbox: Sandbox
@@ -273,6 +277,11 @@ class ExecutionPlan(Wire):
     capability_warnings: list[str] = Field(default_factory=list)
     # ours:
     features: dict[str, PlanFeature] = Field(default_factory=dict)
+    probed_at: str | None = None
+
+    def promises_as(self, other: ExecutionPlan) -> bool:
+        """Whether both say the same, whenever the host was probed."""
+        return self == other or self == other.model_copy(update={"probed_at": self.probed_at})
 
 
 class Usage(Wire):

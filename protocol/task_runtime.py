@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
 from .base import Wire
@@ -11,8 +9,8 @@ from .execution import CapabilityMode, Namespaces, Reservation
 from .identity import RuntimeId
 from .tasks import TaskId, TaskStatus
 
-SNAPSHOT_VERSION = 1
-"""Of the shape of a capability snapshot."""
+SNAPSHOT_VERSION = "v1"
+"""Of the shape of a capability snapshot; a text, as clients of the contract read it."""
 
 
 class Platform(Wire):
@@ -30,7 +28,7 @@ class TaskRuntimeInfo(Wire):
     runtime_id: RuntimeId
     version: str
     started_at: str
-    snapshot_version: int = SNAPSHOT_VERSION
+    snapshot_version: str = SNAPSHOT_VERSION
     platform: Platform
 
 
@@ -73,10 +71,13 @@ class TaskResourceCapabilities(Wire):
 
 
 class TaskRuntimeCapabilities(Wire):
-    """What this host can do for a task, as found by doing it once at the start."""
+    """What this host can do for a task, as found by doing it once at the start.
+
+    `overrides` has what its operator set in the place of what was found.
+    """
 
     runtime_id: RuntimeId
-    snapshot_version: int = SNAPSHOT_VERSION
+    snapshot_version: str = SNAPSHOT_VERSION
     collected_at: str
     platform: Platform
     execution: TaskExecutionCapabilities = Field(default_factory=TaskExecutionCapabilities)
@@ -87,14 +88,15 @@ class TaskRuntimeCapabilities(Wire):
     enhanced_semantics: list[str]
     warnings: list[str]
     degraded: bool
-    overrides: dict[str, Any] = Field(default_factory=dict)
+    overrides: dict[str, str] = Field(default_factory=dict)
 
 
 class TaskRuntimeConfig(Wire):
     """How this runtime is set; nothing secret. A `dispatch_poll_interval_ms` of 0: nothing is polled.
 
     `cgroup_root` is the group below which those of workers are made: as it was given, else as
-    it was found; null where none can be. `cgroup_enabled` says whether any are to be made.
+    it was found; where none can be, the place where they would be. `cgroup_enabled` says whether
+    any are to be made.
     """
 
     runtime_id: RuntimeId
@@ -106,7 +108,7 @@ class TaskRuntimeConfig(Wire):
     result_retention_secs: int
     gc_interval_ms: int
     dispatch_poll_interval_ms: int = 0
-    cgroup_root: str | None
+    cgroup_root: str
     default_capability_mode: CapabilityMode
     cgroup_enabled: bool
 

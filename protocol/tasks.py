@@ -124,6 +124,7 @@ class TaskErrorCode(StrEnum):
     SANDBOX_SETUP_FAILED = "sandbox_setup_failed"
     EXIT_NON_ZERO = "exit_non_zero"
     LAUNCH_FAILED = "launch_failed"
+    UNSUPPORTED_CAPABILITY = "unsupported_capability"
     INTERNAL = "internal"
 
 

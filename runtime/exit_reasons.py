@@ -45,7 +45,7 @@ def reason_of(asked: Cue | None, seen: ProcessExit) -> str:
 
 
 def limits_met(seen: ProcessExit) -> Iterator[str]:
-    """What its limits did to its processes, for people; also when the worker coped with it."""
+    """What its limits did to its processes, for people; also when it ended by something else."""
     if seen.usage is None:
         return
     if seen.usage.oom_kills:

@@ -63,7 +63,7 @@ async def _plan_again(charge: Charge) -> None:
     """Raises UnsupportedCapability: strict, and the host lost what the worker was planned with."""
     plan = await charge.context.plan(charge.worker)
     known = charge.worker.record.plan
-    if plan is not None and plan is not known and plan != known:
+    if plan is not None and plan is not known and (known is None or not plan.promises_as(known)):
         await charge.keep(plan=plan)
         await charge.journal.tell(milestones.plan_event(plan))
 

@@ -147,7 +147,7 @@ async def _error(worker: Worker, ended: WorkerExit) -> TaskError | None:
 
 def _said(worker: Worker, code: TaskErrorCode, ended: WorkerExit) -> str | None:
     """In a sentence what the exit tells by itself."""
-    limits = worker.record.request.limits
+    limits, memory_bytes = worker.record.request.limits, _memory_bound(worker)
     if code is TaskErrorCode.EXIT_NON_ZERO:
         return (
             f"the task ended with exit code {ended.code}"
@@ -157,13 +157,21 @@ def _said(worker: Worker, code: TaskErrorCode, ended: WorkerExit) -> str | None:
     sentences = {
         TaskErrorCode.TIMEOUT: f"the task was not over after its wall time of {limits.wall_time_ms} ms",
         TaskErrorCode.CANCELLED: "the task was killed on request",
-        TaskErrorCode.MEMORY_LIMIT_EXCEEDED: f"the task used more than {limits.memory_bytes} bytes of memory",
+        TaskErrorCode.MEMORY_LIMIT_EXCEEDED: "the kernel killed a process of the task for want of memory"
+        if memory_bytes is None
+        else f"the task used more than {memory_bytes} bytes of memory",
         TaskErrorCode.CPU_LIMIT_EXCEEDED: f"the task used more than {limits.cpu_time_sec} s of CPU time",
         TaskErrorCode.RESOURCE_LIMIT_EXCEEDED: "the task passed one of its limits",
     }
     if ended.reason == "lost":
         return "nobody saw how the task ended: its supervisor was killed"
     return sentences.get(code)
+
+
+def _memory_bound(worker: Worker) -> int | None:
+    """What it was held to: its limit, or the default of its runtime."""
+    plan = worker.record.plan
+    return None if plan is None else plan.resource_enforcement.memory_bytes
 
 
 async def _told(worker: Worker) -> Json:

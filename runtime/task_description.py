@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final, Protocol
@@ -30,7 +30,7 @@ from watchglass.store.numbering import rfc3339
 
 from .capabilities import Found, HostCapabilities
 from .host_platform import this_platform
-from .options import RuntimeOptions
+from .options import HOST, RuntimeOptions
 
 STABLE: Final = (
     "task.submit",
@@ -44,6 +44,8 @@ STABLE: Final = (
     "recovery.after_restart",
 )
 """What every runtime of this version does on every host."""
+CGROUP_ROOT: Final = "/sys/fs/cgroup"
+"""Where control groups are on Linux (cgroups(7))."""
 _WANTED: Final = frozenset({"linux_sandbox", "memory", "pids", "cgroup_writable"})
 """A host without one of these cannot hold a task to what the contract lets one ask for."""
 
@@ -93,6 +95,7 @@ class Description:
             self.platform,
             self.runtime.resources().capacity,
             is_writable=is_writable,
+            overrides=overrides_of(self.runtime.options),
         )
 
     def config(self, listen_addr: str) -> TaskRuntimeConfig:
@@ -124,16 +127,33 @@ class Description:
             tenants=[_tenant(each) for each in said.tenants],
         )
 
-    def _cgroup_root(self) -> str | None:
+    def _cgroup_root(self) -> str:
         """As it was given; else the first of the groups below which those of workers are made."""
         if self.runtime.options.cgroup_root is not None:
             return str(self.runtime.options.cgroup_root)
         cgroup = self.runtime.capabilities.limits.cgroup
-        return None if cgroup is None else str(Path(cgroup.folders[0].path).parent)
+        return CGROUP_ROOT if cgroup is None else str(Path(cgroup.folders[0].path).parent)
+
+
+def overrides_of(options: RuntimeOptions) -> dict[str, str]:
+    """What the operator set in the place of what probes would find, by what it is about."""
+    chosen = {
+        "cgroup": None if options.cgroup_enabled else "disabled",
+        "cgroup_root": options.cgroup_root,
+        "capacity_memory_bytes": options.capacity_memory_bytes,
+        "capacity_pids": options.capacity_pids,
+    }
+    return {name: str(value) for name, value in chosen.items() if value not in {None, HOST}}
 
 
 def capabilities_answer(
-    runtime_id: str, host: HostCapabilities, platform: Platform, capacity: Reservation, *, is_writable: bool
+    runtime_id: str,
+    host: HostCapabilities,
+    platform: Platform,
+    capacity: Reservation,
+    *,
+    is_writable: bool,
+    overrides: Mapping[str, str],
 ) -> TaskRuntimeCapabilities:
     """What the probes found; what is missing is a warning, in the words of whoever refused it."""
     sandbox, limits = host.sandbox, host.limits
@@ -165,6 +185,7 @@ def capabilities_answer(
         warnings=[f"{name}: {named[name].reason}" for name in missing]
         + [f"{name}: {found.reason}" for name, found in named.items() if found and found.reason],
         degraded=not _WANTED.isdisjoint(missing),
+        overrides=dict(overrides),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from quart import Blueprint, Response, current_app
 from quart_schema import document_response
 
-from watchglass.protocol.errors import RuntimeStopped, StoreFault, StoreIo
+from watchglass.protocol.errors import RuntimeStopped, StoreFault, StoreIo, StoreMissing
 from watchglass.protocol.runtime import HealthAnswer, ReadyAnswer
 
 from . import runtime_operations as operations
@@ -28,7 +28,7 @@ async def healthz() -> Response:
 
 @health_api.get("/readyz")
 @document_response(ReadyAnswer)
-@refuses(RuntimeStopped, StoreIo)
+@refuses(RuntimeStopped, StoreIo, StoreMissing)
 async def readyz() -> Response:
     """Say whether work is taken: the store is really written to. Refusals are 503 here."""
     try:

@@ -62,7 +62,8 @@ class LongPolls:
                 status, body = await self._answer(subject, query, wait_s, limit, feed)
                 length = (b"content-length", str(len(body)).encode())
                 await answer_http(send, status, [*JSON_HEADERS, length], body)
-                feed.reason = "answered" if status == HTTPStatus.OK else CursorExpired.code
+                if status == HTTPStatus.OK:
+                    feed.reason = "answered"
 
             feed.heed_revocation(ear.observer_lost_right)
             try:
@@ -83,6 +84,7 @@ class LongPolls:
                 lines = await _taken(reader, query, wait_s, limit)
                 body = _body(reader, prev, lines)
         except (CursorUnknown, CursorExpired) as fault:
+            feed.reason = fault.code
             return 410, gone_body(fault)
         if lines:
             feed.count_batch(len(lines), len(body))

@@ -276,7 +276,7 @@ class Store(Protocol):
         """The folder that is this worker's own, mode 0700."""
 
     async def check(self) -> None:
-        """Prove that the store takes writes, by writing. Raises StoreIo."""
+        """Prove that the store takes writes, by writing. Raises StoreIo, StoreMissing."""
 
     async def close(self) -> None:
         """End every log: readers that have everything get `LogClosed`."""

@@ -13,6 +13,7 @@ from watchglass.protocol.execution import CapabilityMode, ExecutionPlan, Reserva
 from watchglass.protocol.workers import CreateWorkerRequest
 from watchglass.runtime.capabilities import HostCapabilities
 from watchglass.runtime.ledger import held_to
+from watchglass.store.numbering import rfc3339
 
 from .budget import budget, enforcement
 from .decision import Decision
@@ -55,6 +56,7 @@ def resolve(
         fallback_reasons=[decision.told for decision in losses],
         capability_warnings=[decision.told for decision in decisions.values() if decision.is_weak],
         features={feature: decision.row() for feature, decision in decisions.items()},
+        probed_at=rfc3339(host.collected_at_us),
     )
 
 

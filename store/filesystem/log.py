@@ -197,6 +197,11 @@ class FileLog(ReadableFileLog):
             self._refuse(StoreIo, "the store was closed")
             self._tail.close(removed=False)
 
+    def check(self) -> None:
+        """See that it still takes appends. Raises StoreMissing, StoreIo: it will not any more."""
+        if self._refusal is not None:
+            raise self._refused()
+
     def rest(self, *, finally_: bool = False) -> None:
         """Close files that are not needed now; `finally_`: all of them."""
         if self._segments is not None:

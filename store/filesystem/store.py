@@ -284,7 +284,8 @@ class FilesystemStore:
         return Path(self._layout.worker(worker_id))
 
     async def check(self) -> None:
-        """See `Store.check`."""
+        """See `Store.check`. No change is taken without the runtime's own log."""
+        self._runtime_log.check()
         probe = f"{self._layout.path}/+probe"
         try:
             self._files.replace(probe, b"ready")

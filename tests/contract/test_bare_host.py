@@ -127,4 +127,6 @@ def test_without_control_groups_by_choice_strict_refuses_too(
         status, code, details = refusal(answer)
         assert (status, code, details["feature"]) == (400, "unsupported_capability", feature)
         assert "switched off" in answer.message
-        assert Api(server).get("/api/v1/runtime/config")["cgroup_enabled"] is False
+        config = Api(server).get("/api/v1/runtime/config")
+        assert (config["cgroup_enabled"], config["cgroup_root"]) == (False, "/sys/fs/cgroup")
+        assert Api(server).get("/api/v1/runtime/capabilities")["overrides"] == {"cgroup": "disabled"}

@@ -89,6 +89,13 @@ def test_what_the_host_can_do_is_told_with_mechanism_or_reason(api: Api) -> None
     assert told["limits"]["tree_kill"]["available"]
 
 
+def test_a_plan_says_on_which_probe_it_rests(api: Api) -> None:
+    for probe in (lambda: None, lambda: api.request("POST", "/v1/runtime/probe")):
+        probe()
+        found = api.get("/v1/runtime/capabilities")["capabilities"]["collected_at"]
+        assert plan_of(api, execution=CAT)["plan"]["probed_at"] == found
+
+
 def test_a_probe_finds_out_anew(api: Api) -> None:
     before = api.get("/v1/runtime/capabilities")["capabilities"]
     probed = api.request("POST", "/v1/runtime/probe")

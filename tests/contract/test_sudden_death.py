@@ -20,6 +20,15 @@ pytestmark = pytest.mark.trio
 FLAGS = ["--runtime-id=rt-sudden", "--max-running-workers=2"]
 
 
+SHARED = {"pid": False}
+"""A namespace of processes would end with its first one, whoever that one is bound to."""
+
+
+def tree(pid: int) -> list[int]:
+    """A process, and all below it."""
+    return [pid, *(each for child in children(pid) for each in tree(child))]
+
+
 async def with_a_daemon(served: Served) -> tuple[dict[str, object], int]:
     """A worker whose daemon left its session, and the daemon's pid."""
     worker = await in_thread(Api(served).create, *program("daemon", "stay"))
@@ -115,3 +124,23 @@ async def test_an_end_that_a_server_heard_right_before_its_death_is_on_the_disk_
         place.kill()
         await in_thread(wait_gone, supervisor)
         assert not is_unwritten(place.worker_dir(worker["worker_id"]) / "exit.json")
+
+
+@pytest.mark.parametrize("profile", ["process", "linux_sandbox"])
+async def test_a_supervisor_that_is_killed_while_no_server_is_there_takes_its_worker_with_it(
+    tmp_path: Path, profile: str
+) -> None:
+    """Nobody is left who could kill it, and no group tells of it: the kernel does, for it was its parent."""
+    with durable_server(tmp_path) as place, place.serving("--no-cgroups") as served:
+        worker = await in_thread(
+            lambda: Api(served).create("sleep", "600", sandbox={"profile": profile, "namespaces": SHARED})
+        )
+        supervisor, [spawn_daemon] = parent(worker["pid"]), children(served.process.pid)
+        family = tree(worker["pid"])
+        place.kill()
+        os.kill(spawn_daemon, signal.SIGKILL)
+        await in_thread(wait_gone, spawn_daemon)
+        assert parent(worker["pid"]) == supervisor
+        os.kill(supervisor, signal.SIGKILL)
+        for pid in family:
+            await in_thread(wait_gone, pid)

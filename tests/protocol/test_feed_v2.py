@@ -96,6 +96,9 @@ def test_a_diagnostic_says_when_to_come_back_only_when_that_helps() -> None:
 @given(st.floats(0, 1))
 def test_who_comes_back_is_spread_out_within_bounds(dice: float) -> None:
     assert RETRY_AFTER_MS_MIN <= retry_after_ms(dice) <= RETRY_AFTER_MS_MAX
+    assert (retry_after_ms(0), retry_after_ms(1)) == (RETRY_AFTER_MS_MIN, RETRY_AFTER_MS_MAX)
+    middle_ms = (RETRY_AFTER_MS_MIN + RETRY_AFTER_MS_MAX) / 2
+    assert (retry_after_ms(dice) <= middle_ms) == (dice <= 0.5) or retry_after_ms(dice) == middle_ms
 
 
 @given(st.text(max_size=PING_BYTES_MAX))

@@ -104,6 +104,13 @@ def test_a_wait_doubles_is_jittered_and_bounded(losses: int, jitter: float) -> N
     assert longest / 2 <= wait_s <= longest
 
 
+@given(losses=st.integers(0, 40))
+def test_the_dice_spread_a_wait_over_the_second_half_of_it(losses: int) -> None:
+    """Or a thousand readers of a restarted server would come back in one moment."""
+    waits = [backoff_s(losses, jitter) for jitter in (0.0, 0.5, 1.0)]
+    assert waits == [pytest.approx(part * waits[-1]) for part in (0.5, 0.75, 1.0)]
+
+
 def test_a_reader_from_now_on_resumes_from_the_snapshot_when_cut_before_an_event() -> None:
     following = Following(WORKER)
     following.opened()

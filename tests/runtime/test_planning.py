@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import orjson
 import pytest
 
 from watchglass.protocol.execution import ExecutionPlan
+from watchglass.protocol.tasks import SubmitTaskRequest
 from watchglass.runtime import Runtime, RuntimeOptions, open_runtime
 from watchglass.runtime.capabilities import HostCapabilities
 from watchglass.runtime.executor import Executor, LaunchPlan, Verified
@@ -18,6 +20,7 @@ from watchglass.store.filesystem import open_filesystem_store
 
 from support.agents import CAT
 from support.hosts import EVERYTHING, NOTHING
+from support.patience import PATIENCE_S
 from support.tasks import soon
 from support.workers import request_of
 
@@ -98,6 +101,37 @@ async def test_a_worker_that_waited_is_planned_again_when_the_host_changed(
 
 def _not_filtered(_plan: ExecutionPlan, _launch: LaunchPlan, _found: Verified) -> Iterator[Shortfall]:
     yield Shortfall("sandbox.seccomp", "no filter of system calls is loaded")
+
+
+async def test_a_worker_that_waited_keeps_its_plan_when_the_host_was_only_looked_at_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probing(monkeypatch, EVERYTHING, replace(EVERYTHING, collected_at_us=EVERYTHING.collected_at_us + 1))
+    async with open_runtime(RuntimeOptions(running_workers_max=1)) as runtime:
+        first = await runtime.create_worker(request_of(execution=CAT))
+        waiting = await runtime.create_worker(request_of(execution=CAT, limits=BOUNDED))
+        await runtime.probe()
+        await runtime.stop(first.worker_id)
+        await soon(said(runtime, waiting.worker_id, until="reserved"))
+        await runtime.stop(waiting.worker_id)
+        assert len(of(await soon(said(runtime, waiting.worker_id)), "execution_plan")) == 1
+        assert runtime.worker(waiting.worker_id).execution_plan == waiting.execution_plan
+
+
+async def test_a_task_that_the_host_cannot_give_any_more_what_it_was_promised_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probing(monkeypatch, EVERYTHING, NOTHING)
+    async with open_runtime(RuntimeOptions(running_workers_max=1)) as runtime:
+        first = await runtime.create_worker(request_of(execution=CAT))
+        asked = {"task_id": "strict", "execution": CAT, "limits": BOUNDED, "policy": STRICT}
+        await runtime.tasks.submit(SubmitTaskRequest.model_validate(asked))
+        await runtime.probe()
+        await runtime.stop(first.worker_id)
+        final = await soon(runtime.tasks.status("strict", wait_s=PATIENCE_S))
+        assert (final.status, final.error and final.error.code) == ("failed", "unsupported_capability")
+        assert final.error is not None
+        assert final.error.message.startswith("limits.pids_max: ")
 
 
 async def test_strict_kills_what_does_not_bear_its_plan_out(monkeypatch: pytest.MonkeyPatch) -> None:

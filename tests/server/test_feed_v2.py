@@ -100,6 +100,12 @@ def texts(frames: list[Json]) -> list[str]:
     ]
 
 
+async def append(server: InProcess, *events: tuple[str, str]) -> None:
+    """Texts under names, all at once."""
+    said = [{"event": name, "data": {"text": text}} for name, text in events]
+    assert (await server.ask("POST", "/v1/workers/w/events", {"events": said})).status == 200
+
+
 def kinds(frames: list[Json]) -> list[str]:
     return [each["kind"] for each in frames]
 
@@ -216,18 +222,19 @@ async def test_a_time_before_everything_is_everything_and_one_to_come_is_refused
 async def test_a_filter_lets_its_types_pass_and_the_chain_follows_what_was_sent(
     server: InProcess, way: str
 ) -> None:
+    """Also when what does not pass is the last of what came at once."""
     async with feed_v2(url(server), "w", "?types=mine,end&cursor=latest") as feed:
-        hello = (await until(feed, "sync"))[0]
+        told = await until(feed, "sync")
         await produce(server, "not this")
         first = await produce(server, "this", name="mine")
-        await produce(server, "nor this")
-        second = await produce(server, "and this", name="mine")
+        await append(server, ("mine", "and this"), ("text_delta", "nor this"))
+        await append(server, ("text_delta", "nor that"), ("mine", "and that"), ("text_delta", "the last"))
         await stop(server)
-        told = await soon(collected(feed))
+        told += await soon(collected(feed))
     chain = [(e["prev"], e["cursor"]) for f in told if f["kind"] == "events" for e in f["envelopes"]]
-    assert texts(told) == ["this", "and this"]
-    assert [cursor for _, cursor in chain[:2]] == [first["first"], second["first"]]
-    assert [prev for prev, _ in chain] == [hello["resumed_from"], *(cursor for _, cursor in chain[:-1])]
+    assert texts(told) == ["this", "and this", "and that"]
+    assert chain[0][1] == first["first"]
+    assert [prev for prev, _ in chain] == [told[0]["resumed_from"], *(cursor for _, cursor in chain[:-1])]
     assert told[-1] == {"kind": "end", "cursor": server.runtime.worker("w").head}
 
 

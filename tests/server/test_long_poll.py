@@ -121,6 +121,8 @@ async def test_a_cursor_that_cannot_be_honoured_is_gone_with_what_a_reset_says(s
                 "head": detail.head,
             }
             assert error["code"] == "cursor_unknown_or_expired"
+    exposed = (await server.ask("GET", "/metrics")).content.decode()
+    assert 'watchglass_feeds_closed_total{reason="cursor_unknown_or_expired"} 4.0' in exposed
 
 
 async def test_a_cursor_that_retention_dropped_is_gone() -> None:

@@ -3,14 +3,16 @@
     it was made to leave   the ladder's cause; what it did then is its answer to that
     cpu_time               its tree used up its CPU time, whether or not we looked in that moment;
                            or SIGXCPU, by the clock of the kernel, which counts ticks
-    exit 0                 none: it coped with whatever it met
-    memory                 the kernel killed in its group for want of memory: itself, or what it
-                           could not do without
+    memory                 the kernel killed in its group for want of memory: itself, or another
+                           process of its tree, whatever the leader made of that
+    exit 0                 none: it coped with whatever else it met
     file_size              SIGXFSZ, and it had a bound on the size of files
     pids                   a fork was refused at `pids_max`, and it gave up: any code but 0, or SIGABRT
     none                   any other end is its own
 
-Want of memory is read from the kernel's counter: a SIGKILL or an exit 137 proves nothing.
+Want of memory is read from the kernel's counter: a SIGKILL or an exit 137 proves nothing,
+and neither does an exit 0. So it is the same on hosts where the kernel kills the whole
+group for it (v2), and on those where it kills one process (v1).
 """
 
 from __future__ import annotations
@@ -38,10 +40,10 @@ def cause_of_end(
         return asked
     if cpu_limit_s is not None and (cpu_used_s >= cpu_limit_s or status == -signal.SIGXCPU):
         return CPU_TIME
-    if status == 0:
-        return None
     if oom_kills:
         return MEMORY
+    if status == 0:
+        return None
     if has_file_size_limit and status == -signal.SIGXFSZ:
         return FILE_SIZE
     if forks_refused and (status > 0 or status == -signal.SIGABRT):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -10,13 +11,24 @@ from support.api import Api
 from support.task_face import TaskFace, refusal
 
 GIB = 1 << 30
+DEFAULT = 64 << 20
 FLAGS = [
     "--max-running-tasks=2",
     f"--capacity-memory={4 * GIB}",
+    f"--default-memory={DEFAULT}",
     "--tenant=small=slots:1,memory:1073741824",
     "--grace-ms=200",
 ]
 TRUE = {"kind": "command", "program": "true"}
+TOGETHER_TOO_MUCH = """
+import os, signal
+for _ in range(3):
+    if os.fork() == 0:
+        kept = bytearray(b"x" * (24 << 20))
+        signal.pause()
+os.wait()
+os._exit(5)
+"""
 
 
 @pytest.mark.parametrize(
@@ -48,6 +60,14 @@ def test_a_tenant_over_its_quota_only_waits(api: Api, tasks: TaskFace) -> None:
     assert (final["stdout"], final["reservation"]["memory_bytes"]) == ("second\n", GIB)
 
 
+def test_a_task_without_a_limit_is_told_of_the_default_that_it_passed(tasks: TaskFace) -> None:
+    """With a control group the kernel kills one of the three, without one their sum is noticed."""
+    held = tasks.finished(tasks.submit(sys.executable, "-I", "-S", "-c", TOGETHER_TOO_MUCH))
+    assert held["reservation"]["memory_bytes"] == DEFAULT
+    assert (held["status"], held["error"]["code"]) == ("failed", "memory_limit_exceeded")
+    assert held["error"]["message"] == f"the task used more than {DEFAULT} bytes of memory"
+
+
 def test_a_tenant_with_a_quota_shows_at_zero_use(api: Api) -> None:
     [small] = tenants(api)
     assert small["reserved"]["task_slots"] == 0
@@ -61,7 +81,7 @@ def tenants(api: Api) -> Any:
 def test_a_default_that_the_ledger_imposes_is_in_the_plan_and_degrades_nothing(tasks: TaskFace) -> None:
     said = tasks.ran("true")
     held = said["reservation"]["memory_bytes"]
-    assert held == 512 << 20
+    assert held == DEFAULT
     plan = said["execution_plan"]
     assert plan["resource_enforcement"]["memory_bytes"] == held
     assert plan["resource_enforcement"]["memory_enforced"] is True

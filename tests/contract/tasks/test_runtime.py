@@ -38,7 +38,7 @@ def test_info_says_who_answers_and_where(api: Api) -> None:
     said = api.get("/api/v1/runtime/info")
     assert (said["runtime_id"], said["version"]) == ("rt-task-runtime", watchglass.__version__)
     assert datetime.fromisoformat(said["started_at"]).utcoffset() is not None
-    assert said["snapshot_version"] == api.get("/api/v1/runtime/capabilities")["snapshot_version"]
+    assert said["snapshot_version"] == "v1" == api.get("/api/v1/runtime/capabilities")["snapshot_version"]
     assert (said["platform"]["os"], said["platform"]["arch"]) == ("linux", platform.machine())
     assert said["platform"]["kubernetes"] is ("KUBERNETES_SERVICE_HOST" in os.environ)
 
@@ -90,7 +90,10 @@ def test_capabilities_are_told_field_by_field(api: Api) -> None:
     assert said["stable_semantics"]
     if said["degraded"]:
         assert said["warnings"]
-    assert said["overrides"] == {}
+    assert said["overrides"] == {
+        "cgroup_root": "/agents",
+        "capacity_pids": "777",
+    }  # Memory is as it was found.
 
 
 def sums_hold(said: Json) -> bool:

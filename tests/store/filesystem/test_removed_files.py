@@ -63,3 +63,18 @@ async def test_files_that_are_gone_keep_nobody_from_being_settled(
     async with open_filesystem_store(tmp_path, durability=durability) as store:
         assert [record.worker_id for record in await store.load()] == ["other"]
         assert len(await read_all(await store.open("other", nobody))) == 4
+
+
+async def test_a_store_whose_own_log_is_gone_is_not_ready_though_its_folder_comes_back(
+    tmp_path: Path,
+) -> None:
+    async with open_filesystem_store(tmp_path) as store:
+        await store.runtime_log.append(said("first"), durable=True)
+        await store.settle()
+        aside = tmp_path / "aside"
+        shutil.move(store.path, aside)
+        with pytest.raises(StoreMissing):
+            await store.runtime_log.append(said("second"), durable=True)
+        shutil.move(aside, store.path)
+        with pytest.raises(StoreMissing, match="its files were removed"):
+            await store.check()

@@ -41,7 +41,8 @@ statuses = st.integers(min_value=-64, max_value=255)
         (0, {"cpu_limit_s": 2, "cpu_used_s": 1.95}, None),
         (KILLED, {"oom_kills": 1}, "memory"),
         (137, {"oom_kills": 2}, "memory"),
-        (0, {"oom_kills": 2}, None),
+        (0, {"oom_kills": 2}, "memory"),
+        (0, {"oom_kills": 1, "forks_refused": 1}, "memory"),
         (TOO_LONG, {"has_file_size_limit": True}, "file_size"),
         (153, {"has_file_size_limit": True}, None),
         (2, {"forks_refused": 1}, "pids"),
@@ -65,7 +66,11 @@ def test_without_a_limit_and_a_counter_every_end_is_its_own(status: int) -> None
     assert cause_of_end(status, **NOTHING) is None
 
 
-@given(oom_kills=st.integers(0, 5), forks_refused=st.integers(0, 5))
-def test_one_that_exits_0_within_its_cpu_time_has_coped(oom_kills: int, forks_refused: int) -> None:
-    seen = ALL | {"oom_kills": oom_kills, "forks_refused": forks_refused}
-    assert cause_of_end(0, **seen) is None
+@given(forks_refused=st.integers(0, 5))
+def test_one_that_exits_0_within_its_cpu_time_and_memory_has_coped(forks_refused: int) -> None:
+    assert cause_of_end(0, **(ALL | {"oom_kills": 0, "forks_refused": forks_refused})) is None
+
+
+@given(status=statuses.filter(lambda status: status != OVERDUE), oom_kills=st.integers(1, 5))
+def test_want_of_memory_is_told_whatever_the_leader_made_of_it(status: int, oom_kills: int) -> None:
+    assert cause_of_end(status, **(ALL | {"oom_kills": oom_kills})) == "memory"
