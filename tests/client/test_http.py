@@ -34,8 +34,8 @@ def answering(*answers: bytes) -> Iterator[str]:
                 connection, _ = listener.accept()
                 with connection:
                     asked = b""
-                    while b"\r\n\r\n" not in asked:
-                        asked += connection.recv(65536)
+                    while b"\r\n\r\n" not in asked and (piece := connection.recv(65536)):
+                        asked += piece
                     connection.sendall(text)
 
         thread = threading.Thread(target=answer)

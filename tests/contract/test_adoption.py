@@ -236,7 +236,7 @@ async def test_a_stop_that_was_asked_for_is_completed(place: Place, who: str) ->
 
 async def asked_of_the_dying(served: Served, worker_id: str, what: str) -> None:
     """Ask, and get no answer when the server dies first, as it does within the grace of any quick machine."""
-    with suppress(ConnectionError):
+    with suppress(ConnectionError, http.client.HTTPException):
         await in_thread(Api(served).act, worker_id, what)
 
 
