@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from .base import Wire
 from .errors import SHOWN_CHARS_MAX, InvalidJson, InvalidRequest, shown
+from .reasons import fields_of, reason_of
 
 M = TypeVar("M", bound=Wire)
 
@@ -72,9 +73,8 @@ def _reasons(details: list[ErrorDetails]) -> str:
 
 
 def _reason(detail: ErrorDetails) -> str:
-    place = [str(part) for part in detail["loc"]]
-    message = detail["msg"].removeprefix("Value error, ")
-    reason = message[:1].lower() + message[1:]
+    place = fields_of(detail)
+    reason = reason_of(detail)
     shown_place = ".".join(map(_shown_part, place)) or "body"
     return f"{shown_place}: {reason}{_got(place, detail['input'])}"
 
