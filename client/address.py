@@ -27,7 +27,10 @@ class Address:
             raise ValueError(f"{self.url!r} is no URL of a runtime; use http://HOST:PORT")
         if parts.query or parts.fragment or parts.username is not None:
             raise ValueError(f"{self.url!r}: a runtime's URL has no user, query or fragment")
-        parts.port  # noqa: B018 - Raises ValueError for one that is out of range.
+        try:
+            parts.port  # noqa: B018 - It is looked at here for the first time.
+        except ValueError:
+            raise ValueError(f"{self.url!r}: a port is a number from 0 to 65535") from None
 
     @property
     def secure(self) -> bool:

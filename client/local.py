@@ -53,11 +53,15 @@ class Discovery:
 
 
 def state_directory(environ: Mapping[str, str] | None = None) -> Path:
-    """Where the state of this user is; it may not exist yet. A relative path counts as unset."""
+    """Where the state of this user is; it may not exist yet.
+
+    A relative XDG_STATE_HOME counts as unset (XDG Base Directory Specification);
+    our own variable says what it says, from the current folder on.
+    """
     environ = os.environ if environ is None else environ
     own, shared = environ.get("WATCHGLASS_STATE_DIR", ""), environ.get("XDG_STATE_HOME", "")
-    if own.startswith("/"):
-        return Path(own)
+    if own:
+        return Path(own).absolute()
     if shared.startswith("/"):
         return Path(shared) / "watchglass"
     return Path.home() / ".local" / "state" / "watchglass"

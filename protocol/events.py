@@ -17,6 +17,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeA
 
 from .base import NAME_CHARS_MAX, PRODUCED_EVENTS_MAX, Wire
 from .lifecycle import Phase, WorkerStatus
+from .reasons import fields_of, reason_of
 
 Json = dict[str, Any]
 
@@ -281,7 +282,7 @@ def _checked_event_name(name: str) -> str:
     if not name.strip():
         raise ValueError("must not be blank")
     if name in RUNTIME_ONLY:
-        raise ValueError(f"{name!r} is written by the runtime alone")
+        raise ValueError("is a name that the runtime alone writes")
     return name
 
 
@@ -312,7 +313,7 @@ _CHECKS = {name: TypeAdapter(shape).validator.validate_python for name, shape in
 
 
 def shape_fault(event: Event) -> str | None:
-    """Why the data of a known event has the wrong shape; None for unknown names."""
+    """Which field of a known event's data has the wrong shape, and why; None for unknown names."""
     check = _CHECKS.get(event.name)
     if check is None:
         return None
@@ -320,6 +321,6 @@ def shape_fault(event: Event) -> str | None:
         check(event.data)
     except ValidationError as fault:
         first = fault.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        return f"{event.name}: {place or 'data'}: {first['msg']}"
+        place = ".".join(["data", *fields_of(first)])
+        return f"{place}: {reason_of(first)} (event {event.name!r})"
     return None

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from .base import Wire
 from .errors import SHOWN_CHARS_MAX, InvalidJson, InvalidRequest, shown
+from .reasons import fields_of, reason_of
 
 M = TypeVar("M", bound=Wire)
 
@@ -74,15 +75,13 @@ def _reasons(details: list[ErrorDetails]) -> str:
 def _reason(detail: ErrorDetails) -> str:
     if detail["type"].startswith("union_tag_"):
         return _choice(detail)
-    message = detail["msg"].removeprefix("Value error, ")
-    reason = message[:1].lower() + message[1:]
-    return _told([str(part) for part in detail["loc"]], reason, detail["input"])
+    return _told(fields_of(detail), reason_of(detail), detail["input"])
 
 
 def _choice(detail: ErrorDetails) -> str:
     """What is wrong with the field that chooses among shapes."""
     name = detail["ctx"]["discriminator"].strip("'")
-    place = [*(str(part) for part in detail["loc"]), name]
+    place = [*fields_of(detail), name]
     if detail["type"] == "union_tag_not_found":
         return _told(place, "field required", ())
     return _told(place, f"input should be one of {detail['ctx']['expected_tags']}", detail["input"][name])

@@ -96,7 +96,7 @@ class Changing(Reading):
         for place, event in enumerate(produced):
             fault = shape_fault(event)
             if fault is not None:
-                raise InvalidRequest(f"events.{place}: {fault}")
+                raise InvalidRequest(f"events.{place}.{fault}")
         records = await self._ask(entry, lambda: entry.driver.append_events(produced))
         return AppendEventsAnswer(first=encode_cursor(records[0].seq), last=encode_cursor(records[-1].seq))
 

@@ -145,7 +145,7 @@ def _read(line: bytes, *, has_long: bool) -> Event | str:
     if name in PROCESS_RESERVED:
         return f"event {name!r} is written by the runtime alone"
     if name == "status" and "phase" in data:
-        return "status: phase: the lifecycle is told by the runtime alone"
+        return "data.phase: the lifecycle is told by the runtime alone (event 'status')"
     event = Event(name, data)
     return shape_fault(event) or event
 

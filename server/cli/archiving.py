@@ -14,7 +14,7 @@ from typing import IO, Annotated, Any, Final
 import typer
 
 from . import options
-from .faults import UsageFault
+from .faults import CliError, UsageFault
 from .reaching import path_of, reaching
 from .showing import note, one_line, write_document, write_line
 
@@ -88,6 +88,14 @@ def _note_left_out(answer: dict[str, Any]) -> None:
         note(f"left out: {answer['left_out_count'] - len(first)} more")
 
 
+def _opened(partial: Path, output: Path) -> IO[bytes]:
+    """Raises CliError, which names what was given, and not the file beside it."""
+    try:
+        return partial.open("wb")
+    except OSError as fault:
+        raise CliError(f"--output {output}: {fault.strerror or fault}") from None
+
+
 @contextmanager
 def _destination(output: Path | None) -> Iterator[IO[bytes]]:
     """Where the archive goes; a file gets its name when it is complete."""
@@ -97,7 +105,7 @@ def _destination(output: Path | None) -> Iterator[IO[bytes]]:
         return
     partial = output.with_name(f"{output.name}.part")
     try:
-        with partial.open("wb") as file:
+        with _opened(partial, output) as file:
             yield file
         partial.replace(output)
     finally:

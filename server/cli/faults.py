@@ -56,8 +56,32 @@ class UsageFault(CliError):
 def as_option(fault: ApiError) -> str:
     """What the runtime says of a parameter or a header, said of the option that it came from."""
     if fault.code == "unauthorized":
-        return "the runtime takes another token; give it with --token-file, or in WATCHGLASS_TOKEN"
-    return option_worded(str(fault)) if fault.code == "invalid_query" else str(fault)
+        return (
+            "no token came that the runtime takes (one that was revoked is none); "
+            "give it with --token-file, or in WATCHGLASS_TOKEN"
+        )
+    if fault.code == "invalid_query":
+        return option_worded(str(fault))
+    field, colon, said = str(fault).partition(": ")
+    return f"{_FIELDS.get(field, field)}{colon}{said}"
+
+
+_FIELDS = {
+    "worker_id": "--id",
+    "task_id": "--id",
+    "control_context.tenant": "--tenant",
+    "control_context.owner": "--owner",
+    "initial_input.content": "--input",
+    "execution.cwd": "--cwd",
+    "limits.wall_time_ms": "--wall-time",
+    "limits.cpu_time_sec": "--cpu-time",
+    "limits.memory_bytes": "--memory",
+    "limits.pids_max": "--pids",
+    "limits.file_size_bytes": "--file-size",
+    "reason": "--reason",
+    "content": "what is said",
+}
+"""From which option a field of a request is, where its name does not tell."""
 
 
 def option_worded(said: str) -> str:

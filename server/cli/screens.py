@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .showing import is_terminal, note, one_line, short, write_json_line, write_line
 
+_ENDED: Final = frozenset({"stopped", "cancelled", "succeeded", "failed", "lost"})
+
 if TYPE_CHECKING:
     from watchglass.protocol.said import Joined, Reset, Told
 
@@ -75,7 +77,8 @@ class TextScreen:
         is_first, was_reset = not self._joined, self._was_reset
         self._joined, self._was_reset = True, False
         if is_first:
-            note(f"attached to {self._worker} ({joined.phase}); Ctrl-C detaches")
+            if joined.phase not in _ENDED:  # Else it is told at once how it ended.
+                note(f"attached to {self._worker} ({joined.phase}); Ctrl-C detaches")
             # A text of speech `text` always comes in deltas, so its end brings nothing new.
             self._deltas_shown = _speech(joined) == "text"
             if self._said_before is not None:

@@ -20,7 +20,7 @@ from watchglass.client.faults import ApiError, Unreachable
 
 from . import options
 from .confining import Confinement
-from .faults import CliError, ExitCode, UsageFault
+from .faults import CliError, ExitCode, UsageFault, exit_code
 from .interrupts import interrupts
 from .launching import Launch, create_request, launch_of, stdin_text, text_of
 from .outage import Outage, outage_told
@@ -73,7 +73,7 @@ def submit(
     asked = task_request(launch) if request is None else _given(request)
     from watchglass.client.task_places import TASKS
 
-    with reaching(where) as client:
+    with reaching(where) as client, _as_written(is_file=request is not None):
         answer = client.post(TASKS, asked)
     if as_json:
         write_document(answer)
@@ -223,6 +223,17 @@ _PLAIN: Final = (
     ("finished_at", "finished"),
     ("duration_ms", "took ms"),
 )
+
+
+@contextmanager
+def _as_written(*, is_file: bool) -> Iterator[None]:
+    """Where a request came whole, its fields are named as they stand there, and not as options."""
+    try:
+        yield
+    except ApiError as refusal:
+        if is_file:
+            raise CliError(str(refusal), exit_code(refusal)) from None
+        raise
 
 
 @contextmanager

@@ -73,17 +73,25 @@ def token(
     from watchglass.client.local import state_directory
     from watchglass.server.tokens_file import tokens_path
 
+    _check(action, named, wanted)
     path = tokens_file or tokens_path(state_directory())
     if action == "new":
         _new(path, _entry(wanted), is_default=tokens_file is None, as_json=as_json)
-    elif wanted != Wanted():
-        raise UsageFault("--scope, --name and --worker are for 'token new'")
     elif action == "list":
         _list(path, as_json=as_json)
-    elif action == "revoke":
-        _revoke(path, named, as_json=as_json)
     else:
+        _revoke(path, named, as_json=as_json)
+
+
+def _check(action: str, named: str | None, wanted: Wanted) -> None:
+    """Raises UsageFault: what is given is for something else."""
+    if action not in {"new", "list", "revoke"}:
         raise UsageFault(f"{action!r}: use new, list or revoke")
+    if action != "new" and wanted != Wanted():
+        raise UsageFault("--scope, --name and --worker are for 'token new'")
+    if action != "revoke" and named is not None:
+        instead = f"; use --name {named}" if action == "new" else ""
+        raise UsageFault(f"{named!r}: a NAME is for 'token revoke'{instead}")
 
 
 def _entry(wanted: Wanted) -> TokenEntry:

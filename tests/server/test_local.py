@@ -48,6 +48,7 @@ def mode(path: Path) -> int:
     ("environ", "expected"),
     [
         ({"WATCHGLASS_STATE_DIR": "/a", "XDG_STATE_HOME": "/b"}, Path("/a")),
+        ({"WATCHGLASS_STATE_DIR": "here", "XDG_STATE_HOME": "/b"}, Path.cwd() / "here"),
         ({"XDG_STATE_HOME": "/b"}, Path("/b/watchglass")),
         ({}, Path.home() / ".local/state/watchglass"),
         ({"WATCHGLASS_STATE_DIR": "", "XDG_STATE_HOME": ""}, Path.home() / ".local/state/watchglass"),

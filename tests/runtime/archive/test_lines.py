@@ -65,7 +65,7 @@ CURSOR = encode_cursor(FIRST)
         (line_of(1, payload={"event": "x"}), "no event of a journal"),
         (line_of(1, payload={"event": 1, "data": {}}), "no event of a journal"),
         (line_of(1, event="snapshot"), "no event of a journal"),
-        (line_of(1, payload={"event": "text_delta", "data": {}}), "text_delta: text"),
+        (line_of(1, payload={"event": "text_delta", "data": {}}), "data.text: field required"),
         (line_of(0), f"line 2 has the cursor {CURSOR}, after {CURSOR}"),
         (line_of(-5), "line 2 has the cursor"),
         (line_of(NOW_US), "over a day ahead"),

@@ -48,7 +48,7 @@ def test_the_same_lines_are_the_same(piece_bytes: int) -> None:
     compare(own, headers_line(HEADERS) + b"".join(own), piece_bytes)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_another_sum_names_its_member(name: str) -> None:
     with pytest.raises(
         ArchiveInvalid, match=r"has the SHA-256 [0-9a-e].*, and SHA256SUMS says ffff"
@@ -57,7 +57,7 @@ def test_another_sum_names_its_member(name: str) -> None:
     assert refused.value.member == name
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_member_that_is_listed_and_not_there_is_missing(name: str) -> None:
     left = [each for each in NAMES if each != name]
     with pytest.raises(ArchiveInvalid, match="is missing; SHA256SUMS lists it") as refused:
@@ -65,7 +65,7 @@ def test_a_member_that_is_listed_and_not_there_is_missing(name: str) -> None:
     assert refused.value.member == name
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_member_that_is_not_listed_is_named(name: str) -> None:
     left = [each for each in NAMES if each != name]
     with pytest.raises(ArchiveInvalid, match="is not listed in SHA256SUMS") as refused:

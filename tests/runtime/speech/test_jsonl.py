@@ -122,13 +122,13 @@ def test_blank_lines_say_nothing(data: bytes) -> None:
         (line("x" * (NAME_CHARS_MAX + 1)), "event: a name"),
         (line("x", []), "data: not a JSON object"),
         (b'{"event":"x","data":null}\n', "data: not a JSON object"),
-        (line("text_delta", {"text": 1}), "text_delta: text: "),
-        (line("text_delta"), "text_delta: text: "),
+        (line("text_delta", {"text": 1}), "data.text: input should be a valid string (event 'text_delta')"),
+        (line("text_delta"), "data.text: field required (event 'text_delta')"),
         *(
             (line(name), f"event '{name}' is written by the runtime alone")
             for name in sorted(PROCESS_RESERVED)
         ),
-        (line("status", {"status": "busy", "phase": "stopped"}), "status: phase: "),
+        (line("status", {"status": "busy", "phase": "stopped"}), "data.phase: "),
     ],
 )
 def test_a_line_that_is_no_event_is_output_with_the_reason(data: bytes, reason: str) -> None:

@@ -133,6 +133,22 @@ def test_explain_is_a_sentence(shell: Shell, cat: str) -> None:
     assert shell.text("explain", cat) == f"{cat} is running\n"
 
 
+def test_a_refused_field_is_named_as_the_option_that_it_came_from(shell: Shell, cat: str) -> None:
+    for argv, says in (
+        (["run", "--id", "a b", "--", "true"], b"error: --id: may have letters"),
+        (["create", "--tenant", " ", "--", "true"], b"error: --tenant: must not be blank"),
+        (["submit", "--owner", " ", "--", "true"], b"error: --owner: must not be blank"),
+        (["input", cat, " "], b"error: what is said: must not be blank"),
+    ):
+        done = shell(*argv)
+        assert (done.returncode, says in done.stderr) == (1, True), done.stderr
+
+
+def test_a_refused_field_of_a_whole_request_is_named_as_it_stands_there(shell: Shell) -> None:
+    done = shell("submit", "--request", "-", stdin=b'{"task_id": "a b", "execution": {"program": "true"}}')
+    assert (done.returncode, done.stderr.startswith(b"watchglass: error: task_id: may")) == (1, True)
+
+
 def test_a_worker_where_a_task_belongs_is_told_what_is_for_workers(shell: Shell, cat: str) -> None:
     for argv, instead in (("wait", "watchglass attach"), ("kill", "watchglass stop")):
         done = shell(argv, cat)

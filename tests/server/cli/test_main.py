@@ -138,6 +138,10 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(
         ),
         (["token", "new", "--scope=root", "--name=a"], "--scope 'root': use one of"),
         (["token", "new", "--name=a"], "--scope is missing: use one of"),
+        (["token", "new", "a", "--scope=drive"], "'a': a NAME is for 'token revoke'; use --name a"),
+        (["token", "list", "a"], "'a': a NAME is for 'token revoke'; try"),
+        (["token", "remove", "a"], "'remove': use new, list or revoke"),
+        (["ps", "--url", "http://h:99999"], "'http://h:99999': a port is a number from 0 to 65535; try"),
     ],
     ids=str,
 )

@@ -33,4 +33,4 @@ def test_whose_quota_it_would_take_from_can_be_said(shell: Shell) -> None:
     request = shell.json("plan", "--json", "--tenant", "acme")["plan"]
     assert request["degraded"] is False
     blank = shell("plan", "--tenant", " ")
-    assert (blank.returncode, b"control_context.tenant: must not be blank" in blank.stderr) == (1, True)
+    assert (blank.returncode, b"--tenant: must not be blank" in blank.stderr) == (1, True)
