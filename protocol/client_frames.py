@@ -58,6 +58,8 @@ class ClientFrames:
         while True:
             begin, size = _extent(come, at, end)
             if size > self._frame_bytes_max:
+                if texts:  # They were sent before it, in however many pieces it all comes.
+                    yield texts
                 raise FrameTooLarge
             if begin + size > end or not begin:
                 break

@@ -191,11 +191,11 @@ class Following:
     def _join(self, seq: Seq, data: Json) -> Joined:
         if self._joined:
             raise FeedViolation("order", f"a second snapshot came, at {encode_cursor(seq)}")
+        as_of = _seq(data, "as_of") if "as_of" in data else seq
+        word = _word(data, "phase" if "phase" in data else "status")
         self._joined = True
         if self._position is None:
             self._move(seq)
-        as_of = _seq(data, "as_of") if "as_of" in data else seq
-        word = data.get("phase", data.get("status"))
         self._settled = word in WORKER_ENDED and self._position is not None and as_of <= self._position
         return Joined(encode_cursor(seq), encode_cursor(as_of), word, data)
 
@@ -236,8 +236,7 @@ class Following:
         yield Joined(encode_cursor(position), encode_cursor(_seq(body, "as_of")), phase, body, version=2)
 
     def _phase_of(self, snapshot: Json) -> str | None:
-        phase: str | None = _member(snapshot, "worker").get("phase")
-        return phase
+        return _word(_member(snapshot, "worker"), "phase")
 
     def _events(self, body: Json) -> Iterator[Said | Farewell]:
         self._check_joined("events")
@@ -373,6 +372,13 @@ def _member(body: Json, name: str) -> Json:
     if not isinstance(member, dict):
         raise FeedViolation("frame", f"a frame has no {name}")
     return member
+
+
+def _word(body: Json, name: str) -> str | None:
+    word = body.get(name)
+    if word is not None and not isinstance(word, str):
+        raise FeedViolation("frame", f"{name}: {shown(word)} is no word")
+    return word
 
 
 def _seq(body: Json, name: str) -> Seq:

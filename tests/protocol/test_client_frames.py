@@ -71,6 +71,17 @@ def test_a_frame_over_the_bound_is_refused_by_its_header() -> None:
         list(ClientFrames(BOUND).split(frame[:14]))
 
 
+def test_what_was_sent_before_a_frame_over_the_bound_is_there_in_however_many_pieces_it_comes() -> None:
+    first, second, large = sent([TextMessage("a"), TextMessage("b"), TextMessage("x" * (BOUND + 1))])
+    data = first + second + large[:14]
+    for pieces in ([data], [bytes((byte,)) for byte in data]):
+        frames = ClientFrames(BOUND)
+        found = (text for piece in pieces for texts in frames.split(piece) for text in texts)
+        assert [next(found), next(found)] == [b"a", b"b"]
+        with pytest.raises(FrameTooLarge):
+            next(found)
+
+
 def test_what_is_not_masked_is_passed_on_as_it_came() -> None:
     unmasked = b"\x81\x02hi"
     assert list(ClientFrames(BOUND).split(unmasked)) == [unmasked]

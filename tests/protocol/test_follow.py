@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -177,6 +178,19 @@ def test_a_second_snapshot_is_a_violation() -> None:
     following = _joined_at(5)
     with pytest.raises(FeedViolation):
         take(following, snapshot(6))
+
+
+@pytest.mark.parametrize("odd", [{"phase": {}}, {"phase": []}, {"status": 5}, {"as_of": "wo_"}])
+def test_a_snapshot_that_is_at_fault_is_a_violation_and_moves_nobody(odd: dict[str, Any]) -> None:
+    following = Following(WORKER)
+    following.opened()
+    frame = json.loads(snapshot(5))
+    del frame["envelope"]["payload"]["data"]["phase"]
+    frame["envelope"]["payload"]["data"].update(odd)
+    with pytest.raises(FeedViolation) as caught:
+        take(following, json.dumps(frame))
+    assert caught.value.kind == "frame"
+    assert following.cursor is None
 
 
 def test_a_violation_moves_nobody() -> None:
