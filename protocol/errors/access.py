@@ -36,7 +36,7 @@ class PermissionDenied(RuntimeFault):
     code = "permission_denied"
 
     def __init__(self, task_id: str, owner: str) -> None:
-        super().__init__(f"kill requires owner {shown(owner)}")
+        super().__init__(f"kill requires owner {shown(owner)}: task {task_id!r} is theirs")
         self.task_id = task_id
         self.owner = owner
 

@@ -18,7 +18,7 @@ from watchglass.server.config import FeedBounds
 from support.certificates import self_signed, takes_openssl
 from support.http2 import http2
 from support.inprocess import BEARER, InProcess
-from support.raw_feed import CLOSE, frame
+from support.raw_feed import CLOSE, TEXT, frame
 from support.tasks import until
 from support.watched import produce, stop, watched
 
@@ -72,6 +72,18 @@ async def test_who_leaves_one_stream_leaves_one_feed(server: InProcess) -> None:
         await until(lambda: server.runtime.summary().observer_count == 1)
         await produce(server, "still there")
         await client.until_told(stays, b"still there")
+
+
+@pytest.mark.parametrize(("version", "kept"), [(None, b"snapshot:"), (SUBPROTOCOL, b'"kind":"sync"')])
+async def test_an_observer_that_speaks_is_told_here_too(
+    server: InProcess, version: str | None, kept: bytes
+) -> None:
+    """Nobody looks at its bytes before Hypercorn does, as is done without HTTP/2."""
+    async with http2(server) as client:
+        socket = await client.websocket(f"{EVENTS}/ws", version)
+        await client.until_told(socket, kept)
+        await client.send(socket, frame(TEXT, b"{}"))
+        await client.until_told(socket, b"runtime.observation_only")
 
 
 async def test_a_stream_that_is_not_taken_is_ended_alone(server: InProcess) -> None:

@@ -18,7 +18,7 @@ from watchglass.runtime import Runtime, open_runtime
 from watchglass.server.greeting import hello
 from watchglass.server.telling import ReadyFrames, Telling
 
-from support.tasks import soon
+from support.tasks import begun, soon
 from support.workers import request_of
 
 pytestmark = pytest.mark.asyncio
@@ -95,3 +95,17 @@ async def test_a_frame_has_what_is_replayed_or_what_follows_and_sync_stands_betw
         replayed["envelopes"][-1]["cursor"] == sync["cursor"] == said["as_of"] == live["envelopes"][0]["prev"]
     )
     assert (live["replay"], texts(live)) == (False, ["after", LAST])
+
+
+async def test_a_bookmark_that_is_asked_for_before_the_greeting_comes_behind_it(runtime: Runtime) -> None:
+    await produce(runtime, LAST)
+    query = parse_feed_query({"cursor": ["earliest"], "snapshot": ["none"]})
+    notes = Notes(lambda: produce(runtime, "meanwhile"))
+    async with runtime.observe("w", query) as reader:
+        telling = Telling(reader, query, notes, 15.0, lambda _reason: None)
+        asked = await begun(telling.bookmark())
+        assert notes.said == []
+        await telling.greet(await hello(runtime, reader, query, 15.0))
+        await soon(asked)
+    assert [each["kind"] for each in notes.said] == ["hello", "bookmark"]
+    assert notes.said[-1]["cursor"] == notes.said[0]["resumed_from"]

@@ -53,7 +53,7 @@ def test_a_task_with_an_owner_is_killed_by_its_owner_alone(tasks: TaskFace) -> N
         answer = tasks.kill(task_id, somebody)
         status, code, details = refusal(answer)
         assert (status, code, details["owner"]) == (403, "permission_denied", "anna")
-        assert answer.message == "kill requires owner 'anna'"
+        assert answer.message.startswith("kill requires owner 'anna'")
     assert tasks.status(task_id)["status"] == "running"
     assert tasks.kill(task_id, "anna").json["status"] == "cancelled"
 
