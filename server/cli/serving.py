@@ -23,7 +23,7 @@ def serve(**given: Any) -> None:
     """
     from watchglass.store.garbage import leave_unsearched, not_searched
 
-    with not_searched():  # What is imported stays; a twelfth of its time went into looking for garbage.
+    with not_searched():  # What is imported stays.
         from watchglass.server.config import serve_config
         from watchglass.server.config_error import ConfigError
 
