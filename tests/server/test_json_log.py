@@ -7,7 +7,7 @@ import logging
 import orjson
 import pytest
 
-from watchglass.server.json_log import logging_json
+from watchglass.server.json_log import JsonFormatter, logging_json
 
 
 def test_a_record_is_one_object_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,10 +25,7 @@ def test_a_record_is_one_object_on_one_line(capsys: pytest.CaptureFixture[str]) 
     assert "ValueError: why" in lines[1]["exception"]
 
 
-def test_what_is_no_utf_8_and_what_json_has_no_number_for_are_logged_too(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with logging_json("info"):
-        logging.getLogger("watchglass.test").info("cannot read %s", "a\udcff", extra={"size": 1 << 70})
-    line = orjson.loads(capsys.readouterr().err)
+def test_what_is_no_utf_8_and_what_json_has_no_number_for_are_logged_too() -> None:
+    record = logging.makeLogRecord({"msg": "cannot read %s", "args": ("a\udcff",), "size": 1 << 70})
+    line = orjson.loads(JsonFormatter().format(record))
     assert (line["message"], line["size"]) == ("cannot read a\\udcff", str(1 << 70))
