@@ -116,8 +116,9 @@ def test_openapi_names_the_codes_that_the_docs_name(openapi: Any) -> None:
         for code in re.findall(r"[a-z_]+", response["description"])
     }
     provoked = {fault.code for fault in faults()} - {
-        "not_found",  # No endpoint has these three.
+        "not_found",  # No endpoint has these.
         "method_not_allowed",
+        "tls_required",
         "cursor_malformed",  # The feed says these in diagnostics.
         "cursor_unknown_or_expired",
         "task_not_found",  # Below /api/v1 it is `not_found`.
