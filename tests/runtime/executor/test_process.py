@@ -268,10 +268,11 @@ async def test_the_end_of_input_is_an_end_of_file(lab: Lab) -> None:
 
 
 async def test_a_worker_without_input_reads_the_end_of_file_at_once(lab: Lab) -> None:
-    subject = await lab.sh("cat; echo end", stdin_closed=True)
+    subject = await lab.sh("cat; echo end; exec sleep 1000", stdin_closed=True)
     assert (subject.process.stdin_closing, subject.process.stdin_closed) == (True, True)
+    assert await subject.until_says(b"\n") == b"end\n"
     subject.process.write_input(b"too late")
-    assert await subject.says() == b"end\n"
+    subject.process.kill()  # Which comes behind it.
     assert (await subject.exit()).undelivered_input_bytes == 8
 
 
